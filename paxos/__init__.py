@@ -1,0 +1,159 @@
+"""paxos: consensus of the Paxos family.
+
+Public names are resolved when first used (PEP 562): taking a role from here loads no socket, no disk
+and no event loop.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from paxos import contract, sim
+    from paxos.ballot import BOTTOM, Ballot, NodeId
+    from paxos.basic import Acceptor, BasicSettings, Decision, Learner, Proposer
+    from paxos.command import ALL, Command, Footprint, KeyRange, RequestId
+    from paxos.errors import (
+        ConfigurationError,
+        NodeStopped,
+        OutcomeUnknown,
+        PaxosError,
+        ProtocolBreach,
+        QuorumError,
+        RecordError,
+        Rejected,
+        StoreError,
+        StoreFailed,
+        StoreRefused,
+        Unreachable,
+        WireError,
+    )
+    from paxos.quorum import (
+        ExplicitQuorums,
+        FastQuorums,
+        FlexibleQuorums,
+        GridQuorums,
+        Majority,
+        Phase,
+        QuorumSystem,
+        WeightedQuorums,
+    )
+    from paxos.runtime import (
+        Client,
+        Cluster,
+        ClusterConfig,
+        NodeConfig,
+        connect,
+        connect_sync,
+        open_cluster,
+        open_cluster_sync,
+        open_node,
+    )
+
+__version__: Final = "0.1.0"
+
+_ROOMS: Final = {
+    "paxos.ballot": ("BOTTOM", "Ballot", "NodeId"),
+    "paxos.basic": ("Acceptor", "BasicSettings", "Decision", "Learner", "Proposer"),
+    "paxos.command": ("ALL", "Command", "Footprint", "KeyRange", "RequestId"),
+    "paxos.errors": (
+        "ConfigurationError",
+        "NodeStopped",
+        "OutcomeUnknown",
+        "PaxosError",
+        "ProtocolBreach",
+        "QuorumError",
+        "RecordError",
+        "Rejected",
+        "StoreError",
+        "StoreFailed",
+        "StoreRefused",
+        "Unreachable",
+        "WireError",
+    ),
+    "paxos.quorum": (
+        "ExplicitQuorums",
+        "FastQuorums",
+        "FlexibleQuorums",
+        "GridQuorums",
+        "Majority",
+        "Phase",
+        "QuorumSystem",
+        "WeightedQuorums",
+    ),
+    "paxos.runtime": (
+        "Client",
+        "Cluster",
+        "ClusterConfig",
+        "NodeConfig",
+        "connect",
+        "connect_sync",
+        "open_cluster",
+        "open_cluster_sync",
+        "open_node",
+    ),
+}
+_HOME: Final = {name: room for room, names in _ROOMS.items() for name in names}
+_SUBPACKAGES: Final = ("contract", "sim")
+
+__all__ = [  # noqa: PLE0604, RUF022 - computed from the table above, checked by a test
+    "ALL",
+    "BOTTOM",
+    "Acceptor",
+    "Ballot",
+    "BasicSettings",
+    "Client",
+    "Cluster",
+    "ClusterConfig",
+    "Command",
+    "ConfigurationError",
+    "Decision",
+    "ExplicitQuorums",
+    "FastQuorums",
+    "FlexibleQuorums",
+    "Footprint",
+    "GridQuorums",
+    "KeyRange",
+    "Learner",
+    "Majority",
+    "NodeConfig",
+    "NodeId",
+    "NodeStopped",
+    "OutcomeUnknown",
+    "PaxosError",
+    "Phase",
+    "Proposer",
+    "ProtocolBreach",
+    "QuorumError",
+    "QuorumSystem",
+    "RecordError",
+    "Rejected",
+    "RequestId",
+    "StoreError",
+    "StoreFailed",
+    "StoreRefused",
+    "Unreachable",
+    "WeightedQuorums",
+    "WireError",
+    "connect",
+    "connect_sync",
+    "contract",
+    "open_cluster",
+    "open_cluster_sync",
+    "open_node",
+    "sim",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name in _SUBPACKAGES:
+        value = import_module(f"paxos.{name}")
+    else:
+        raise AttributeError(f"module 'paxos' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

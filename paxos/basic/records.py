@@ -1,0 +1,134 @@
+"""What Basic Paxos puts on disk: three kinds of records, each with its version and checksum.
+
+    R          the highest ballot round this node may have used
+    A<decree>  the acceptor's promise and vote, while the decree is open
+    C<decree>  the decision, once known; it takes the place of the acceptor's record
+
+The second is what safety rests on.  The third is a convenience: lost, it is found again by asking.
+"""
+
+from typing import Final
+
+import attrs
+
+from paxos.ballot import Ballot
+from paxos.basic.acceptor import AcceptorRecord
+from paxos.basic.messages import MAX_ROUND
+from paxos.command import MAX_COMMAND_BYTES
+from paxos.contract import Records
+from paxos.errors import RecordError, WireError
+from paxos.wire import (
+    decode_record,
+    encode_record,
+    expect_fields,
+    pack_ballot_or_bottom,
+    take_ballot,
+    take_ballot_or_bottom,
+    take_bytes,
+    take_int,
+    take_optional_bytes,
+)
+
+__all__ = [
+    "RESERVATION_KEY",
+    "FoundRecords",
+    "acceptor_key",
+    "chosen_key",
+    "pack_acceptor",
+    "pack_chosen",
+    "pack_reservation",
+    "read_records",
+]
+
+RESERVATION_KEY: Final = b"R"
+
+_RESERVATION: Final = 1
+_ACCEPTOR: Final = 2
+_CHOSEN: Final = 3
+_VERSION: Final = 1
+
+
+def acceptor_key(decree: bytes) -> bytes:
+    """The key of an open decree's acceptor."""
+    return b"A" + decree
+
+
+def chosen_key(decree: bytes) -> bytes:
+    """The key of a decision."""
+    return b"C" + decree
+
+
+def pack_reservation(round_: int) -> bytes:
+    """The record of the rounds this node may use."""
+    return encode_record(_RESERVATION, _VERSION, (round_,))
+
+
+def pack_acceptor(record: AcceptorRecord) -> bytes:
+    """The record of a promise and a vote."""
+    promised, accepted_ballot, accepted_value = record
+    fields = (promised, pack_ballot_or_bottom(accepted_ballot), accepted_value)
+    return encode_record(_ACCEPTOR, _VERSION, fields)
+
+
+def pack_chosen(ballot: Ballot, value: bytes) -> bytes:
+    """The record of a decision."""
+    return encode_record(_CHOSEN, _VERSION, (ballot, value))
+
+
+@attrs.frozen
+class FoundRecords:
+    """What a store held.
+
+    Args:
+        reserved: every round this node used is at or below it.
+        acceptors: promise and vote of each open decree.
+        chosen: ballot and value of each decision known.
+    """
+
+    reserved: int
+    acceptors: dict[bytes, AcceptorRecord]
+    chosen: dict[bytes, tuple[Ballot, bytes]]
+
+
+def read_records(records: Records) -> FoundRecords:
+    """Check and sort what a store held.
+
+    Raises:
+        RecordError: a record is corrupted, unknown, or written by a newer version; it names the key.
+    """
+    reserved = 0
+    acceptors: dict[bytes, AcceptorRecord] = {}
+    chosen: dict[bytes, tuple[Ballot, bytes]] = {}
+    for key, data in records.items():
+        where = f"record {key!r:.80}"
+        try:
+            if key == RESERVATION_KEY:
+                (value,) = expect_fields(_fields(data, _RESERVATION, key), 1, where)
+                reserved = take_int(value, where, 0, MAX_ROUND)
+            elif key[:1] == b"A":
+                acceptors[key[1:]] = _take_acceptor(_fields(data, _ACCEPTOR, key), where)
+            elif key[:1] == b"C":
+                ballot, value = expect_fields(_fields(data, _CHOSEN, key), 2, where)
+                decision = (take_ballot(ballot, where), take_bytes(value, where, MAX_COMMAND_BYTES))
+                chosen[key[1:]] = decision
+            else:
+                raise RecordError(f"{where}: not a record of Basic Paxos")
+        except WireError as error:
+            raise RecordError(f"{where}: {error}") from error
+    return FoundRecords(reserved, acceptors, chosen)
+
+
+def _fields(data: bytes, kind: int, key: bytes) -> list[object]:
+    return decode_record(data, kind, (_VERSION,), key)
+
+
+def _take_acceptor(fields: list[object], where: str) -> AcceptorRecord:
+    promised, accepted_ballot, accepted_value = expect_fields(fields, 3, where)
+    record = AcceptorRecord(
+        take_ballot(promised, where),
+        take_ballot_or_bottom(accepted_ballot, where),
+        take_optional_bytes(accepted_value, where, MAX_COMMAND_BYTES),
+    )
+    if (accepted_ballot is None) != (accepted_value is None) or record.accepted_ballot > record.promised:
+        raise RecordError(f"{where}: a vote without ballot or value, or above the promise")
+    return record

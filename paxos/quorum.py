@@ -1,0 +1,848 @@
+"""Quorum systems: which sets of nodes are enough.
+
+A protocol of the Paxos family never asks "did a majority answer?" but "is this set a quorum of that
+phase?".  What makes it safe is only how quorums of different phases meet (Howard, Malkhi, Spiegelman,
+*Flexible Paxos*, 2016; Lamport, *Fast Paxos*, 2006):
+
+- every phase-1 quorum meets every phase-2 quorum;
+- every phase-1 quorum meets every fast quorum, and the *intersection* of any two fast quorums.
+
+Every constructor here proves these rules or refuses, and the error names quorums that break them;
+`check_intersections` does the same for a system of your own.
+
+    Majority(members)                                       more than half; fast: 3 of 3, 4 of 5, 6 of 7
+    FlexibleQuorums(members, phase1=4, phase2=2)            sizes, one for each phase
+    FastQuorums(members, classic=3, fast=4)                 sizes, with the fast rule
+    GridQuorums([[1, 2, 3], [4, 5, 6]])                     a row for phase 1, a column for phase 2
+    WeightedQuorums({1: 2, 2: 1, 3: 1})                     votes of different weight
+    ExplicitQuorums([1, 2, 3], [{1, 2}, {1, 3}, {2, 3}])    any sets
+
+A *smallest* quorum is one that stops being a quorum when any member is taken out; a set is a quorum
+exactly when it contains a smallest one.  All answers are exact and deterministic, and whatever could
+take exponential work is bounded: beyond the bound the answer is an error, never a guess.
+"""
+
+# An overriding method is documented where it is first defined, in `QuorumSystem`.
+# ruff: noqa: D102
+
+import abc
+import enum
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, combinations, groupby, product
+from types import MappingProxyType
+from typing import Final, Generic, NamedTuple, NoReturn, TypeVar
+
+from paxos.ballot import NodeId
+from paxos.errors import QuorumError
+
+__all__ = [
+    "MAX_MEMBERS",
+    "MAX_QUORUMS",
+    "ExplicitQuorums",
+    "FastQuorums",
+    "FlexibleQuorums",
+    "GridQuorums",
+    "Majority",
+    "Phase",
+    "QuorumSizes",
+    "QuorumSystem",
+    "WeightedQuorums",
+    "check_intersections",
+]
+
+#: The most members a quorum system may have.
+MAX_MEMBERS: Final = 1_000
+
+#: The most smallest quorums that are listed for one phase.
+MAX_QUORUMS: Final = 100_000
+
+# Bounds on the exact searches: states held at once, and sets of quorums compared.
+_MAX_STATES: Final = 100_000
+_MAX_COMPARISONS: Final = 50_000_000
+
+# Up to this many members every quorum of a listed or weighted system is kept in a table, so that
+# `is_quorum` costs the same as for sizes; and a user's own system is tried on every set of members.
+_TABLE_MEMBERS: Final = 8
+_TRIED_MEMBERS: Final = 10
+
+_T = TypeVar("_T")
+_Quorums = tuple[frozenset[NodeId], ...]
+_Table = frozenset[frozenset[NodeId]] | None
+
+
+class Phase(enum.Enum):
+    """What a quorum is for.  The values are what messages for people call it."""
+
+    ONE = "phase-1"  #: promises: phase 1 of any ballot
+    TWO = "phase-2"  #: acceptances: phase 2 of a classic ballot
+    FAST = "fast"  #: acceptances: phase 2 of a fast ballot (Fast Paxos)
+
+
+# An enum member looked up through its class costs more than the rest of `is_quorum` on Python 3.11.
+_ONE: Final = Phase.ONE
+_TWO: Final = Phase.TWO
+_FAST: Final = Phase.FAST
+
+
+class QuorumSizes(NamedTuple):
+    """How many nodes the smallest quorum of each phase has; `fast` is None without fast quorums."""
+
+    phase1: int
+    phase2: int
+    fast: int | None
+
+
+class QuorumSystem(abc.ABC):
+    """Which sets of `members` are quorums, by phase.
+
+    A system of your own sets `members` and implements `is_quorum`; everything else follows from these,
+    and may be overridden where you know a quicker way.  Call `check_intersections` on it before use:
+    building it proves nothing.  Systems are equal when they have the same type and description.
+
+    Attributes:
+        members: node ids (ints from 1), ascending, without duplicates, not empty.
+    """
+
+    __slots__ = ()
+
+    members: tuple[NodeId, ...]
+
+    @abc.abstractmethod
+    def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
+        """Whether the members among `nodes` are a quorum of `phase`.
+
+        It is called for every reply of every protocol.  It must be monotone (a superset of a quorum is
+        a quorum), and nodes that are no members, or are named twice, must not count.
+
+        Args:
+            nodes: node ids; a set or frozenset is answered fastest, then a dict or its keys, then a list.
+            phase: what the quorum is for.
+
+        Raises:
+            QuorumError: `phase` is FAST and the system has no fast quorums.  So raises every method.
+        """
+
+    def smallest_quorums(self, phase: Phase = Phase.TWO) -> _Quorums:
+        """All quorums of `phase` that contain no smaller one, by size and then by ids.
+
+        Raises:
+            QuorumError: there are more than `MAX_QUORUMS`, or finding them takes too long.
+        """
+        return _ordered({quorum for _, quorum in _failures(self, phase) if quorum is not None})
+
+    def survives(self, phase: Phase = Phase.TWO) -> int:
+        """The largest k such that after the failure of *any* k members some quorum of `phase` remains.
+
+        Raises:
+            QuorumError: finding it takes too long.
+        """
+        return next(
+            (failed - 1 for failed, left in _failures(self, phase) if left is None), len(self.members)
+        )
+
+    def best_quorum(self, distance: Callable[[NodeId], float], phase: Phase = Phase.TWO) -> frozenset[NodeId]:
+        """The smallest quorum of `phase` whose farthest member is nearest.
+
+        Ties go to the least sum of distances, then to the lowest ids (compared as ascending lists).
+        Sums are exact; of two sums that are infinite the one with fewer infinite terms is less.
+
+        Args:
+            distance: how far a member is, in any unit: 0 or more, `math.inf` for one out of reach;
+                called once for each member.
+
+        Raises:
+            QuorumError: a distance is NaN or negative, or as `smallest_quorums` does.
+        """
+        costs = _costs(self, distance)
+
+        def rank(quorum: frozenset[NodeId]) -> tuple[float, int, int, list[NodeId]]:
+            distances, infinite, exact = zip(*(costs[node] for node in quorum), strict=True)
+            return max(distances), sum(infinite), sum(exact), sorted(quorum)
+
+        return min(self.smallest_quorums(phase), key=rank)
+
+    @property
+    def has_fast(self) -> bool:
+        """Whether `Phase.FAST` may be asked for: whether fast ballots are possible."""
+        try:
+            return self.is_quorum(self.members, Phase.FAST)
+        except QuorumError:
+            return False
+
+    @property
+    def sizes(self) -> QuorumSizes:
+        """How many nodes the smallest quorum of each phase has."""
+        # Where all are equally far, the least sum of distances is the least number of nodes.
+        one, two = (len(self.best_quorum(lambda _: 1.0, phase)) for phase in (Phase.ONE, Phase.TWO))
+        fast = len(self.best_quorum(lambda _: 1.0, Phase.FAST)) if self.has_fast else None
+        return QuorumSizes(one, two, fast)
+
+    def describe(self) -> str:
+        """A canonical text, the same wherever and however an equal system is built.
+
+        Nodes compare it when they meet, so it holds all that distinguishes this system from others of
+        its type.  Unless overridden it lists the smallest quorums: `Mine(1,2;phase1={1,2};phase2={1}{2})`.
+        """
+        return _describe_sets(self, type(self).__name__)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QuorumSystem):
+            return NotImplemented
+        return type(self) is type(other) and self.describe() == other.describe()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self.describe()))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} over {_braces(self.members)}>"
+
+    def _within(self, alive: frozenset[NodeId], phase: Phase) -> frozenset[NodeId] | None:
+        """Some smallest quorum inside `alive`, or None: while one remains without it, the highest id goes."""
+        if not self.is_quorum(alive, phase):
+            return None
+        for node in sorted(alive, reverse=True):
+            if self.is_quorum(alive - {node}, phase):
+                alive -= {node}
+        return alive
+
+
+class _GivenQuorums(QuorumSystem, Generic[_T]):
+    """A system given by one parameter for each phase, a threshold or a list of sets; it never changes."""
+
+    __slots__ = ("_set", "_table1", "_table2", "_table_fast", "fast", "members", "phase1", "phase2")
+
+    phase1: _T
+    phase2: _T
+    fast: _T | None
+    _set: frozenset[NodeId]
+    _table1: _Table
+    _table2: _Table
+    _table_fast: _Table
+
+    def _fill(self, members: tuple[NodeId, ...], phase1: _T, phase2: _T, fast: _T | None) -> None:
+        _assign(self, members=members, phase1=phase1, phase2=phase2, fast=fast, _set=frozenset(members))
+        few = len(members) <= _TABLE_MEMBERS and not isinstance(self, _SizedQuorums)
+
+        def table(phase: Phase) -> _Table:
+            return frozenset(held for held in _subsets(members) if self._covers(held, phase)) if few else None
+
+        third = None if fast is None else table(Phase.FAST)
+        _assign(self, _table1=table(Phase.ONE), _table2=table(Phase.TWO), _table_fast=third)
+
+    def _given(self, phase: Phase) -> _T:
+        if phase is _TWO:
+            return self.phase2
+        if phase is _ONE:
+            return self.phase1
+        if self.fast is not None and phase is _FAST:
+            return self.fast
+        _refuse_phase(self, phase)
+
+    @abc.abstractmethod
+    def _covers(self, held: frozenset[NodeId], phase: Phase) -> bool:
+        """Whether the members `held` are a quorum, the slow way; refuses phases there are not."""
+
+    def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
+        if phase is _TWO:
+            table = self._table2
+        elif phase is _ONE:
+            table = self._table1
+        else:
+            table = self._table_fast if phase is _FAST else None
+        held = self._set.intersection(nodes)
+        return held in table if table is not None else self._covers(held, phase)
+
+    def __repr__(self) -> str:
+        text = self.describe()
+        return f"<{type(self).__name__} {text if len(text) <= 200 else text[:197] + '...'}>"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} can not be changed: its quorums are proved to intersect")
+
+    def __setstate__(self, state: tuple[dict[str, object] | None, ...]) -> None:
+        for part in state:  # of a copy, or of what came from another process: the dict, the slots
+            _assign(self, **(part or {}))
+
+
+# --- quorums by threshold: weights, and sizes, where every weight is 1 ---------------------------------
+
+
+class _ThresholdQuorums(_GivenQuorums[int]):
+    """Members whose weights add up to a threshold are a quorum."""
+
+    __slots__ = ("_weights",)
+
+    _weights: dict[NodeId, int]
+
+    def _set_up(self, weights: dict[NodeId, int], phase1: int, phase2: int, fast: int | None) -> None:
+        total = sum(weights.values())
+        for name, threshold in (("phase1", phase1), ("phase2", phase2), ("fast", fast)):
+            if threshold is not None:
+                _check_range(self, name, threshold, total)
+        _assign(self, _weights=weights)
+        self._fill(tuple(weights), phase1, phase2, fast)
+        _check_thresholds(self)
+
+    def _covers(self, held: frozenset[NodeId], phase: Phase) -> bool:
+        return sum(map(self._weights.__getitem__, held)) >= self._given(phase)
+
+    def _heaviest_first(self) -> list[tuple[NodeId, int]]:
+        """Members that count.  In this order a set that *just* reached a threshold is a smallest
+        quorum: the last one in is the lightest, and without it the threshold was not reached."""
+        counting = (item for item in self._weights.items() if item[1])
+        return sorted(counting, key=lambda item: (-item[1], item[0]))
+
+    def smallest_quorums(self, phase: Phase = Phase.TWO) -> _Quorums:
+        threshold, heavy = self._given(phase), self._heaviest_first()
+        behind = [*accumulate((weight for _, weight in reversed(heavy)), initial=0)][::-1]
+        found: list[frozenset[NodeId]] = []
+        stack: list[tuple[int, int, tuple[NodeId, ...]]] = [(0, 0, ())]
+        while stack:
+            index, held, chosen = stack.pop()
+            if held + behind[index] < threshold:
+                continue  # so every path that goes on ends in a quorum, and the work is in proportion
+            node, weight = heavy[index]
+            stack.append((index + 1, held, chosen))
+            if held + weight < threshold:
+                stack.append((index + 1, held + weight, (*chosen, node)))
+            else:
+                found.append(frozenset((*chosen, node)))
+                _check_count(self, phase, len(found))
+        return _ordered(found)
+
+    def survives(self, phase: Phase = Phase.TWO) -> int:
+        left = accumulate(sorted(self._weights.values()))  # the worst that failures can do: the lightest stay
+        threshold = self._given(phase)
+        return len(self.members) - next(count for count, held in enumerate(left, 1) if held >= threshold)
+
+    def best_quorum(self, distance: Callable[[NodeId], float], phase: Phase = Phase.TWO) -> frozenset[NodeId]:
+        threshold, costs = self._given(phase), _costs(self, distance)
+        nearest = sorted(self.members, key=lambda node: costs[node][0])
+        reached = accumulate(self._weights[node] for node in nearest)
+        radius = next(
+            costs[node][0] for node, held in zip(nearest, reached, strict=True) if held >= threshold
+        )
+        # Every quorum inside the radius reaches it, so only the sum and the ids are left to decide: a
+        # knapsack, with the best set for every weight short of the threshold.  A set is a number whose
+        # highest bit is the lowest id, negative so that less is better; such ranks compare the same
+        # before and after the same nodes join, which is what makes keeping one set a weight exact.
+        bits = {node: 1 << place for place, node in enumerate(reversed(self.members))}
+        short: dict[int, tuple[int, int, int]] = {0: (0, 0, 0)}
+        best: list[tuple[int, int, int]] = []
+        for node, weight in self._heaviest_first():
+            if costs[node][0] > radius:
+                continue
+            for held, (infinite, exact, chosen) in list(short.items()):
+                joined = (infinite + costs[node][1], exact + costs[node][2], chosen - bits[node])
+                if held + weight >= threshold:
+                    best = [min(joined, *best)] if best else [joined]
+                else:
+                    short[held + weight] = min(joined, short.get(held + weight, joined))
+            if len(short) > _MAX_STATES:
+                _fail(self, "the weights are too many and too different to find the best quorum")
+        return frozenset(node for node in self.members if -best[0][2] & bits[node])
+
+
+class WeightedQuorums(_ThresholdQuorums):
+    """Members whose weights add up to a threshold (Gifford, *Weighted Voting for Replicated Data*, 1979).
+
+    Thresholds that add up to more than the whole weight always intersect; lower ones are accepted when
+    no two (for the fast rule: three) actual quorums are apart, which is found out exactly.
+
+    Args:
+        weights: the weight of each member; 0 for one that never counts.
+        phase1, phase2: the weight of a quorum; None for the least that is more than half.
+        fast: the weight of a fast quorum; None for a system without.
+
+    Raises:
+        QuorumError: bad members, weights or thresholds; quorums that do not intersect; or thresholds so
+            low and weights so varied that this can not be found out within bounds.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        weights: Mapping[NodeId, int],
+        phase1: int | None = None,
+        phase2: int | None = None,
+        fast: int | None = None,
+    ) -> None:
+        if not isinstance(weights, Mapping):
+            _fail(self, f"weights must map node ids to weights, not be {weights!r}")
+        ascending = {node: weights[node] for node in _members(self, weights)}
+        for node, weight in ascending.items():
+            if type(weight) is not int or weight < 0:
+                _fail(self, f"the weight of node {node} must be an int from 0, not {weight!r}")
+        half = sum(ascending.values()) // 2 + 1
+        if not any(ascending.values()):
+            _fail(self, "every weight is 0, so nothing could ever be a quorum")
+        self._set_up(ascending, half if phase1 is None else phase1, half if phase2 is None else phase2, fast)
+
+    @property
+    def weights(self) -> Mapping[NodeId, int]:
+        """The weight of each member, by ascending id; read only."""
+        return MappingProxyType(self._weights)
+
+    def describe(self) -> str:
+        weights = ",".join(f"{node}:{weight}" for node, weight in self._weights.items())
+        fast = "" if self.fast is None else f",fast={self.fast}"
+        return f"weighted({weights};phase1={self.phase1},phase2={self.phase2}{fast})"
+
+
+class _SizedQuorums(_ThresholdQuorums):
+    """Any `phase1`, `phase2` or `fast` members are a quorum."""
+
+    __slots__ = ()
+
+    def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
+        if phase is _TWO:
+            size = self.phase2
+        elif phase is _ONE:
+            size = self.phase1
+        elif self.fast is not None and phase is _FAST:
+            size = self.fast
+        else:
+            _refuse_phase(self, phase)
+        # Most replies leave their quorum incomplete, and then the length alone says so.
+        return len(nodes) >= size and len(self._set.intersection(nodes)) >= size
+
+
+class Majority(_SizedQuorums):
+    """More than half of the members, for phase 1 and phase 2 (Lamport, *Paxos Made Simple*, 2001).
+
+    A fast quorum is the smallest size with |Q1| + 2|Q2f| > 2n: 3 of 3, 4 of 5, 6 of 7.
+
+    Args:
+        members: node ids, in any order.
+
+    Raises:
+        QuorumError: no members, a duplicate, or an id that is no int from 1.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, members: Iterable[NodeId]) -> None:
+        members = _members(self, members)
+        size = len(members) // 2 + 1
+        self._set_up(dict.fromkeys(members, 1), size, size, _fast_size(len(members), size))
+
+    def describe(self) -> str:
+        return f"majority({_commas(self.members)})"
+
+
+class FlexibleQuorums(_SizedQuorums):
+    """A size for each phase (Howard, Malkhi, Spiegelman, *Flexible Paxos*, 2016).
+
+    Args:
+        members: node ids, in any order.
+        phase1, phase2: nodes in a quorum; together they must exceed the number n of members.
+        fast: nodes in a fast quorum, with phase1 + 2 * fast > 2n; None for a system without.
+
+    Raises:
+        QuorumError: bad members or sizes, or sizes whose quorums do not intersect.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, members: Iterable[NodeId], phase1: int, phase2: int, fast: int | None = None) -> None:
+        self._set_up(dict.fromkeys(_members(self, members), 1), phase1, phase2, fast)
+
+    def describe(self) -> str:
+        fast = "" if self.fast is None else f",fast={self.fast}"
+        return f"flexible({_commas(self.members)};phase1={self.phase1},phase2={self.phase2}{fast})"
+
+
+class FastQuorums(_SizedQuorums):
+    """One size for both classic phases and one for fast ballots (Lamport, *Fast Paxos*, 2006).
+
+    Args:
+        members: node ids, in any order.
+        classic: nodes in a phase-1 or phase-2 quorum; None for a majority.
+        fast: nodes in a fast quorum; None for the smallest size with classic + 2 * fast > 2n.
+
+    Raises:
+        QuorumError: bad members or sizes, or sizes whose quorums do not intersect.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, members: Iterable[NodeId], classic: int | None = None, fast: int | None = None
+    ) -> None:
+        weights = dict.fromkeys(_members(self, members), 1)
+        classic = len(weights) // 2 + 1 if classic is None else classic
+        _check_range(self, "classic", classic, len(weights))
+        self._set_up(weights, classic, classic, _fast_size(len(weights), classic) if fast is None else fast)
+
+    @property
+    def classic(self) -> int:
+        """Nodes in a phase-1 or phase-2 quorum."""
+        return self.phase1
+
+    def describe(self) -> str:
+        return f"fast({_commas(self.members)};classic={self.phase1},fast={self.fast})"
+
+
+def _fast_size(count: int, phase1: int) -> int:
+    """The smallest size with phase1 + 2 * size > 2 * count."""
+    return (2 * count - phase1) // 2 + 1
+
+
+# --- quorums by list -------------------------------------------------------------------------------------
+
+
+class _ListedQuorums(_GivenQuorums[_Quorums]):
+    """A set is a quorum when it contains one of those listed."""
+
+    __slots__ = ()
+
+    def smallest_quorums(self, phase: Phase = Phase.TWO) -> _Quorums:
+        return self._given(phase)
+
+    def _covers(self, held: frozenset[NodeId], phase: Phase) -> bool:
+        return True in map(held.issuperset, self._given(phase))
+
+    def _within(self, alive: frozenset[NodeId], phase: Phase) -> frozenset[NodeId] | None:
+        return next(filter(alive.issuperset, self._given(phase)), None)
+
+
+class GridQuorums(_ListedQuorums):
+    """A full row for phase 1, a full column for phase 2 (*Flexible Paxos*, 2016, on grids).
+
+    There are no fast quorums: two columns have no member in common.
+
+    Args:
+        rows: node ids, in rows of one length.
+
+    Attributes:
+        rows: the grid with the lowest id's row in ascending order, and then the first column: grids
+            with the same rows and the same columns, listed differently, are equal.
+
+    Raises:
+        QuorumError: bad members, or rows of different lengths.
+    """
+
+    __slots__ = ("rows",)
+
+    rows: tuple[tuple[NodeId, ...], ...]
+
+    def __init__(self, rows: Sequence[Sequence[NodeId]]) -> None:
+        grid = [_tuple(self, "a row", row) for row in _tuple(self, "rows", rows)]
+        if len({len(row) for row in grid}) > 1:
+            lengths = ", ".join(str(len(row)) for row in grid)
+            _fail(self, f"a grid needs rows of one length, these have {lengths} members")
+        members = _members(self, [node for row in grid for node in row])
+        lead = next(row for row in grid if members[0] in row)
+        columns = sorted(range(len(lead)), key=lead.__getitem__)
+        grid = sorted(tuple(row[column] for column in columns) for row in grid)
+        _assign(self, rows=tuple(grid))
+        down, across = _ordered(map(frozenset, grid)), _ordered(map(frozenset, zip(*grid, strict=True)))
+        self._fill(members, down, across, None)  # nothing to check: a row and a column always meet
+
+    def survives(self, phase: Phase = Phase.TWO) -> int:
+        return len(self._given(phase)) - 1  # one failure in each: they share no member
+
+    def describe(self) -> str:
+        return f"grid({'/'.join(map(_commas, self.rows))})"
+
+
+class ExplicitQuorums(_ListedQuorums):
+    """Any sets, listed.
+
+    Args:
+        members: node ids, in any order.
+        phase1: the phase-1 quorums; what contains one is a quorum too and need not be listed.
+        phase2: the phase-2 quorums; None for the same as in phase 1.
+        fast: the fast quorums; None for a system without.
+
+    Attributes:
+        phase1, phase2, fast: the smallest of those given, by size and then by ids.
+
+    Raises:
+        QuorumError: bad members, no or empty or unknown quorums, too many, or some do not intersect.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        members: Iterable[NodeId],
+        phase1: Iterable[Iterable[NodeId]],
+        phase2: Iterable[Iterable[NodeId]] | None = None,
+        fast: Iterable[Iterable[NodeId]] | None = None,
+    ) -> None:
+        members = _members(self, members)
+        one = _listed(self, members, Phase.ONE, phase1)
+        two = one if phase2 is None else _listed(self, members, Phase.TWO, phase2)
+        self._fill(members, one, two, None if fast is None else _listed(self, members, Phase.FAST, fast))
+        _check_sets(self, fast is not None)
+
+    def describe(self) -> str:
+        return _describe_sets(self, "explicit")
+
+
+def _listed(
+    system: QuorumSystem, members: tuple[NodeId, ...], phase: Phase, quorums: Iterable[Iterable[NodeId]]
+) -> _Quorums:
+    """The smallest of the quorums that a user listed, checked."""
+    what, found = f"a {phase.value} quorum", set[frozenset[NodeId]]()
+    for given in _tuple(system, f"the {phase.value} quorums", quorums):
+        nodes = _tuple(system, what, given)
+        if not nodes:
+            _fail(system, f"{what} is empty")
+        _check_ids(system, nodes, what)
+        unknown = sorted(set(nodes).difference(members))
+        if unknown:
+            _fail(system, f"{what}, {_braces(nodes)}, names {unknown[0]}: no member of {_braces(members)}")
+        found.add(frozenset(nodes))
+        _check_count(system, phase, len(found))
+    if not found:
+        _fail(system, f"there are no {phase.value} quorums, so nothing could be decided")
+    smallest: list[frozenset[NodeId]] = []
+    for _, group in groupby(_ordered(found), key=len):  # sets of one size do not contain each other
+        alike = list(group)
+        _check_work(system, len(alike) * len(smallest))
+        smallest += [quorum for quorum in alike if True not in map(quorum.issuperset, smallest)]
+    return tuple(smallest)
+
+
+# --- do they intersect? --------------------------------------------------------------------------------
+
+_OURS: Final = (Majority, FlexibleQuorums, FastQuorums, WeightedQuorums, GridQuorums, ExplicitQuorums)
+
+
+def check_intersections(system: QuorumSystem, fast: bool = False) -> None:
+    """Proves that the quorums of `system` intersect as the protocols need, or refuses.
+
+    Every phase-1 quorum must meet every phase-2 quorum (*Flexible Paxos*, 2016).  With `fast` it must
+    also meet every fast quorum, and the intersection of any two of them (*Fast Paxos*, 2006).  The
+    systems of this module were proved when they were built.  One of your own is checked through its
+    `smallest_quorums`; and up to 10 members also that these agree with its `is_quorum`, on every set.
+
+    Args:
+        system: any quorum system.
+        fast: whether it is to be used for fast ballots.
+
+    Raises:
+        QuorumError: naming the quorums that do not intersect; or `system` contradicts itself, has no
+            fast quorums, or has too many quorums to be checked.
+    """
+    if fast and not system.has_fast:
+        _refuse_phase(system, Phase.FAST)
+    if type(system) not in _OURS:  # a subclass of one of ours is not: it may have overridden anything
+        if _members(system, system.members) != system.members:
+            _fail(system, f"members must be an ascending tuple, not {system.members!r}")
+        for phase in (Phase.ONE, Phase.TWO, Phase.FAST) if fast else (Phase.ONE, Phase.TWO):
+            _check_account(system, phase)
+        _check_sets(system, fast)
+
+
+def _rules(fast: bool) -> list[tuple[Phase, ...]]:
+    """Quorums of which phases must have a common member."""
+    more = [(Phase.ONE, Phase.FAST), (Phase.ONE, Phase.FAST, Phase.FAST)] if fast else []
+    return [(Phase.ONE, Phase.TWO), *more]
+
+
+def _check_sets(system: QuorumSystem, fast: bool) -> None:
+    """The rules over all smallest quorums; others only contain more.  What some of them have in common
+    meets every quorum of the last phase when the members outside it contain none."""
+    everyone = frozenset(system.members)
+    for phases in _rules(fast):
+        *lists, last = (system.smallest_quorums(phase) for phase in phases)
+        searched = len(last) if isinstance(system, _ListedQuorums) else 10  # 10: about one `is_quorum`
+        _check_work(system, math.prod(map(len, lists)) * searched)
+        for quorums in product(*lists):
+            apart = system._within(everyone.difference(frozenset.intersection(*quorums)), phases[-1])
+            if apart is not None:
+                _refuse_quorums(system, phases, [*quorums, apart])
+
+
+def _check_thresholds(system: _ThresholdQuorums) -> None:
+    """The rules as packing: quorums have no common member exactly when every member is left out of one
+    of them, that is, when all members can be dealt into bins, one for each quorum, such that what
+    remains outside a bin still has the weight of its quorum."""
+    total, everyone = sum(system._weights.values()), frozenset(system.members)
+    for phases in _rules(system.fast is not None):
+        bins = _deal(system, [total - system._given(phase) for phase in phases])
+        if bins is not None:
+            quorums = [system._within(everyone - out, phase) for out, phase in zip(bins, phases, strict=True)]
+            _refuse_quorums(system, phases, [quorum for quorum in quorums if quorum is not None])
+
+
+def _deal(system: _ThresholdQuorums, capacities: Sequence[int]) -> list[set[NodeId]] | None:
+    """Deals all members into bins, each of at most that weight; None if there is no way to."""
+    heavy = system._heaviest_first()
+    if sum(capacities) < sum(weight for _, weight in heavy):
+        return None  # the usual case: the thresholds alone show that the quorums intersect
+    states: dict[tuple[int, ...], tuple[int, ...]] = {(0,) * len(capacities): ()}  # loads: bins so far
+    for _, weight in heavy:
+        grown: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for loads, dealt in states.items():
+            for bin_ in reversed(range(len(capacities))):  # so that the first quorum has the first members
+                if loads[bin_] + weight <= capacities[bin_]:
+                    load = (*loads[:bin_], loads[bin_] + weight, *loads[bin_ + 1 :])
+                    grown.setdefault(load, (*dealt, bin_))
+        if len(grown) > _MAX_STATES:
+            _fail(system, "thresholds this low may leave quorums apart, and that takes too long to find out")
+        states = grown
+    for dealt in states.values():
+        nodes = [node for node, _ in heavy]
+        return [
+            {node for node, at in zip(nodes, dealt, strict=True) if at == bin_}
+            for bin_ in range(len(capacities))
+        ]
+    return None
+
+
+def _check_account(system: QuorumSystem, phase: Phase) -> None:
+    """Whether a user's `is_quorum` is monotone and tells the same story as its `smallest_quorums`."""
+    members, smallest = frozenset(system.members), system.smallest_quorums(phase)
+    if not smallest or not all(smallest):
+        _fail(system, f"there are no {phase.value} quorums, or one is empty")
+    strangers = frozenset(range(system.members[-1] + 1, system.members[-1] + 1 + len(members)))
+    if system.is_quorum(strangers, phase) or not all(map(members.issuperset, smallest)):
+        _fail(system, f"nodes that are no members count in {phase.value} quorums")
+    small = len(members) <= _TRIED_MEMBERS
+    for nodes in _subsets(system.members) if small else smallest:
+        holds = not small or True in map(nodes.issuperset, smallest)
+        if system.is_quorum(nodes, phase) != holds:
+            verb, many = ("denies", "a") if holds else ("accepts", "no")
+            what = f"is_quorum() {verb} {_braces(nodes)} in {phase.value}"
+            _fail(system, f"{what}, which contains {many} quorum that smallest_quorums() lists")
+
+
+# --- searching any system --------------------------------------------------------------------------------
+
+
+def _failures(system: QuorumSystem, phase: Phase) -> Iterator[tuple[int, frozenset[NodeId] | None]]:
+    """Fails members in every way that matters, fewest first: (failed, a smallest quorum left or None).
+
+    Only a failure inside the quorum that is left changes anything, so these are the only ones tried;
+    and a smallest quorum other than that one lacks some member of it, so every one turns up.
+    """
+    states, tried, failed = {frozenset(system.members)}, 0, 0
+    while states:
+        fewer: set[frozenset[NodeId]] = set()
+        for alive in states:
+            quorum = system._within(alive, phase)
+            yield failed, quorum
+            fewer.update(alive - {node} for node in quorum or ())
+            if tried + len(fewer) > _MAX_STATES:
+                _fail(system, f"too many {phase.value} quorums to search for; override what asks for them")
+        states, tried, failed = fewer, tried + len(fewer), failed + 1
+
+
+def _costs(system: QuorumSystem, distance: Callable[[NodeId], float]) -> dict[NodeId, tuple[float, int, int]]:
+    """The distance of each member, and what it adds to a sum: infinite terms, and 2**-1074ths, exactly."""
+    costs: dict[NodeId, tuple[float, int, int]] = {}
+    for node in system.members:
+        value = float(distance(node))
+        if not value >= 0:  # NaN compares false with everything
+            _fail(system, f"the distance of node {node} must be 0 or more, not {value!r}")
+        above, below = (0, 1) if value == math.inf else value.as_integer_ratio()
+        costs[node] = (value, int(value == math.inf), above * (2**1074 // below))
+    return costs
+
+
+def _subsets(members: Sequence[NodeId]) -> Iterator[frozenset[NodeId]]:
+    for size in range(len(members) + 1):
+        yield from map(frozenset, combinations(members, size))
+
+
+# --- checking arguments, and texts -----------------------------------------------------------------------
+
+
+def _assign(system: QuorumSystem, **fields: object) -> None:
+    """Sets fields of an instance that never changes, while it is made."""
+    for name, value in fields.items():
+        object.__setattr__(system, name, value)
+
+
+def _tuple(system: QuorumSystem, what: str, items: Iterable[_T]) -> tuple[_T, ...]:
+    if not isinstance(items, Iterable):
+        _fail(system, f"{what} must be a collection, not {items!r}")
+    return tuple(items)
+
+
+def _check_ids(system: QuorumSystem, ids: Collection[NodeId], what: str) -> None:
+    seen: set[NodeId] = set()
+    for node in ids:
+        if type(node) is not int or node < 1:  # True is an int too, and a mistake here
+            _fail(system, f"a node id must be an int from 1; {what} has {node!r}")
+        if node in seen:
+            _fail(system, f"{what} has {node} twice")
+        seen.add(node)
+
+
+def _members(system: QuorumSystem, members: Iterable[NodeId]) -> tuple[NodeId, ...]:
+    """The members, ascending, checked."""
+    ids = _tuple(system, "members", members)
+    if not 1 <= len(ids) <= MAX_MEMBERS:
+        _fail(system, f"there must be from 1 to {MAX_MEMBERS:,} members, not {len(ids):,}")
+    _check_ids(system, ids, "the list of members")
+    return tuple(sorted(ids))
+
+
+def _check_range(system: QuorumSystem, what: str, value: int, most: int) -> None:
+    if type(value) is not int or not 1 <= value <= most:
+        _fail(system, f"{what} must be an int from 1 to {most}, not {value!r}")
+
+
+def _check_count(system: QuorumSystem, phase: Phase, count: int) -> None:
+    if count > MAX_QUORUMS:
+        _fail(system, f"more than {MAX_QUORUMS:,} smallest {phase.value} quorums, the most that are listed")
+
+
+def _check_work(system: QuorumSystem, comparisons: int) -> None:
+    if comparisons > _MAX_COMPARISONS:
+        _fail(system, f"too many quorums: {comparisons:,} sets of them to compare; use sizes or weights")
+
+
+def _refuse_phase(system: QuorumSystem, phase: Phase) -> NoReturn:
+    if not isinstance(phase, Phase):
+        _fail(system, f"a phase is Phase.ONE, Phase.TWO or Phase.FAST, not {phase!r}")
+    _fail(
+        system, "there are no fast quorums; for fast ballots use a system that has, as FastQuorums(members)"
+    )
+
+
+def _refuse_quorums(
+    system: QuorumSystem, phases: Sequence[Phase], quorums: Sequence[Iterable[NodeId]]
+) -> NoReturn:
+    named = [f"{phase.value} {_braces(quorum)}" for phase, quorum in zip(phases, quorums, strict=True)]
+    apart = f"{', '.join(named[:-1])} and {named[-1]} are quorums without a common member"
+    all_ = (
+        f"every {phases[1].value} quorum" if len(phases) == 2 else "the intersection of any two fast quorums"
+    )
+    _fail(system, f"{apart}, so two values could be chosen; every phase-1 quorum must meet {all_}")
+
+
+def _fail(system: QuorumSystem, what: str) -> NoReturn:
+    raise QuorumError(f"{type(system).__name__}: {what}")
+
+
+def _ordered(quorums: Iterable[frozenset[NodeId]]) -> _Quorums:
+    return tuple(sorted(quorums, key=lambda quorum: (len(quorum), sorted(quorum))))
+
+
+def _commas(nodes: Iterable[NodeId]) -> str:
+    return ",".join(map(str, nodes))
+
+
+def _braces(nodes: Iterable[NodeId]) -> str:
+    return f"{{{', '.join(map(str, sorted(nodes)))}}}"
+
+
+def _describe_sets(system: QuorumSystem, name: str) -> str:
+    named = [
+        ("phase1", Phase.ONE),
+        ("phase2", Phase.TWO),
+        *([("fast", Phase.FAST)] if system.has_fast else []),
+    ]
+    parts = [_commas(system.members)]
+    for label, phase in named:
+        sets = system.smallest_quorums(phase)
+        parts.append(f"{label}={''.join(f'{{{_commas(sorted(quorum))}}}' for quorum in sets)}")
+    return f"{name}({';'.join(parts)})"

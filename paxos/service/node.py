@@ -1,0 +1,294 @@
+"""One node, sans-I/O: a replica, its state machine, its clients, and its identity.
+
+This is what every driver runs: the simulator, the explorer and the network call the same methods of
+the same class.  A driver hands in messages, client requests and the time, then takes a `Turn`, which
+says what to write, what to send at once, what to send when the writes are on disk, and what to tell
+clients.
+"""
+
+import json
+import struct
+from collections.abc import Hashable
+from typing import Any, Final, TypeAlias
+
+from paxos.ballot import NodeId
+from paxos.command import Command, RequestId, digest_of
+from paxos.contract import (
+    Configuration,
+    Decides,
+    Draw,
+    Event,
+    Instant,
+    Mark,
+    Message,
+    Outcome,
+    OutcomeKind,
+    ProtocolDescription,
+    Records,
+    Replica,
+)
+from paxos.errors import ConfigurationError, RecordError, Rejected
+from paxos.service.decrees import DecreeBook
+from paxos.service.identity import IDENTITY_PREFIX, Identity
+from paxos.service.messages import (
+    SERVICE_MESSAGES,
+    AskStatus,
+    Cancel,
+    Introduce,
+    Introduced,
+    LostDisk,
+    Reply,
+    ReplyKind,
+    StatusReply,
+    Submit,
+)
+from paxos.wire import MessageTable
+
+__all__ = ["ClientKey", "Node", "Turn", "message_table", "replica_prefix"]
+
+#: Whatever the driver knows a client's connection by.
+ClientKey: TypeAlias = Hashable
+
+_IDENTITY_MESSAGES: Final = frozenset((Introduce, Introduced, LostDisk))
+#: Requests kept while the node may not vote yet.
+_MAX_EARLY: Final = 4096
+
+
+def message_table(protocol: ProtocolDescription) -> MessageTable:
+    """Every message that travels to or from a node of this protocol."""
+    return protocol.messages + SERVICE_MESSAGES
+
+
+def replica_prefix(group: int, epoch: int) -> bytes:
+    """What the keys of a replica's records begin with in the node's store."""
+    return b"r" + struct.pack(">II", group, epoch)
+
+
+class Turn:
+    """What a node wants done since the last turn.
+
+    Attributes:
+        writes: durable records `(key, value or None)`, as one atomic batch.
+        sends: `(recipient, message)`, never to itself: they leave at once.
+        held: `(recipient, message)`: they leave when the writes of this and of every earlier turn
+            are on disk; those to the node itself come back through `Node.receive`.
+        answers: `(client, message)` for connected clients: they leave at once.
+        applies: `(mark, command)` in execution order, already applied to the machine.
+        events: what happened.
+        wake_at_s: monotonic seconds at which to call `tick`, or None.
+        room: commands it would take now; 0 means stop reading clients.
+    """
+
+    __slots__ = ("answers", "applies", "events", "held", "room", "sends", "wake_at_s", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[bytes, bytes | None]] = []
+        self.sends: list[tuple[NodeId, Message]] = []
+        self.held: list[tuple[NodeId, Message]] = []
+        self.answers: list[tuple[ClientKey, Message]] = []
+        self.applies: list[tuple[Mark, Command]] = []
+        self.events: list[Event] = []
+        self.wake_at_s: float | None = None
+        self.room = 0
+
+
+class Node:
+    """One member of a cluster, without its clock, sockets and disk.
+
+    Args:
+        protocol: what it runs.
+        configuration: its replica's.
+        store_id: 16 random bytes, made with the store.
+        records: everything the store held.
+        draw: supplies randomness.
+        now: the time.
+
+    Raises:
+        RecordError: a record is damaged, unknown, or newer than this code.
+        ConfigurationError: the configuration does not fit the protocol.
+    """
+
+    def __init__(
+        self,
+        protocol: ProtocolDescription,
+        configuration: Configuration,
+        store_id: bytes,
+        records: Records,
+        draw: Draw,
+        now: Instant,
+    ) -> None:
+        if protocol.decides is not Decides.DECREES:
+            raise ConfigurationError(f"protocol {protocol.name!r} decides a log; this version hosts decrees")
+        self.protocol = protocol
+        self.id = configuration.node
+        self._prefix = replica_prefix(configuration.group, configuration.epoch)
+        self._reporting = message_table(protocol).reporting
+        self.identity = Identity(configuration.node, configuration.members, store_id, records, now.monotonic_s)
+        cut = len(self._prefix)
+        own = {}
+        for key, value in records.items():
+            if key.startswith(self._prefix):
+                own[key[cut:]] = value
+            elif not key.startswith(IDENTITY_PREFIX):
+                raise RecordError(f"record {key!r:.80}: of no replica that node {self.id} is configured for")
+        self.replica: Replica = protocol.replica(configuration, own, draw, now)
+        self.machine = DecreeBook()
+        self._waiting: dict[RequestId, tuple[ClientKey, Command]] = {}
+        self._clients: dict[ClientKey, set[RequestId]] = {}
+        # Requests that came before the node may vote.
+        self._early: list[Command] = []
+        self._turn = Turn()
+
+    # --- called by the driver -------------------------------------------------------------------
+
+    def receive(self, sender: NodeId, message: Message, now: Instant) -> None:
+        """Handle one message of the member `sender`, which the driver has authenticated.
+
+        Raises:
+            ProtocolBreach, NodeStopped: the node must stop; the error says why.
+        """
+        if message.__class__ in _IDENTITY_MESSAGES:
+            self.identity.receive(sender, message)
+            self._begin_when_introduced(now)
+        elif self.identity.introduced or sender == self.id:
+            # What the own disk reports is said once, and not a vote: it always gets through.
+            self.replica.receive(sender, message, now)
+        # Else dropped: nothing may be promised yet, and every question is repeated.
+
+    def request(self, client: ClientKey, message: Message, now: Instant) -> None:
+        """Handle one message of a client; the driver hands answers to `client` back to it."""
+        if isinstance(message, Submit):
+            self._submit(client, message, now)
+        elif isinstance(message, Cancel):
+            if message.request in self._clients.get(client, ()):
+                self._forget(message.request, now)
+        elif isinstance(message, AskStatus):
+            body = json.dumps(self.status(), sort_keys=True).encode()
+            self._turn.answers.append((client, StatusReply(message.sequence, body)))
+        else:
+            raise ConfigurationError(f"{type(message).__name__} is not a client's message")
+
+    def disconnect(self, client: ClientKey, now: Instant) -> None:
+        """The client is gone: nobody waits for its requests."""
+        for request in tuple(self._clients.get(client, ())):
+            self._forget(request, now)
+
+    def tick(self, now: Instant) -> None:
+        """Do what is due. Legal at any time."""
+        self.identity.tick(now.monotonic_s)
+        self._begin_when_introduced(now)
+        if self.identity.introduced:
+            self.replica.tick(now)
+
+    def turn(self) -> Turn:
+        """Take what is to be done."""
+        turn, self._turn = self._turn, Turn()
+        effects = self.replica.effects()
+        prefix = self._prefix
+        turn.writes += [(prefix + key, value) for key, value in effects.writes]
+        reporting, sends, held = self._reporting, turn.sends, turn.held
+        for send in effects.sends:
+            # A message to oneself that reports nothing would only be a call: no replica sends one.
+            (held if send[1].__class__ in reporting else sends).append(send)
+        if effects.applies:
+            turn.applies = effects.applies
+            apply = self.machine.apply
+            for mark, command in effects.applies:
+                apply(mark, command)
+        for outcome in effects.outcomes:
+            self._conclude(outcome, turn)
+        if effects.events:
+            turn.events += effects.events
+        turn.wake_at_s, turn.room = effects.wake_at_s, effects.room
+        self._take_identity(turn)
+        return turn
+
+    def status(self) -> dict[str, object]:
+        """How the node does, for people and tools: JSON-able."""
+        status = self.replica.status()
+        return {
+            "node": self.id,
+            "protocol": status.protocol,
+            "ready": self.identity.introduced,
+            "summary": status.summary if self.identity.introduced else self._waiting_for(),
+            "store_id": self.identity.store_id.hex(),
+            "requests": len(self._waiting),
+            **status.values,
+        }
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _waiting_for(self) -> str:
+        missing = ", ".join(map(str, self.identity.missing))
+        return (
+            f"first start: waiting until {self.identity.needed} more of nodes {missing} have recorded this "
+            "node's store; it votes on nothing before"
+        )
+
+    def _take_identity(self, turn: Turn) -> None:
+        identity = self.identity
+        if identity.writes or identity.sends:
+            turn.writes += identity.writes
+            for send in identity.sends:
+                (turn.held if send[1].__class__ in self._reporting else turn.sends).append(send)
+            identity.writes, identity.sends = [], []
+        if identity.wake_at_s is not None:
+            turn.wake_at_s = identity.wake_at_s
+
+    def _begin_when_introduced(self, now: Instant) -> None:
+        if self._early and self.identity.introduced:
+            early, self._early = self._early, []
+            self.replica.submit([command for command in early if command.request in self._waiting], now)
+
+    def _submit(self, client: ClientKey, message: Submit, now: Instant) -> None:
+        request, body = message
+        try:
+            if digest_of(body) != request.digest:
+                raise Rejected(f"request {request}: its id was made for another body")
+            command = self.machine.command(request, body)
+            if not self.identity.introduced and len(self._early) >= _MAX_EARLY:
+                raise Rejected(self._waiting_for())
+        except Rejected as error:
+            self._turn.answers.append((client, Reply(request, ReplyKind.REJECTED, None, str(error)[:1000])))
+            return
+        again = self._waiting.get(request)
+        if again is not None:
+            # A retry: its newest connection gets the answer.
+            self._clients[again[0]].discard(request)
+        self._waiting[request] = (client, command)
+        self._clients.setdefault(client, set()).add(request)
+        if again is not None:
+            return
+        if self.identity.introduced:
+            self.replica.submit((command,), now)
+        else:
+            self._early.append(command)
+
+    def _forget(self, request: RequestId, now: Instant) -> None:
+        if self._drop(request) is not None:
+            self.replica.abandon(request, now)
+
+    def _drop(self, request: RequestId) -> tuple[ClientKey, Command] | None:
+        waiting = self._waiting.pop(request, None)
+        if waiting is not None:
+            mine = self._clients[waiting[0]]
+            mine.discard(request)
+            if not mine:
+                del self._clients[waiting[0]]
+        return waiting
+
+    def _conclude(self, outcome: Outcome, turn: Turn) -> None:
+        waiting = self._drop(outcome.request)
+        if waiting is None:
+            return
+        client, command = waiting
+        reply: Any
+        if outcome.kind is OutcomeKind.READY:
+            reply = Reply(outcome.request, ReplyKind.DONE, self.machine.answer(command), "")
+        elif outcome.kind is OutcomeKind.REJECTED:
+            reply = Reply(outcome.request, ReplyKind.REJECTED, None, outcome.reason)
+        elif outcome.kind is OutcomeKind.REDIRECT:
+            reply = Reply(outcome.request, ReplyKind.REDIRECT, None, str(outcome.node))
+        else:
+            reply = Reply(outcome.request, ReplyKind.UNKNOWN, None, outcome.reason)
+        turn.answers.append((client, reply))

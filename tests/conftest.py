@@ -1,0 +1,44 @@
+"""What every test shares: both event loops, and how much Hypothesis tries.
+
+An async test is marked `@pytest.mark.anyio` and runs on asyncio and on trio. Hypothesis runs the same
+examples every time, so that a failure is one of the code and not of the day; `--hypothesis-profile=long`
+looks further, with examples that differ from run to run.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("long", settings.get_profile("ci"), derandomize=False, max_examples=2_000)
+settings.load_profile("ci")
+
+_PUBLIC = Path(__file__).parent / "public"
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+        pytest.param(("trio", {}), id="trio"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """The event loop of an async test: the plain one of asyncio, then trio."""
+    return request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever is in tests/public/ tests the public API, and so runs against the built wheel too."""
+    for item in items:
+        if _PUBLIC in item.path.parents:
+            item.add_marker(pytest.mark.public)
