@@ -95,7 +95,7 @@ _ROOMS: Final = {
 _HOME: Final = {name: room for room, names in _ROOMS.items() for name in names}
 _SUBPACKAGES: Final = ("contract", "sim")
 
-__all__ = [  # noqa: PLE0604, RUF022 - computed from the table above, checked by a test
+__all__ = [
     "ALL",
     "BOTTOM",
     "Acceptor",

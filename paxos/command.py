@@ -8,6 +8,7 @@ protocols use the one key as the decree's name.
 
 import hashlib
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from paxos.errors import ConfigurationError, WireError
@@ -170,13 +171,17 @@ def digest_of(payload: bytes) -> bytes:
 
 def _keys(keys: Iterable[bytes], where: str) -> tuple[bytes, ...]:
     if isinstance(keys, bytes | str):
-        raise ConfigurationError(f"footprint {where}: expected a collection of keys, got the single {keys!r:.60}")
+        raise ConfigurationError(
+            f"footprint {where}: expected a collection of keys, got the single {keys!r:.60}"
+        )
     result = []
     for key in keys:
         if type(key) is not bytes:
             raise ConfigurationError(f"footprint {where}: a key must be bytes, got {type(key).__name__}")
         if len(key) > MAX_KEY_BYTES:
-            raise ConfigurationError(f"footprint {where}: a key of {len(key)} bytes; the limit is {MAX_KEY_BYTES}")
+            raise ConfigurationError(
+                f"footprint {where}: a key of {len(key)} bytes; the limit is {MAX_KEY_BYTES}"
+            )
         result.append(key)
     return tuple(sorted(set(result)))
 
@@ -186,7 +191,9 @@ def _ranges(ranges: Iterable[tuple[bytes, bytes | None]], where: str) -> tuple[K
     for low, high in ranges:
         _keys([low] if high is None else [low, high], where)
         if high is not None and not low < high:
-            raise ConfigurationError(f"footprint {where}: the range from {low!r:.60} to {high!r:.60} is empty")
+            raise ConfigurationError(
+                f"footprint {where}: the range from {low!r:.60} to {high!r:.60} is empty"
+            )
         result.add(KeyRange(low, high))
     return tuple(sorted(result, key=lambda r: (r.low, r.high is None, r.high or b"")))
 
@@ -258,7 +265,7 @@ def _take_keys(value: object, where: str) -> tuple[bytes, ...]:
         raise WireError(f"{where}: expected a list of at most {MAX_KEYS} keys")
     keys = tuple(take_bytes(key, where, MAX_KEY_BYTES) for key in value)
     # Strictly rising is the one canonical form: equal footprints must be equal values everywhere.
-    if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(keys)):
         raise WireError(f"{where}: keys are not strictly rising")
     return keys
 
@@ -274,6 +281,6 @@ def _take_ranges(value: object, where: str) -> tuple[KeyRange, ...]:
             raise WireError(f"{where}: an empty range")
         ranges.append(KeyRange(low, high))
     order = [(r.low, r.high is None, r.high or b"") for r in ranges]
-    if any(a >= b for a, b in zip(order, order[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(order)):
         raise WireError(f"{where}: ranges are not strictly rising")
     return tuple(ranges)

@@ -10,13 +10,6 @@ phase?".  What makes it safe is only how quorums of different phases meet (Howar
 Every constructor here proves these rules or refuses, and the error names quorums that break them;
 `check_intersections` does the same for a system of your own.
 
-    Majority(members)                                       more than half; fast: 3 of 3, 4 of 5, 6 of 7
-    FlexibleQuorums(members, phase1=4, phase2=2)            sizes, one for each phase
-    FastQuorums(members, classic=3, fast=4)                 sizes, with the fast rule
-    GridQuorums([[1, 2, 3], [4, 5, 6]])                     a row for phase 1, a column for phase 2
-    WeightedQuorums({1: 2, 2: 1, 3: 1})                     votes of different weight
-    ExplicitQuorums([1, 2, 3], [{1, 2}, {1, 3}, {2, 3}])    any sets
-
 A *smallest* quorum is one that stops being a quorum when any member is taken out; a set is a quorum
 exactly when it contains a smallest one.  All answers are exact and deterministic, and whatever could
 take exponential work is bounded: beyond the bound the answer is an error, never a guess.
@@ -31,7 +24,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, combinations, groupby, product
 from types import MappingProxyType
-from typing import Final, Generic, NamedTuple, NoReturn, TypeVar
+from typing import ClassVar, Final, Generic, NoReturn, TypeVar
 
 from paxos.ballot import NodeId
 from paxos.errors import QuorumError
@@ -45,7 +38,6 @@ __all__ = [
     "GridQuorums",
     "Majority",
     "Phase",
-    "QuorumSizes",
     "QuorumSystem",
     "WeightedQuorums",
     "check_intersections",
@@ -85,14 +77,6 @@ _TWO: Final = Phase.TWO
 _FAST: Final = Phase.FAST
 
 
-class QuorumSizes(NamedTuple):
-    """How many nodes the smallest quorum of each phase has; `fast` is None without fast quorums."""
-
-    phase1: int
-    phase2: int
-    fast: int | None
-
-
 class QuorumSystem(abc.ABC):
     """Which sets of `members` are quorums, by phase.
 
@@ -103,8 +87,6 @@ class QuorumSystem(abc.ABC):
     Attributes:
         members: node ids (ints from 1), ascending, without duplicates, not empty.
     """
-
-    __slots__ = ()
 
     members: tuple[NodeId, ...]
 
@@ -171,28 +153,32 @@ class QuorumSystem(abc.ABC):
             return False
 
     @property
-    def sizes(self) -> QuorumSizes:
-        """How many nodes the smallest quorum of each phase has."""
+    def sizes(self) -> dict[Phase, int]:
+        """How many nodes the smallest quorum of each phase has; without `Phase.FAST` if there is none."""
         # Where all are equally far, the least sum of distances is the least number of nodes.
-        one, two = (len(self.best_quorum(lambda _: 1.0, phase)) for phase in (Phase.ONE, Phase.TWO))
-        fast = len(self.best_quorum(lambda _: 1.0, Phase.FAST)) if self.has_fast else None
-        return QuorumSizes(one, two, fast)
+        return {phase: len(self.best_quorum(lambda _: 1.0, phase)) for phase in _phases(self.has_fast)}
 
     def describe(self) -> str:
         """A canonical text, the same wherever and however an equal system is built.
 
         Nodes compare it when they meet, so it holds all that distinguishes this system from others of
-        its type.  Unless overridden it lists the smallest quorums: `Mine(1,2;phase1={1,2};phase2={1}{2})`.
+        its type.  Unless overridden it lists the smallest quorums: `mine(1,2;phase1={1,2};phase2={1}{2})`.
         """
-        return _describe_sets(self, type(self).__name__)
+        parts = [_commas(self.members)]
+        for phase in _phases(self.has_fast):
+            quorums = "".join(f"{{{_commas(sorted(quorum))}}}" for quorum in self.smallest_quorums(phase))
+            parts.append(f"{phase.value.replace('-', '')}={quorums}")
+        return f"{_name(self)}({';'.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, QuorumSystem):
-            return NotImplemented
-        return type(self) is type(other) and self.describe() == other.describe()
+        return (
+            isinstance(other, type(self))
+            and type(other) is type(self)
+            and self.describe() == other.describe()
+        )
 
     def __hash__(self) -> int:
-        return hash((type(self).__name__, self.describe()))
+        return hash(self.describe())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} over {_braces(self.members)}>"
@@ -210,25 +196,23 @@ class QuorumSystem(abc.ABC):
 class _GivenQuorums(QuorumSystem, Generic[_T]):
     """A system given by one parameter for each phase, a threshold or a list of sets; it never changes."""
 
-    __slots__ = ("_set", "_table1", "_table2", "_table_fast", "fast", "members", "phase1", "phase2")
-
     phase1: _T
     phase2: _T
     fast: _T | None
+    _tabled: ClassVar[bool] = True
     _set: frozenset[NodeId]
-    _table1: _Table
-    _table2: _Table
-    _table_fast: _Table
+    _tables: tuple[_Table, _Table, _Table]
 
     def _fill(self, members: tuple[NodeId, ...], phase1: _T, phase2: _T, fast: _T | None) -> None:
         _assign(self, members=members, phase1=phase1, phase2=phase2, fast=fast, _set=frozenset(members))
-        few = len(members) <= _TABLE_MEMBERS and not isinstance(self, _SizedQuorums)
+        few = self._tabled and len(members) <= _TABLE_MEMBERS
 
         def table(phase: Phase) -> _Table:
             return frozenset(held for held in _subsets(members) if self._covers(held, phase)) if few else None
 
-        third = None if fast is None else table(Phase.FAST)
-        _assign(self, _table1=table(Phase.ONE), _table2=table(Phase.TWO), _table_fast=third)
+        _assign(
+            self, _tables=(table(Phase.ONE), table(Phase.TWO), None if fast is None else table(Phase.FAST))
+        )
 
     def _given(self, phase: Phase) -> _T:
         if phase is _TWO:
@@ -244,12 +228,8 @@ class _GivenQuorums(QuorumSystem, Generic[_T]):
         """Whether the members `held` are a quorum, the slow way; refuses phases there are not."""
 
     def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
-        if phase is _TWO:
-            table = self._table2
-        elif phase is _ONE:
-            table = self._table1
-        else:
-            table = self._table_fast if phase is _FAST else None
+        one, two, fast = self._tables
+        table = two if phase is _TWO else one if phase is _ONE else fast if phase is _FAST else None
         held = self._set.intersection(nodes)
         return held in table if table is not None else self._covers(held, phase)
 
@@ -260,18 +240,9 @@ class _GivenQuorums(QuorumSystem, Generic[_T]):
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} can not be changed: its quorums are proved to intersect")
 
-    def __setstate__(self, state: tuple[dict[str, object] | None, ...]) -> None:
-        for part in state:  # of a copy, or of what came from another process: the dict, the slots
-            _assign(self, **(part or {}))
-
-
-# --- quorums by threshold: weights, and sizes, where every weight is 1 ---------------------------------
-
 
 class _ThresholdQuorums(_GivenQuorums[int]):
     """Members whose weights add up to a threshold are a quorum."""
-
-    __slots__ = ("_weights",)
 
     _weights: dict[NodeId, int]
 
@@ -308,8 +279,15 @@ class _ThresholdQuorums(_GivenQuorums[int]):
                 stack.append((index + 1, held + weight, (*chosen, node)))
             else:
                 found.append(frozenset((*chosen, node)))
-                _check_count(self, phase, len(found))
+                _check_limit(self, len(found), MAX_QUORUMS, f"smallest {phase.value} quorums to list")
         return _ordered(found)
+
+    def describe(self) -> str:
+        fast = "" if self.fast is None else f",fast={self.fast}"
+        return f"{_name(self)}({self._described()};phase1={self.phase1},phase2={self.phase2}{fast})"
+
+    def _described(self) -> str:
+        return _commas(self.members)
 
     def survives(self, phase: Phase = Phase.TWO) -> int:
         left = accumulate(sorted(self._weights.values()))  # the worst that failures can do: the lightest stay
@@ -360,8 +338,6 @@ class WeightedQuorums(_ThresholdQuorums):
             low and weights so varied that this can not be found out within bounds.
     """
 
-    __slots__ = ()
-
     def __init__(
         self,
         weights: Mapping[NodeId, int],
@@ -385,16 +361,14 @@ class WeightedQuorums(_ThresholdQuorums):
         """The weight of each member, by ascending id; read only."""
         return MappingProxyType(self._weights)
 
-    def describe(self) -> str:
-        weights = ",".join(f"{node}:{weight}" for node, weight in self._weights.items())
-        fast = "" if self.fast is None else f",fast={self.fast}"
-        return f"weighted({weights};phase1={self.phase1},phase2={self.phase2}{fast})"
+    def _described(self) -> str:
+        return ",".join(f"{node}:{weight}" for node, weight in self._weights.items())
 
 
 class _SizedQuorums(_ThresholdQuorums):
     """Any `phase1`, `phase2` or `fast` members are a quorum."""
 
-    __slots__ = ()
+    _tabled = False  # counting is quicker
 
     def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
         if phase is _TWO:
@@ -421,8 +395,6 @@ class Majority(_SizedQuorums):
         QuorumError: no members, a duplicate, or an id that is no int from 1.
     """
 
-    __slots__ = ()
-
     def __init__(self, members: Iterable[NodeId]) -> None:
         members = _members(self, members)
         size = len(members) // 2 + 1
@@ -444,14 +416,8 @@ class FlexibleQuorums(_SizedQuorums):
         QuorumError: bad members or sizes, or sizes whose quorums do not intersect.
     """
 
-    __slots__ = ()
-
     def __init__(self, members: Iterable[NodeId], phase1: int, phase2: int, fast: int | None = None) -> None:
         self._set_up(dict.fromkeys(_members(self, members), 1), phase1, phase2, fast)
-
-    def describe(self) -> str:
-        fast = "" if self.fast is None else f",fast={self.fast}"
-        return f"flexible({_commas(self.members)};phase1={self.phase1},phase2={self.phase2}{fast})"
 
 
 class FastQuorums(_SizedQuorums):
@@ -466,8 +432,6 @@ class FastQuorums(_SizedQuorums):
         QuorumError: bad members or sizes, or sizes whose quorums do not intersect.
     """
 
-    __slots__ = ()
-
     def __init__(
         self, members: Iterable[NodeId], classic: int | None = None, fast: int | None = None
     ) -> None:
@@ -476,27 +440,14 @@ class FastQuorums(_SizedQuorums):
         _check_range(self, "classic", classic, len(weights))
         self._set_up(weights, classic, classic, _fast_size(len(weights), classic) if fast is None else fast)
 
-    @property
-    def classic(self) -> int:
-        """Nodes in a phase-1 or phase-2 quorum."""
-        return self.phase1
-
-    def describe(self) -> str:
-        return f"fast({_commas(self.members)};classic={self.phase1},fast={self.fast})"
-
 
 def _fast_size(count: int, phase1: int) -> int:
     """The smallest size with phase1 + 2 * size > 2 * count."""
     return (2 * count - phase1) // 2 + 1
 
 
-# --- quorums by list -------------------------------------------------------------------------------------
-
-
 class _ListedQuorums(_GivenQuorums[_Quorums]):
     """A set is a quorum when it contains one of those listed."""
-
-    __slots__ = ()
 
     def smallest_quorums(self, phase: Phase = Phase.TWO) -> _Quorums:
         return self._given(phase)
@@ -523,8 +474,6 @@ class GridQuorums(_ListedQuorums):
     Raises:
         QuorumError: bad members, or rows of different lengths.
     """
-
-    __slots__ = ("rows",)
 
     rows: tuple[tuple[NodeId, ...], ...]
 
@@ -564,8 +513,6 @@ class ExplicitQuorums(_ListedQuorums):
         QuorumError: bad members, no or empty or unknown quorums, too many, or some do not intersect.
     """
 
-    __slots__ = ()
-
     def __init__(
         self,
         members: Iterable[NodeId],
@@ -578,9 +525,6 @@ class ExplicitQuorums(_ListedQuorums):
         two = one if phase2 is None else _listed(self, members, Phase.TWO, phase2)
         self._fill(members, one, two, None if fast is None else _listed(self, members, Phase.FAST, fast))
         _check_sets(self, fast is not None)
-
-    def describe(self) -> str:
-        return _describe_sets(self, "explicit")
 
 
 def _listed(
@@ -597,19 +541,22 @@ def _listed(
         if unknown:
             _fail(system, f"{what}, {_braces(nodes)}, names {unknown[0]}: no member of {_braces(members)}")
         found.add(frozenset(nodes))
-        _check_count(system, phase, len(found))
+        _check_limit(system, len(found), MAX_QUORUMS, f"smallest {phase.value} quorums to list")
     if not found:
         _fail(system, f"there are no {phase.value} quorums, so nothing could be decided")
     smallest: list[frozenset[NodeId]] = []
     for _, group in groupby(_ordered(found), key=len):  # sets of one size do not contain each other
         alike = list(group)
-        _check_work(system, len(alike) * len(smallest))
+        _check_limit(system, len(alike) * len(smallest), _MAX_COMPARISONS, "sets of quorums to compare")
         smallest += [quorum for quorum in alike if True not in map(quorum.issuperset, smallest)]
     return tuple(smallest)
 
 
-# --- do they intersect? --------------------------------------------------------------------------------
-
+# Quorums of which phases must have a common member, without and with fast ballots.
+_RULES: Final[dict[bool, tuple[tuple[Phase, ...], ...]]] = {
+    False: ((_ONE, _TWO),),
+    True: ((_ONE, _TWO), (_ONE, _FAST), (_ONE, _FAST, _FAST)),
+}
 _OURS: Final = (Majority, FlexibleQuorums, FastQuorums, WeightedQuorums, GridQuorums, ExplicitQuorums)
 
 
@@ -634,25 +581,25 @@ def check_intersections(system: QuorumSystem, fast: bool = False) -> None:
     if type(system) not in _OURS:  # a subclass of one of ours is not: it may have overridden anything
         if _members(system, system.members) != system.members:
             _fail(system, f"members must be an ascending tuple, not {system.members!r}")
-        for phase in (Phase.ONE, Phase.TWO, Phase.FAST) if fast else (Phase.ONE, Phase.TWO):
+        for phase in _phases(fast):
             _check_account(system, phase)
         _check_sets(system, fast)
 
 
-def _rules(fast: bool) -> list[tuple[Phase, ...]]:
-    """Quorums of which phases must have a common member."""
-    more = [(Phase.ONE, Phase.FAST), (Phase.ONE, Phase.FAST, Phase.FAST)] if fast else []
-    return [(Phase.ONE, Phase.TWO), *more]
+def _phases(fast: bool) -> tuple[Phase, ...]:
+    return tuple(Phase) if fast else (Phase.ONE, Phase.TWO)
 
 
 def _check_sets(system: QuorumSystem, fast: bool) -> None:
     """The rules over all smallest quorums; others only contain more.  What some of them have in common
     meets every quorum of the last phase when the members outside it contain none."""
     everyone = frozenset(system.members)
-    for phases in _rules(fast):
+    for phases in _RULES[fast]:
         *lists, last = (system.smallest_quorums(phase) for phase in phases)
         searched = len(last) if isinstance(system, _ListedQuorums) else 10  # 10: about one `is_quorum`
-        _check_work(system, math.prod(map(len, lists)) * searched)
+        _check_limit(
+            system, math.prod(map(len, lists)) * searched, _MAX_COMPARISONS, "sets of quorums to compare"
+        )
         for quorums in product(*lists):
             apart = system._within(everyone.difference(frozenset.intersection(*quorums)), phases[-1])
             if apart is not None:
@@ -664,7 +611,7 @@ def _check_thresholds(system: _ThresholdQuorums) -> None:
     of them, that is, when all members can be dealt into bins, one for each quorum, such that what
     remains outside a bin still has the weight of its quorum."""
     total, everyone = sum(system._weights.values()), frozenset(system.members)
-    for phases in _rules(system.fast is not None):
+    for phases in _RULES[system.fast is not None]:
         bins = _deal(system, [total - system._given(phase) for phase in phases])
         if bins is not None:
             quorums = [system._within(everyone - out, phase) for out, phase in zip(bins, phases, strict=True)]
@@ -713,9 +660,6 @@ def _check_account(system: QuorumSystem, phase: Phase) -> None:
             _fail(system, f"{what}, which contains {many} quorum that smallest_quorums() lists")
 
 
-# --- searching any system --------------------------------------------------------------------------------
-
-
 def _failures(system: QuorumSystem, phase: Phase) -> Iterator[tuple[int, frozenset[NodeId] | None]]:
     """Fails members in every way that matters, fewest first: (failed, a smallest quorum left or None).
 
@@ -749,9 +693,6 @@ def _costs(system: QuorumSystem, distance: Callable[[NodeId], float]) -> dict[No
 def _subsets(members: Sequence[NodeId]) -> Iterator[frozenset[NodeId]]:
     for size in range(len(members) + 1):
         yield from map(frozenset, combinations(members, size))
-
-
-# --- checking arguments, and texts -----------------------------------------------------------------------
 
 
 def _assign(system: QuorumSystem, **fields: object) -> None:
@@ -790,14 +731,9 @@ def _check_range(system: QuorumSystem, what: str, value: int, most: int) -> None
         _fail(system, f"{what} must be an int from 1 to {most}, not {value!r}")
 
 
-def _check_count(system: QuorumSystem, phase: Phase, count: int) -> None:
-    if count > MAX_QUORUMS:
-        _fail(system, f"more than {MAX_QUORUMS:,} smallest {phase.value} quorums, the most that are listed")
-
-
-def _check_work(system: QuorumSystem, comparisons: int) -> None:
-    if comparisons > _MAX_COMPARISONS:
-        _fail(system, f"too many quorums: {comparisons:,} sets of them to compare; use sizes or weights")
+def _check_limit(system: QuorumSystem, count: int, most: int, what: str) -> None:
+    if count > most:
+        _fail(system, f"more than {most:,} {what}; sizes or weights may do instead of sets")
 
 
 def _refuse_phase(system: QuorumSystem, phase: Phase) -> NoReturn:
@@ -835,14 +771,5 @@ def _braces(nodes: Iterable[NodeId]) -> str:
     return f"{{{', '.join(map(str, sorted(nodes)))}}}"
 
 
-def _describe_sets(system: QuorumSystem, name: str) -> str:
-    named = [
-        ("phase1", Phase.ONE),
-        ("phase2", Phase.TWO),
-        *([("fast", Phase.FAST)] if system.has_fast else []),
-    ]
-    parts = [_commas(system.members)]
-    for label, phase in named:
-        sets = system.smallest_quorums(phase)
-        parts.append(f"{label}={''.join(f'{{{_commas(sorted(quorum))}}}' for quorum in sets)}")
-    return f"{name}({';'.join(parts)})"
+def _name(system: QuorumSystem) -> str:
+    return type(system).__name__.removesuffix("Quorums").lower()

@@ -65,9 +65,11 @@ class Acceptor:
         """
         kind = message.__class__
         if message[0] != self.decree:
-            raise ValueError(f"a message for decree {message[0]!r:.80} came to the acceptor of {self.decree!r:.80}")
+            raise ValueError(
+                f"a message for decree {message[0]!r:.80} came to the acceptor of {self.decree!r:.80}"
+            )
         if kind is Prepare:
-            return self.on_prepare(message)
+            return self.on_prepare(message)  # type: ignore[arg-type]
         if kind is Accept:
             return self.on_accept(message)  # type: ignore[arg-type]
         raise TypeError(f"an acceptor is asked Prepare or Accept, not {kind.__name__}")
@@ -115,5 +117,9 @@ class Acceptor:
         return type(self)(self.decree, self.record())
 
     def __repr__(self) -> str:
-        vote = f"voted {self.accepted_value!r:.40} at {self.accepted_ballot}" if self.accepted_value else "no vote"
+        vote = (
+            f"voted {self.accepted_value!r:.40} at {self.accepted_ballot}"
+            if self.accepted_value
+            else "no vote"
+        )
         return f"<Acceptor {self.decree!r:.40} promised {self.promised}, {vote}>"

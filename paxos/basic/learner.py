@@ -72,7 +72,9 @@ class Learner:
         if tally is None:
             tally = self._open(ballot, value)
         elif tally[0] != value:
-            raise ProtocolBreach(f"OneValuePerBallot: decree {decree!r:.80} has votes for two values at {ballot}")
+            raise ProtocolBreach(
+                f"OneValuePerBallot: decree {decree!r:.80} has votes for two values at {ballot}"
+            )
         voters = tally[1]
         if sender in voters:
             return None
@@ -82,7 +84,8 @@ class Learner:
         if self.decision is not None:
             if self.decision.value != value:
                 raise ProtocolBreach(
-                    f"Agreement: decree {decree!r:.80} was decided at {self.decision.ballot} and, differently, at {ballot}"
+                    f"Agreement: decree {decree!r:.80} was decided at {self.decision.ballot}, "
+                    f"and differently at {ballot}"
                 )
             return None
         self.decision = Decision(decree, ballot, value)
@@ -104,7 +107,9 @@ class Learner:
 
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for learners that behave alike."""
-        tallies = frozenset((ballot, value, frozenset(voters)) for ballot, (value, voters) in self._tallies.items())
+        tallies = frozenset(
+            (ballot, value, frozenset(voters)) for ballot, (value, voters) in self._tallies.items()
+        )
         return (self.decision, tallies)
 
     def __repr__(self) -> str:

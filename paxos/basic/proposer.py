@@ -52,7 +52,18 @@ class Proposer:
     Source: Lamport, *Paxos Made Simple*, section 2.2.
     """
 
-    __slots__ = ("_best", "_highest", "_promises", "ballot", "decree", "node", "proposed", "quorums", "state", "value")
+    __slots__ = (
+        "_best",
+        "_highest",
+        "_promises",
+        "ballot",
+        "decree",
+        "node",
+        "proposed",
+        "quorums",
+        "state",
+        "value",
+    )
 
     def __init__(
         self,
@@ -166,7 +177,7 @@ class Proposer:
 
     @property
     def question(self) -> Prepare | Accept | None:
-        """What the proposer is waiting for answers to, to be repeated unchanged; None when it waits for none."""
+        """What awaits answers, to be repeated unchanged; None when nothing does."""
         if self.state is ProposerState.PREPARING:
             return Prepare(self.decree, self.ballot)
         if self.state is ProposerState.ACCEPTING and self.proposed is not None:
@@ -182,7 +193,16 @@ class Proposer:
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for proposers that behave alike."""
         promises = frozenset(self._promises)
-        return (self.node, self.value, self.ballot, self.proposed, self.state, self._highest, promises, self._best)
+        return (
+            self.node,
+            self.value,
+            self.ballot,
+            self.proposed,
+            self.state,
+            self._highest,
+            promises,
+            self._best,
+        )
 
     def __repr__(self) -> str:
         return f"<Proposer {self.node} {self.decree!r:.40} {self.state.value} at {self.ballot}>"

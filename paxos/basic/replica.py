@@ -84,6 +84,7 @@ class _Decree:
 
     __slots__ = (
         "acceptor",
+        "asked",
         "attempt",
         "deadline_s",
         "delay_s",
@@ -106,6 +107,7 @@ class _Decree:
         # Ballots begun here; a read may only be answered by a phase 1 begun after the read came.
         self.attempt = 0
         self.outbid = 0
+        self.asked = 0
         self.errand = 0
         # The value handed to the distinguished proposer.
         self.offered: bytes | None = None
@@ -117,7 +119,7 @@ class _Decree:
         other.proposer = self.proposer.clone() if self.proposer else None
         other.learner = self.learner.clone() if self.learner else None
         other.requests = dict(self.requests)
-        for name in ("stage", "deadline_s", "delay_s", "attempt", "outbid", "errand", "offered"):
+        for name in ("stage", "deadline_s", "delay_s", "attempt", "asked", "outbid", "errand", "offered"):
             setattr(other, name, getattr(self, name))
         return other
 
@@ -148,12 +150,16 @@ class BasicReplica:
     def __init__(self, configuration: Configuration, records: Records, draw: Draw, now: Instant) -> None:
         settings = configuration.settings if configuration.settings is not None else BasicSettings()
         if not isinstance(settings, BasicSettings):
-            raise ConfigurationError(f"Basic Paxos is configured by BasicSettings, not {type(settings).__name__}")
+            raise ConfigurationError(
+                f"Basic Paxos is configured by BasicSettings, not {type(settings).__name__}"
+            )
         if configuration.node not in configuration.members:
-            raise ConfigurationError(f"node {configuration.node} is not one of the members {configuration.members}")
+            raise ConfigurationError(
+                f"node {configuration.node} is not one of the members {configuration.members}"
+            )
         if settings.distinguished is not None and settings.distinguished not in configuration.members:
             raise ConfigurationError(
-                f"distinguished: node {settings.distinguished} is not one of the members {configuration.members}"
+                f"distinguished: node {settings.distinguished} is no member of {configuration.members}"
             )
         self._configuration = configuration
         self._settings = settings
@@ -206,7 +212,9 @@ class BasicReplica:
         for request, footprint, payload in commands:
             reads, writes = footprint.reads, footprint.writes
             if len(reads) + len(writes) != 1 or footprint[2:] != ((), (), False):
-                raise ConfigurationError(f"a decree is named by exactly one key; request {request} names {footprint}")
+                raise ConfigurationError(
+                    f"a decree is named by exactly one key; request {request} names {footprint}"
+                )
             self._submit(request, (writes or reads)[0], payload if writes else None, now)
 
     def _submit(self, request: RequestId, decree: bytes, value: bytes | None, now: Instant) -> None:
@@ -413,7 +421,7 @@ class BasicReplica:
             self._propose(state, decree, value, now)
             return
         if stage is _ASK:
-            state.outbid += 1
+            state.asked += 1
             self._out.sends.extend((member, Ask(decree)) for member in self._others)
             self._ask_later(state, decree, now)
             return
@@ -440,15 +448,15 @@ class BasicReplica:
 
     def _stop_work(self, state: _Decree, decree: bytes, now: Instant) -> None:
         state.proposer = state.learner = state.offered = None
-        state.errand = state.outbid = 0
+        state.errand = state.outbid = state.asked = 0
         state.stage = _IDLE
         self._working -= 1
         self._ask_later(state, decree, now)
 
     def _ask_later(self, state: _Decree, decree: bytes, now: Instant) -> None:
-        """Having voted and heard no more, ask later; `outbid` counts the times while nothing is proposed here."""
-        if state.acceptor.accepted_value is not None and state.outbid < self._settings.ask_tries:
-            self._wake(state, decree, _ASK, now.monotonic_s + self._settings.ask_s * 2.0**state.outbid)
+        """Having voted and heard no more, ask what became of it; less and less often, then not at all."""
+        if state.acceptor.accepted_value is not None and state.asked < self._settings.ask_tries:
+            self._wake(state, decree, _ASK, now.monotonic_s + self._settings.ask_s * 2.0**state.asked)
         else:
             state.stage = _IDLE
 
@@ -466,7 +474,9 @@ class BasicReplica:
             self._out.writes.append((acceptor_key(decree), pack_acceptor(acceptor.record())))
         self._out.sends.append((sender, reply))
         if self._trace:
-            self._event("Phase1b", "Prepare", trace=True, sender=sender, reply=type(reply).__name__, **reply._asdict())
+            self._event(
+                "Phase1b", "Prepare", trace=True, sender=sender, reply=type(reply).__name__, **reply._asdict()
+            )
 
     def _on_accept(self, sender: NodeId, message: Accept, now: Instant) -> None:
         decree = message.decree
@@ -487,7 +497,9 @@ class BasicReplica:
         if state.stage is _IDLE:
             self._ask_later(state, decree, now)
         if self._trace:
-            self._event("Phase2b", "Accept", trace=True, sender=sender, reply=type(reply).__name__, **reply._asdict())
+            self._event(
+                "Phase2b", "Accept", trace=True, sender=sender, reply=type(reply).__name__, **reply._asdict()
+            )
 
     def _answered(self, sender: NodeId, decree: bytes) -> bool:
         """Where the decision is known, it is the answer to every question about the decree."""
@@ -537,7 +549,9 @@ class BasicReplica:
             self._event("breach", "Accepted", sender=sender, decree=message.decree, reason=str(breach))
             return
         if decision is not None:
-            self._event("chosen", "Accepted", decree=decision.decree, ballot=decision.ballot, attempts=state.attempt)
+            self._event(
+                "chosen", "Accepted", decree=decision.decree, ballot=decision.ballot, attempts=state.attempt
+            )
             self._learn(decision.decree, decision.ballot, decision.value)
             news = Chosen(*decision)
             self._out.sends.extend((member, news) for member in self._others)
@@ -567,7 +581,8 @@ class BasicReplica:
             if known[1] != value:
                 raise ProtocolBreach(
                     f"Agreement: node {self._node} knows decree {decree!r:.80} decided at {known[0]} "
-                    f"and hears of another value decided at {ballot}; a member lost its disk, or is not what it says"
+                    f"and hears of another value decided at {ballot}; "
+                    "a member lost its disk, or is not what it says"
                 )
             return
         out = self._out

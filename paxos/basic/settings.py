@@ -17,7 +17,7 @@ __all__ = ["BasicSettings"]
 
 def _seconds(low: float, high: float) -> Callable[[object, "attrs.Attribute[float]", float], None]:
     def check(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if type(value) not in (int, float) or not math.isfinite(value):
             raise ConfigurationError(f"{attribute.name}: expected seconds, got {value!r}")
         if not low <= value <= high:
             raise ConfigurationError(f"{attribute.name}: {value} s is outside {low}..{high} s")

@@ -114,7 +114,9 @@ class ProtocolDescription:
     quorums: Callable[[Sequence[NodeId]], QuorumSystem]
     invariants: tuple[InvariantMaker, ...] = ()
     probes: tuple[str, ...] = ()
-    bound_ms: Callable[[NodeId, Sequence[NodeId], Callable[[NodeId, NodeId], float], QuorumSystem], float] | None = None
+    bound_ms: (
+        Callable[[NodeId, Sequence[NodeId], Callable[[NodeId, NodeId], float], QuorumSystem], float] | None
+    ) = None
     projection: Callable[[Replica], Hashable] | None = None
     documentation: str = ""
 

@@ -35,7 +35,7 @@ class ProposerRole(Protocol[Answer, Ask]):
         ...
 
     def prepare(self, above: Ballot = ...) -> Ask:
-        """Begin a new ballot above every one seen and above `above`; what it returns goes to all acceptors."""
+        """Begin a new ballot above every one seen and `above`; what it returns goes to all acceptors."""
         ...
 
     def receive(self, sender: NodeId, message: Answer) -> Ask | None:

@@ -27,7 +27,9 @@ def decree_key(name: str | bytes) -> bytes:
         try:
             key = name.encode()
         except UnicodeEncodeError as error:
-            raise ConfigurationError(f"decree name {name!r:.80}: not valid Unicode text: {error.reason}") from error
+            raise ConfigurationError(
+                f"decree name {name!r:.80}: not valid Unicode text: {error.reason}"
+            ) from error
     elif isinstance(name, bytes):
         key = name
     else:
@@ -47,7 +49,9 @@ def decide_request(name: str | bytes, value: bytes) -> bytes:
         raise ConfigurationError(f"decree {name!r:.80}: a value is bytes, not {type(value).__name__}")
     value = bytes(value)
     if len(value) > MAX_COMMAND_BYTES:
-        raise ConfigurationError(f"decree {name!r:.80}: a value of {len(value)} bytes; the limit is {MAX_COMMAND_BYTES}")
+        raise ConfigurationError(
+            f"decree {name!r:.80}: a value of {len(value)} bytes; the limit is {MAX_COMMAND_BYTES}"
+        )
     return dumps((_DECIDE, decree_key(name), value))
 
 

@@ -123,7 +123,9 @@ class Node:
         self.id = configuration.node
         self._prefix = replica_prefix(configuration.group, configuration.epoch)
         self._reporting = message_table(protocol).reporting
-        self.identity = Identity(configuration.node, configuration.members, store_id, records, now.monotonic_s)
+        self.identity = Identity(
+            configuration.node, configuration.members, store_id, records, now.monotonic_s
+        )
         cut = len(self._prefix)
         own = {}
         for key, value in records.items():
@@ -187,9 +189,10 @@ class Node:
         prefix = self._prefix
         turn.writes += [(prefix + key, value) for key, value in effects.writes]
         reporting, sends, held = self._reporting, turn.sends, turn.held
+        own = self.id
         for send in effects.sends:
-            # A message to oneself that reports nothing would only be a call: no replica sends one.
-            (held if send[1].__class__ in reporting else sends).append(send)
+            # What goes to oneself takes the way through the disk queue, whatever its type.
+            (held if send[1].__class__ in reporting or send[0] == own else sends).append(send)
         if effects.applies:
             turn.applies = effects.applies
             apply = self.machine.apply

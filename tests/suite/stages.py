@@ -140,11 +140,16 @@ def complain_about_types(package: str, report: Mapping[str, object]) -> list[str
     if report.get("packageName") != package or not report.get("pyTypedPath"):
         complaints.append(f"{package} is not an installed package with a py.typed")
     symbols = report.get("symbols")
+    consequences = []
     for symbol in symbols if isinstance(symbols, list) else []:
         if symbol["isExported"] and not (symbol["isTypeKnown"] and not symbol["isTypeAmbiguous"]):
             messages = [each["message"].split("\n")[0] for each in symbol.get("diagnostics", [])]
-            complaints.append(f"{symbol['name']}: {'; '.join(messages) or 'type unknown'}")
-    return complaints
+            if messages:
+                complaints.append(f"{symbol['name']}: {'; '.join(messages)}")
+            else:
+                consequences.append(f"{symbol['name']}: type unknown")
+    # What has no message of its own, a class with an unknown attribute, is only told when nothing explains it.
+    return complaints or consequences
 
 
 def _pyright(environment: Environment, *arguments: str) -> list[str]:
