@@ -7,31 +7,27 @@ phase?".  What makes it safe is only how quorums of different phases meet (Howar
 - every phase-1 quorum meets every phase-2 quorum;
 - every phase-1 quorum meets every fast quorum, and the *intersection* of any two fast quorums.
 
-Every constructor here proves these rules or refuses, and the error names quorums that break them;
+Every constructor here proves these rules or refuses and names quorums that break them;
 `check_intersections` does the same for a system of your own.
 
-A *smallest* quorum is one that stops being a quorum when any member is taken out; a set is a quorum
-exactly when it contains a smallest one.  All answers are exact and deterministic, and whatever could
-take exponential work is bounded: beyond the bound the answer is an error, never a guess.
+A *smallest* quorum stops being one when any member is taken out.  All answers are exact and deterministic,
+and what could take exponential work is bounded: beyond the bound the answer is an error, never a guess.
 """
 
-# An overriding method is documented where it is first defined, in `QuorumSystem`.
-# ruff: noqa: D102
+# ruff: noqa: D102 - an overriding method is documented where it is first defined, in `QuorumSystem`
 
 import abc
 import enum
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, combinations, groupby, product
+from itertools import accumulate, combinations, groupby, islice, product
 from types import MappingProxyType
-from typing import ClassVar, Final, Generic, NoReturn, TypeVar
+from typing import Final, Generic, NoReturn, TypeVar
 
 from paxos.ballot import NodeId
 from paxos.errors import QuorumError
 
 __all__ = [
-    "MAX_MEMBERS",
-    "MAX_QUORUMS",
     "ExplicitQuorums",
     "FastQuorums",
     "FlexibleQuorums",
@@ -43,24 +39,22 @@ __all__ = [
     "check_intersections",
 ]
 
-#: The most members a quorum system may have.
+# Limits: members of a system, and smallest quorums that are listed for a phase.
 MAX_MEMBERS: Final = 1_000
-
-#: The most smallest quorums that are listed for one phase.
 MAX_QUORUMS: Final = 100_000
-
-# Bounds on the exact searches: states held at once, and sets of quorums compared.
+# Bounds on exact searches: states held at once, and combinations of quorums compared.
 _MAX_STATES: Final = 100_000
 _MAX_COMPARISONS: Final = 50_000_000
 
-# Up to this many members every quorum of a listed or weighted system is kept in a table, so that
-# `is_quorum` costs the same as for sizes; and a user's own system is tried on every set of members.
+# Up to this many members the quorums that are not sizes are kept in tables, so that `is_quorum` costs
+# no more than for sizes; and up to this many a user's own system is tried on every set of members.
 _TABLE_MEMBERS: Final = 8
 _TRIED_MEMBERS: Final = 10
 
 _T = TypeVar("_T")
 _Quorums = tuple[frozenset[NodeId], ...]
-_Table = frozenset[frozenset[NodeId]] | None
+_Sets = Iterable[Iterable[NodeId]]
+_Ids = Iterable[NodeId]
 
 
 class Phase(enum.Enum):
@@ -70,11 +64,7 @@ class Phase(enum.Enum):
     TWO = "phase-2"  #: acceptances: phase 2 of a classic ballot
     FAST = "fast"  #: acceptances: phase 2 of a fast ballot (Fast Paxos)
 
-
-# An enum member looked up through its class costs more than the rest of `is_quorum` on Python 3.11.
-_ONE: Final = Phase.ONE
-_TWO: Final = Phase.TWO
-_FAST: Final = Phase.FAST
+    __hash__ = object.__hash__  # done in C, where Enum's own would cost as much as the rest of `is_quorum`
 
 
 class QuorumSystem(abc.ABC):
@@ -119,19 +109,17 @@ class QuorumSystem(abc.ABC):
         Raises:
             QuorumError: finding it takes too long.
         """
-        return next(
-            (failed - 1 for failed, left in _failures(self, phase) if left is None), len(self.members)
-        )
+        fatal = (failed for failed, left in _failures(self, phase) if left is None)
+        return next(fatal, len(self.members) + 1) - 1
 
     def best_quorum(self, distance: Callable[[NodeId], float], phase: Phase = Phase.TWO) -> frozenset[NodeId]:
         """The smallest quorum of `phase` whose farthest member is nearest.
 
         Ties go to the least sum of distances, then to the lowest ids (compared as ascending lists).
-        Sums are exact; of two sums that are infinite the one with fewer infinite terms is less.
+        Sums are exact; of two infinite sums the one with fewer infinite terms is less.
 
         Args:
-            distance: how far a member is, in any unit: 0 or more, `math.inf` for one out of reach;
-                called once for each member.
+            distance: how far a member is, in any unit: 0 or more, `math.inf` for one out of reach.
 
         Raises:
             QuorumError: a distance is NaN or negative, or as `smallest_quorums` does.
@@ -168,14 +156,14 @@ class QuorumSystem(abc.ABC):
         for phase in _phases(self.has_fast):
             quorums = "".join(f"{{{_commas(sorted(quorum))}}}" for quorum in self.smallest_quorums(phase))
             parts.append(f"{phase.value.replace('-', '')}={quorums}")
-        return f"{_name(self)}({';'.join(parts)})"
+        return f"{self._name}({';'.join(parts)})"
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__.removesuffix("Quorums").lower()
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, type(self))
-            and type(other) is type(self)
-            and self.describe() == other.describe()
-        )
+        return type(other) is type(self) and self.describe() == other.describe()
 
     def __hash__(self) -> int:
         return hash(self.describe())
@@ -199,43 +187,33 @@ class _GivenQuorums(QuorumSystem, Generic[_T]):
     phase1: _T
     phase2: _T
     fast: _T | None
-    _tabled: ClassVar[bool] = True
     _set: frozenset[NodeId]
-    _tables: tuple[_Table, _Table, _Table]
+    _given: dict[Phase, _T]
+    _tables: dict[Phase, frozenset[frozenset[NodeId]]]
 
     def _fill(self, members: tuple[NodeId, ...], phase1: _T, phase2: _T, fast: _T | None) -> None:
-        _assign(self, members=members, phase1=phase1, phase2=phase2, fast=fast, _set=frozenset(members))
-        few = self._tabled and len(members) <= _TABLE_MEMBERS
+        given = {Phase.ONE: phase1, Phase.TWO: phase2} | ({} if fast is None else {Phase.FAST: fast})
+        _assign(self, members=members, phase1=phase1, phase2=phase2, fast=fast)
+        _assign(self, _set=frozenset(members), _given=given, _tables={})
+        if len(members) <= _TABLE_MEMBERS and type(self).is_quorum is _GivenQuorums.is_quorum:
+            for phase in given:
+                self._tables[phase] = frozenset(h for h in _subsets(members) if self._covers(h, phase))
 
-        def table(phase: Phase) -> _Table:
-            return frozenset(held for held in _subsets(members) if self._covers(held, phase)) if few else None
-
-        _assign(
-            self, _tables=(table(Phase.ONE), table(Phase.TWO), None if fast is None else table(Phase.FAST))
-        )
-
-    def _given(self, phase: Phase) -> _T:
-        if phase is _TWO:
-            return self.phase2
-        if phase is _ONE:
-            return self.phase1
-        if self.fast is not None and phase is _FAST:
-            return self.fast
-        _refuse_phase(self, phase)
+    def _of(self, phase: Phase) -> _T:
+        given = self._given.get(phase)
+        return _refuse_phase(self, phase) if given is None else given
 
     @abc.abstractmethod
     def _covers(self, held: frozenset[NodeId], phase: Phase) -> bool:
         """Whether the members `held` are a quorum, the slow way; refuses phases there are not."""
 
     def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
-        one, two, fast = self._tables
-        table = two if phase is _TWO else one if phase is _ONE else fast if phase is _FAST else None
+        table = self._tables.get(phase)
         held = self._set.intersection(nodes)
         return held in table if table is not None else self._covers(held, phase)
 
     def __repr__(self) -> str:
-        text = self.describe()
-        return f"<{type(self).__name__} {text if len(text) <= 200 else text[:197] + '...'}>"
+        return f"<{type(self).__name__} {self.describe():.200}>"
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} can not be changed: its quorums are proved to intersect")
@@ -256,7 +234,7 @@ class _ThresholdQuorums(_GivenQuorums[int]):
         _check_thresholds(self)
 
     def _covers(self, held: frozenset[NodeId], phase: Phase) -> bool:
-        return sum(map(self._weights.__getitem__, held)) >= self._given(phase)
+        return sum(map(self._weights.__getitem__, held)) >= self._of(phase)
 
     def _heaviest_first(self) -> list[tuple[NodeId, int]]:
         """Members that count.  In this order a set that *just* reached a threshold is a smallest
@@ -265,7 +243,7 @@ class _ThresholdQuorums(_GivenQuorums[int]):
         return sorted(counting, key=lambda item: (-item[1], item[0]))
 
     def smallest_quorums(self, phase: Phase = Phase.TWO) -> _Quorums:
-        threshold, heavy = self._given(phase), self._heaviest_first()
+        threshold, heavy = self._of(phase), self._heaviest_first()
         behind = [*accumulate((weight for _, weight in reversed(heavy)), initial=0)][::-1]
         found: list[frozenset[NodeId]] = []
         stack: list[tuple[int, int, tuple[NodeId, ...]]] = [(0, 0, ())]
@@ -283,24 +261,20 @@ class _ThresholdQuorums(_GivenQuorums[int]):
         return _ordered(found)
 
     def describe(self) -> str:
+        weights = ",".join(f"{n}:{weight}" if weight != 1 else f"{n}" for n, weight in self._weights.items())
         fast = "" if self.fast is None else f",fast={self.fast}"
-        return f"{_name(self)}({self._described()};phase1={self.phase1},phase2={self.phase2}{fast})"
-
-    def _described(self) -> str:
-        return _commas(self.members)
+        return f"{self._name}({weights};phase1={self.phase1},phase2={self.phase2}{fast})"
 
     def survives(self, phase: Phase = Phase.TWO) -> int:
         left = accumulate(sorted(self._weights.values()))  # the worst that failures can do: the lightest stay
-        threshold = self._given(phase)
+        threshold = self._of(phase)
         return len(self.members) - next(count for count, held in enumerate(left, 1) if held >= threshold)
 
     def best_quorum(self, distance: Callable[[NodeId], float], phase: Phase = Phase.TWO) -> frozenset[NodeId]:
-        threshold, costs = self._given(phase), _costs(self, distance)
+        threshold, costs = self._of(phase), _costs(self, distance)
         nearest = sorted(self.members, key=lambda node: costs[node][0])
         reached = accumulate(self._weights[node] for node in nearest)
-        radius = next(
-            costs[node][0] for node, held in zip(nearest, reached, strict=True) if held >= threshold
-        )
+        radius = next(costs[n][0] for n, held in zip(nearest, reached, strict=True) if held >= threshold)
         # Every quorum inside the radius reaches it, so only the sum and the ids are left to decide: a
         # knapsack, with the best set for every weight short of the threshold.  A set is a number whose
         # highest bit is the lowest id, negative so that less is better; such ranks compare the same
@@ -308,9 +282,7 @@ class _ThresholdQuorums(_GivenQuorums[int]):
         bits = {node: 1 << place for place, node in enumerate(reversed(self.members))}
         short: dict[int, tuple[int, int, int]] = {0: (0, 0, 0)}
         best: list[tuple[int, int, int]] = []
-        for node, weight in self._heaviest_first():
-            if costs[node][0] > radius:
-                continue
+        for node, weight in (item for item in self._heaviest_first() if costs[item[0]][0] <= radius):
             for held, (infinite, exact, chosen) in list(short.items()):
                 joined = (infinite + costs[node][1], exact + costs[node][2], chosen - bits[node])
                 if held + weight >= threshold:
@@ -334,8 +306,8 @@ class WeightedQuorums(_ThresholdQuorums):
         fast: the weight of a fast quorum; None for a system without.
 
     Raises:
-        QuorumError: bad members, weights or thresholds; quorums that do not intersect; or thresholds so
-            low and weights so varied that this can not be found out within bounds.
+        QuorumError: bad members, weights or thresholds; or quorums that do not intersect, or may not: with
+            low thresholds and many different weights that can take too long to find out.
     """
 
     def __init__(
@@ -361,26 +333,23 @@ class WeightedQuorums(_ThresholdQuorums):
         """The weight of each member, by ascending id; read only."""
         return MappingProxyType(self._weights)
 
-    def _described(self) -> str:
-        return ",".join(f"{node}:{weight}" for node, weight in self._weights.items())
-
 
 class _SizedQuorums(_ThresholdQuorums):
     """Any `phase1`, `phase2` or `fast` members are a quorum."""
 
-    _tabled = False  # counting is quicker
-
     def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
-        if phase is _TWO:
-            size = self.phase2
-        elif phase is _ONE:
-            size = self.phase1
-        elif self.fast is not None and phase is _FAST:
-            size = self.fast
-        else:
+        size = self._given.get(phase)
+        if size is None:
             _refuse_phase(self, phase)
         # Most replies leave their quorum incomplete, and then the length alone says so.
         return len(nodes) >= size and len(self._set.intersection(nodes)) >= size
+
+    def _set_up_fast(self, members: _Ids, classic: int | None, fast: int | None) -> None:
+        weights = dict.fromkeys(_members(self, members), 1)
+        classic = len(weights) // 2 + 1 if classic is None else classic
+        _check_range(self, "classic", classic, len(weights))
+        least = (2 * len(weights) - classic) // 2 + 1  # with classic + 2 * fast > 2n
+        self._set_up(weights, classic, classic, least if fast is None else fast)
 
 
 class Majority(_SizedQuorums):
@@ -395,10 +364,8 @@ class Majority(_SizedQuorums):
         QuorumError: no members, a duplicate, or an id that is no int from 1.
     """
 
-    def __init__(self, members: Iterable[NodeId]) -> None:
-        members = _members(self, members)
-        size = len(members) // 2 + 1
-        self._set_up(dict.fromkeys(members, 1), size, size, _fast_size(len(members), size))
+    def __init__(self, members: _Ids) -> None:
+        self._set_up_fast(members, None, None)
 
     def describe(self) -> str:
         return f"majority({_commas(self.members)})"
@@ -416,7 +383,7 @@ class FlexibleQuorums(_SizedQuorums):
         QuorumError: bad members or sizes, or sizes whose quorums do not intersect.
     """
 
-    def __init__(self, members: Iterable[NodeId], phase1: int, phase2: int, fast: int | None = None) -> None:
+    def __init__(self, members: _Ids, phase1: int, phase2: int, fast: int | None = None) -> None:
         self._set_up(dict.fromkeys(_members(self, members), 1), phase1, phase2, fast)
 
 
@@ -432,44 +399,29 @@ class FastQuorums(_SizedQuorums):
         QuorumError: bad members or sizes, or sizes whose quorums do not intersect.
     """
 
-    def __init__(
-        self, members: Iterable[NodeId], classic: int | None = None, fast: int | None = None
-    ) -> None:
-        weights = dict.fromkeys(_members(self, members), 1)
-        classic = len(weights) // 2 + 1 if classic is None else classic
-        _check_range(self, "classic", classic, len(weights))
-        self._set_up(weights, classic, classic, _fast_size(len(weights), classic) if fast is None else fast)
-
-
-def _fast_size(count: int, phase1: int) -> int:
-    """The smallest size with phase1 + 2 * size > 2 * count."""
-    return (2 * count - phase1) // 2 + 1
+    def __init__(self, members: _Ids, classic: int | None = None, fast: int | None = None) -> None:
+        self._set_up_fast(members, classic, fast)
 
 
 class _ListedQuorums(_GivenQuorums[_Quorums]):
     """A set is a quorum when it contains one of those listed."""
 
     def smallest_quorums(self, phase: Phase = Phase.TWO) -> _Quorums:
-        return self._given(phase)
+        return self._of(phase)
 
     def _covers(self, held: frozenset[NodeId], phase: Phase) -> bool:
-        return True in map(held.issuperset, self._given(phase))
+        return True in map(held.issuperset, self._of(phase))
 
     def _within(self, alive: frozenset[NodeId], phase: Phase) -> frozenset[NodeId] | None:
-        return next(filter(alive.issuperset, self._given(phase)), None)
+        return next(filter(alive.issuperset, self._of(phase)), None)
 
 
 class GridQuorums(_ListedQuorums):
-    """A full row for phase 1, a full column for phase 2 (*Flexible Paxos*, 2016, on grids).
-
-    There are no fast quorums: two columns have no member in common.
+    """A full row for phase 1, a full column for phase 2 (*Flexible Paxos*, 2016); no fast quorums.
 
     Args:
-        rows: node ids, in rows of one length.
-
-    Attributes:
-        rows: the grid with the lowest id's row in ascending order, and then the first column: grids
-            with the same rows and the same columns, listed differently, are equal.
+        rows: node ids, in rows of one length.  The attribute has the lowest id's row in ascending order,
+            then the first column: grids of the same rows and columns, listed differently, are equal.
 
     Raises:
         QuorumError: bad members, or rows of different lengths.
@@ -480,8 +432,7 @@ class GridQuorums(_ListedQuorums):
     def __init__(self, rows: Sequence[Sequence[NodeId]]) -> None:
         grid = [_tuple(self, "a row", row) for row in _tuple(self, "rows", rows)]
         if len({len(row) for row in grid}) > 1:
-            lengths = ", ".join(str(len(row)) for row in grid)
-            _fail(self, f"a grid needs rows of one length, these have {lengths} members")
+            _fail(self, f"a grid needs rows of one length, not of {', '.join(str(len(row)) for row in grid)}")
         members = _members(self, [node for row in grid for node in row])
         lead = next(row for row in grid if members[0] in row)
         columns = sorted(range(len(lead)), key=lead.__getitem__)
@@ -491,7 +442,7 @@ class GridQuorums(_ListedQuorums):
         self._fill(members, down, across, None)  # nothing to check: a row and a column always meet
 
     def survives(self, phase: Phase = Phase.TWO) -> int:
-        return len(self._given(phase)) - 1  # one failure in each: they share no member
+        return len(self._of(phase)) - 1  # one failure in each: they share no member
 
     def describe(self) -> str:
         return f"grid({'/'.join(map(_commas, self.rows))})"
@@ -502,12 +453,9 @@ class ExplicitQuorums(_ListedQuorums):
 
     Args:
         members: node ids, in any order.
-        phase1: the phase-1 quorums; what contains one is a quorum too and need not be listed.
+        phase1: the phase-1 quorums; what contains one is a quorum too, and is left out if listed.
         phase2: the phase-2 quorums; None for the same as in phase 1.
         fast: the fast quorums; None for a system without.
-
-    Attributes:
-        phase1, phase2, fast: the smallest of those given, by size and then by ids.
 
     Raises:
         QuorumError: bad members, no or empty or unknown quorums, too many, or some do not intersect.
@@ -515,10 +463,10 @@ class ExplicitQuorums(_ListedQuorums):
 
     def __init__(
         self,
-        members: Iterable[NodeId],
-        phase1: Iterable[Iterable[NodeId]],
-        phase2: Iterable[Iterable[NodeId]] | None = None,
-        fast: Iterable[Iterable[NodeId]] | None = None,
+        members: _Ids,
+        phase1: _Sets,
+        phase2: _Sets | None = None,
+        fast: _Sets | None = None,
     ) -> None:
         members = _members(self, members)
         one = _listed(self, members, Phase.ONE, phase1)
@@ -527,9 +475,7 @@ class ExplicitQuorums(_ListedQuorums):
         _check_sets(self, fast is not None)
 
 
-def _listed(
-    system: QuorumSystem, members: tuple[NodeId, ...], phase: Phase, quorums: Iterable[Iterable[NodeId]]
-) -> _Quorums:
+def _listed(system: QuorumSystem, members: Collection[NodeId], phase: Phase, quorums: _Sets) -> _Quorums:
     """The smallest of the quorums that a user listed, checked."""
     what, found = f"a {phase.value} quorum", set[frozenset[NodeId]]()
     for given in _tuple(system, f"the {phase.value} quorums", quorums):
@@ -547,26 +493,23 @@ def _listed(
     smallest: list[frozenset[NodeId]] = []
     for _, group in groupby(_ordered(found), key=len):  # sets of one size do not contain each other
         alike = list(group)
-        _check_limit(system, len(alike) * len(smallest), _MAX_COMPARISONS, "sets of quorums to compare")
+        _check_limit(system, len(alike) * len(smallest), _MAX_COMPARISONS, "quorums to compare")
         smallest += [quorum for quorum in alike if True not in map(quorum.issuperset, smallest)]
     return tuple(smallest)
 
 
-# Quorums of which phases must have a common member, without and with fast ballots.
-_RULES: Final[dict[bool, tuple[tuple[Phase, ...], ...]]] = {
-    False: ((_ONE, _TWO),),
-    True: ((_ONE, _TWO), (_ONE, _FAST), (_ONE, _FAST, _FAST)),
-}
+# The phases whose quorums must have a common member, without and with fast ballots.
+_CLASSIC_RULES: Final[tuple[tuple[Phase, ...], ...]] = ((Phase.ONE, Phase.TWO),)
+_FAST_RULES: Final = (*_CLASSIC_RULES, (Phase.ONE, Phase.FAST), (Phase.ONE, Phase.FAST, Phase.FAST))
 _OURS: Final = (Majority, FlexibleQuorums, FastQuorums, WeightedQuorums, GridQuorums, ExplicitQuorums)
 
 
 def check_intersections(system: QuorumSystem, fast: bool = False) -> None:
     """Proves that the quorums of `system` intersect as the protocols need, or refuses.
 
-    Every phase-1 quorum must meet every phase-2 quorum (*Flexible Paxos*, 2016).  With `fast` it must
-    also meet every fast quorum, and the intersection of any two of them (*Fast Paxos*, 2006).  The
-    systems of this module were proved when they were built.  One of your own is checked through its
-    `smallest_quorums`; and up to 10 members also that these agree with its `is_quorum`, on every set.
+    Every phase-1 quorum must meet every phase-2 quorum, and with `fast` also every fast quorum and what any
+    two of these have in common.  The systems of this module were proved when they were built.  One of your
+    own is checked through its `smallest_quorums`, which up to 10 members must agree with its `is_quorum`.
 
     Args:
         system: any quorum system.
@@ -594,12 +537,11 @@ def _check_sets(system: QuorumSystem, fast: bool) -> None:
     """The rules over all smallest quorums; others only contain more.  What some of them have in common
     meets every quorum of the last phase when the members outside it contain none."""
     everyone = frozenset(system.members)
-    for phases in _RULES[fast]:
+    for phases in _FAST_RULES if fast else _CLASSIC_RULES:
         *lists, last = (system.smallest_quorums(phase) for phase in phases)
         searched = len(last) if isinstance(system, _ListedQuorums) else 10  # 10: about one `is_quorum`
-        _check_limit(
-            system, math.prod(map(len, lists)) * searched, _MAX_COMPARISONS, "sets of quorums to compare"
-        )
+        combinations_ = math.prod(map(len, lists)) * searched
+        _check_limit(system, combinations_, _MAX_COMPARISONS, "combinations of quorums")
         for quorums in product(*lists):
             apart = system._within(everyone.difference(frozenset.intersection(*quorums)), phases[-1])
             if apart is not None:
@@ -611,8 +553,8 @@ def _check_thresholds(system: _ThresholdQuorums) -> None:
     of them, that is, when all members can be dealt into bins, one for each quorum, such that what
     remains outside a bin still has the weight of its quorum."""
     total, everyone = sum(system._weights.values()), frozenset(system.members)
-    for phases in _RULES[system.fast is not None]:
-        bins = _deal(system, [total - system._given(phase) for phase in phases])
+    for phases in _CLASSIC_RULES if system.fast is None else _FAST_RULES:
+        bins = _deal(system, [total - system._of(phase) for phase in phases])
         if bins is not None:
             quorums = [system._within(everyone - out, phase) for out, phase in zip(bins, phases, strict=True)]
             _refuse_quorums(system, phases, [quorum for quorum in quorums if quorum is not None])
@@ -633,31 +575,26 @@ def _deal(system: _ThresholdQuorums, capacities: Sequence[int]) -> list[set[Node
                     grown.setdefault(load, (*dealt, bin_))
         if len(grown) > _MAX_STATES:
             _fail(system, "thresholds this low may leave quorums apart, and that takes too long to find out")
-        states = grown
-    for dealt in states.values():
-        nodes = [node for node, _ in heavy]
-        return [
-            {node for node, at in zip(nodes, dealt, strict=True) if at == bin_}
-            for bin_ in range(len(capacities))
-        ]
-    return None
+        # Where all weigh the same, one way to go on is as good as any other.
+        states = grown if heavy[0][1] != heavy[-1][1] else dict(islice(grown.items(), 1))
+    bins: list[set[NodeId]] = [set() for _ in capacities]
+    for dealt in islice(states.values(), 1):
+        for (node, _), bin_ in zip(heavy, dealt, strict=True):
+            bins[bin_].add(node)
+    return bins if states else None
 
 
 def _check_account(system: QuorumSystem, phase: Phase) -> None:
     """Whether a user's `is_quorum` is monotone and tells the same story as its `smallest_quorums`."""
-    members, smallest = frozenset(system.members), system.smallest_quorums(phase)
-    if not smallest or not all(smallest):
-        _fail(system, f"there are no {phase.value} quorums, or one is empty")
-    strangers = frozenset(range(system.members[-1] + 1, system.members[-1] + 1 + len(members)))
-    if system.is_quorum(strangers, phase) or not all(map(members.issuperset, smallest)):
-        _fail(system, f"nodes that are no members count in {phase.value} quorums")
-    small = len(members) <= _TRIED_MEMBERS
-    for nodes in _subsets(system.members) if small else smallest:
-        holds = not small or True in map(nodes.issuperset, smallest)
-        if system.is_quorum(nodes, phase) != holds:
-            verb, many = ("denies", "a") if holds else ("accepts", "no")
-            what = f"is_quorum() {verb} {_braces(nodes)} in {phase.value}"
-            _fail(system, f"{what}, which contains {many} quorum that smallest_quorums() lists")
+    smallest, members, last = system.smallest_quorums(phase), system.members, system.members[-1]
+    if not smallest or not all(quorum and quorum.issubset(members) for quorum in smallest):
+        _fail(system, f"the {phase.value} quorums are none, or not all of them are sets of members")
+    for nodes in _subsets(members) if len(members) <= _TRIED_MEMBERS else smallest[:MAX_MEMBERS]:
+        holds = True in map(nodes.issuperset, smallest)
+        disturbed = [*nodes, *nodes, *range(last + 1, last + 1 + len(members))]
+        if system.is_quorum(nodes, phase) != holds or system.is_quorum(disturbed, phase) != holds:
+            which = f"{_braces(nodes)} in {phase.value}, with duplicates and strangers too"
+            _fail(system, f"is_quorum() must be {holds} of {which}, by what smallest_quorums() lists")
 
 
 def _failures(system: QuorumSystem, phase: Phase) -> Iterator[tuple[int, frozenset[NodeId] | None]]:
@@ -717,8 +654,7 @@ def _check_ids(system: QuorumSystem, ids: Collection[NodeId], what: str) -> None
         seen.add(node)
 
 
-def _members(system: QuorumSystem, members: Iterable[NodeId]) -> tuple[NodeId, ...]:
-    """The members, ascending, checked."""
+def _members(system: QuorumSystem, members: _Ids) -> tuple[NodeId, ...]:
     ids = _tuple(system, "members", members)
     if not 1 <= len(ids) <= MAX_MEMBERS:
         _fail(system, f"there must be from 1 to {MAX_MEMBERS:,} members, not {len(ids):,}")
@@ -737,22 +673,14 @@ def _check_limit(system: QuorumSystem, count: int, most: int, what: str) -> None
 
 
 def _refuse_phase(system: QuorumSystem, phase: Phase) -> NoReturn:
-    if not isinstance(phase, Phase):
-        _fail(system, f"a phase is Phase.ONE, Phase.TWO or Phase.FAST, not {phase!r}")
-    _fail(
-        system, "there are no fast quorums; for fast ballots use a system that has, as FastQuorums(members)"
-    )
+    _fail(system, f"there are no quorums for {phase}; fast ballots need a system that has fast quorums")
 
 
-def _refuse_quorums(
-    system: QuorumSystem, phases: Sequence[Phase], quorums: Sequence[Iterable[NodeId]]
-) -> NoReturn:
+def _refuse_quorums(system: QuorumSystem, phases: Sequence[Phase], quorums: _Sets) -> NoReturn:
     named = [f"{phase.value} {_braces(quorum)}" for phase, quorum in zip(phases, quorums, strict=True)]
     apart = f"{', '.join(named[:-1])} and {named[-1]} are quorums without a common member"
-    all_ = (
-        f"every {phases[1].value} quorum" if len(phases) == 2 else "the intersection of any two fast quorums"
-    )
-    _fail(system, f"{apart}, so two values could be chosen; every phase-1 quorum must meet {all_}")
+    met = f"every {phases[1].value} quorum" if len(phases) == 2 else "what any two fast quorums share"
+    _fail(system, f"{apart}, so two values could be chosen; every phase-1 quorum must meet {met}")
 
 
 def _fail(system: QuorumSystem, what: str) -> NoReturn:
@@ -769,7 +697,3 @@ def _commas(nodes: Iterable[NodeId]) -> str:
 
 def _braces(nodes: Iterable[NodeId]) -> str:
     return f"{{{', '.join(map(str, sorted(nodes)))}}}"
-
-
-def _name(system: QuorumSystem) -> str:
-    return type(system).__name__.removesuffix("Quorums").lower()

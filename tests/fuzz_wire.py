@@ -3,9 +3,9 @@
     python -m tests.fuzz_wire --inputs 1000000 --seed 1       bare and seeded: the same inputs every time
     python -m tests.fuzz_wire --memory                        hostile sizes: how much memory they can take
 
-An input is a stream of bytes.  It goes the way a peer's bytes go: in pieces through a `FrameBuffer`, each body
-through `MessageTable.decode`.  Any exception but WireError is a failure, and so is a message that does not
-survive being encoded and decoded again; both print the stream in hexadecimal, and the exit code is 1.
+An input is a stream of bytes.  It goes the way a peer's bytes go: in pieces through a `FrameBuffer`, each
+body through `MessageTable.decode`.  Any exception but WireError is a failure, and so is a message that does
+not survive being encoded and decoded again; both print the stream in hexadecimal, and the exit code is 1.
 
 To have another protocol's messages thrown about, add a line to `tables`.
 """
@@ -498,8 +498,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for reason, count in report.reasons.most_common():
         print(f"{count:10,}  {reason}")
     print(
-        f"{report.inputs:,} inputs in {report.seconds:.1f} s, {report.inputs / report.seconds:,.0f} a second; "
-        f"{report.reasons['accepted']:,} accepted whole, {report.messages:,} messages decoded; seed {options.seed}"
+        f"{report.inputs:,} inputs of seed {options.seed} in {report.seconds:.1f} s, "
+        f"{report.inputs / report.seconds:,.0f} a second; {report.reasons['accepted']:,} accepted whole, "
+        f"{report.messages:,} messages decoded"
     )
     return 0
 

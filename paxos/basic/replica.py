@@ -395,10 +395,10 @@ class BasicReplica:
     def _ask_all(self, state: _Decree, decree: bytes, question: Prepare | Accept, now: Instant) -> None:
         """Send a question to every acceptor; the own one answers through its disk."""
         sends = self._out.sends
-        if question.__class__ is Prepare:
-            self._on_prepare(self._node, question, now)  # type: ignore[arg-type]
+        if isinstance(question, Prepare):
+            self._on_prepare(self._node, question, now)
         else:
-            self._on_accept(self._node, question, now)  # type: ignore[arg-type]
+            self._on_accept(self._node, question, now)
         for member in self._others:
             sends.append((member, question))
         self._wake(state, decree, _REPEAT, now.monotonic_s + state.delay_s)

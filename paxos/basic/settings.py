@@ -68,7 +68,11 @@ class BasicSettings:
     repeat_max_s: float = attrs.field(default=4.0, validator=_seconds(0.001, 600))
     backoff_s: float = attrs.field(default=0.02, validator=_seconds(0.0001, 60))
     backoff_max_s: float = attrs.field(default=4.0, validator=_seconds(0.001, 600))
-    distinguished: NodeId | None = attrs.field(default=None, validator=_node)
+    distinguished: NodeId | None = attrs.field(
+        default=None,
+        validator=_node,
+        metadata={"agreed": True},  # told to peers when nodes meet
+    )
     patience_s: float = attrs.field(default=0.5, validator=_seconds(0.001, 60))
     ask_s: float = attrs.field(default=1.0, validator=_seconds(0.001, 600))
     ask_tries: int = attrs.field(default=8, validator=_count(0, 64))

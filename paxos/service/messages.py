@@ -6,7 +6,7 @@ frames.  Their numbers start at 200; protocols use the ones below.
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from paxos.command import MAX_COMMAND_BYTES, MAX_KEY_BYTES, RequestId, take_request_id
 from paxos.errors import WireError
@@ -25,6 +25,7 @@ __all__ = [
     "SERVICE_MESSAGES",
     "AskStatus",
     "Cancel",
+    "IdentityMessage",
     "Introduce",
     "Introduced",
     "LostDisk",
@@ -102,6 +103,10 @@ class LostDisk(NamedTuple):
     """The member knows another store of that node: the node lost its disk, or is not who it says."""
 
     store_id: bytes
+
+
+#: What nodes say of who they are.
+IdentityMessage: TypeAlias = Introduce | Introduced | LostDisk
 
 
 def _submit(fields: Sequence[object]) -> Submit:

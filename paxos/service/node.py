@@ -49,7 +49,8 @@ __all__ = ["ClientKey", "Node", "Turn", "message_table", "replica_prefix"]
 #: Whatever the driver knows a client's connection by.
 ClientKey: TypeAlias = Hashable
 
-_IDENTITY_MESSAGES: Final = frozenset((Introduce, Introduced, LostDisk))
+# A tuple: isinstance against a union is five times slower, and every message passes here.
+_IDENTITY_MESSAGES: Final = (Introduce, Introduced, LostDisk)
 #: Requests kept while the node may not vote yet.
 _MAX_EARLY: Final = 4096
 
@@ -149,7 +150,7 @@ class Node:
         Raises:
             ProtocolBreach, NodeStopped: the node must stop; the error says why.
         """
-        if message.__class__ in _IDENTITY_MESSAGES:
+        if isinstance(message, _IDENTITY_MESSAGES):
             self.identity.receive(sender, message)
             self._begin_when_introduced(now)
         elif self.identity.introduced or sender == self.id:

@@ -148,7 +148,7 @@ def complain_about_types(package: str, report: Mapping[str, object]) -> list[str
                 complaints.append(f"{symbol['name']}: {'; '.join(messages)}")
             else:
                 consequences.append(f"{symbol['name']}: type unknown")
-    # What has no message of its own, a class with an unknown attribute, is only told when nothing explains it.
+    # A class with an unknown attribute has no message of its own: it is told only when nothing explains it.
     return complaints or consequences
 
 
