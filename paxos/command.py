@@ -252,12 +252,15 @@ def _take_footprint(value: object, where: str) -> Footprint:
         if reads or writes or read_ranges or write_ranges:
             raise WireError(f"{where}: names keys beside everything")
         return ALL
-    return Footprint(
+    footprint = Footprint(
         _take_keys(reads, f"{where}.reads"),
         _take_keys(writes, f"{where}.writes"),
         _take_ranges(read_ranges, f"{where}.read_ranges"),
         _take_ranges(write_ranges, f"{where}.write_ranges"),
     )
+    if sum(map(len, footprint[:4])) > MAX_KEYS:
+        raise WireError(f"{where}: names more than {MAX_KEYS} keys and ranges")
+    return footprint
 
 
 def _take_keys(value: object, where: str) -> tuple[bytes, ...]:

@@ -23,6 +23,7 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cbor2
@@ -448,6 +449,11 @@ def hostile_sizes() -> Iterator[tuple[str, Iterator[bytes]]]:
 
 def peak_bytes() -> int:
     """The most memory this process ever had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: Linux has a new program's figure begin at the one of the process that started it.
+        (peak,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        return int(peak) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -483,7 +489,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.memory:
         grown = measure_memory()
         print(f"peak memory grew by {grown / (1 << 20):.1f} MiB; the bound is {MEMORY_BOUND_BYTES >> 20} MiB")
-        return int(grown > MEMORY_BOUND_BYTES)
+        # Less than the one large frame that was fed means that the measure is blind.
+        return int(not wire.MAX_FRAME_BYTES < grown <= MEMORY_BOUND_BYTES)
 
     def progress(done: int) -> None:
         end = "\r" if sys.stderr.isatty() else "\n"

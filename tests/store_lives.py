@@ -1,8 +1,8 @@
 """Short lives of processes that use a store, for the tests that end them.
 
-They are run as `python -m tests.store_lives LIFE DIRECTORY ...`.  Each life opens the store in the directory it
-is given and says on its standard output what was acknowledged, line by line and unbuffered, so that whoever
-kills it knows what must be there afterwards.
+They are run as `python -m tests.store_lives LIFE DIRECTORY ...`.  Each life opens the store in the directory
+it is given and says on its standard output what was acknowledged, line by line and unbuffered, so that
+whoever kills it knows what must be there afterwards.
 """
 
 import itertools

@@ -67,7 +67,7 @@ def _bound_ms(
 
 
 #: Basic Paxos as drivers and tools see it.
-protocol = ProtocolDescription(
+protocol: ProtocolDescription = ProtocolDescription(
     name="paxos",
     replica=BasicReplica,
     settings=BasicSettings,

@@ -48,7 +48,7 @@ class Acceptor:
     __slots__ = ("accepted_ballot", "accepted_value", "decree", "promised")
 
     def __init__(self, decree: bytes = b"", record: AcceptorRecord | None = None) -> None:
-        self.decree = decree
+        self.decree: bytes = decree
         self.promised: Ballot = BOTTOM
         self.accepted_ballot: Ballot = BOTTOM
         self.accepted_value: bytes | None = None

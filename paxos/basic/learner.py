@@ -48,8 +48,8 @@ class Learner:
     __slots__ = ("_tallies", "decision", "decree", "quorums")
 
     def __init__(self, quorums: QuorumSystem, *, decree: bytes = b"") -> None:
-        self.quorums = quorums
-        self.decree = decree
+        self.quorums: QuorumSystem = quorums
+        self.decree: bytes = decree
         #: What was chosen, once known; it never changes.
         self.decision: Decision | None = None
         self._tallies: dict[Ballot, tuple[bytes, set[NodeId]]] = {}

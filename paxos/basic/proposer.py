@@ -76,14 +76,14 @@ class Proposer:
     ) -> None:
         if node not in quorums.members:
             raise ConfigurationError(f"proposer {node} is not a member of {quorums.describe()}")
-        self.node = node
-        self.quorums = quorums
-        self.value = value
-        self.decree = decree
+        self.node: NodeId = node
+        self.quorums: QuorumSystem = quorums
+        self.value: bytes | None = value
+        self.decree: bytes = decree
         self.ballot: Ballot = BOTTOM
         #: The value sent in phase 2 of the current ballot; None before phase 2.
         self.proposed: bytes | None = None
-        self.state = ProposerState.IDLE
+        self.state: ProposerState = ProposerState.IDLE
         self._highest: Ballot = floor
         self._promises: set[NodeId] = set()
         self._best: Ballot = BOTTOM
@@ -121,7 +121,7 @@ class Proposer:
         kind = message.__class__
         if kind is Promise:
             return self.on_promise(sender, message)  # type: ignore[arg-type]
-        if kind is Nack:
+        if kind is Nack and sender in self.quorums.members:
             self.on_nack(message)  # type: ignore[arg-type]
         return None
 
@@ -167,10 +167,13 @@ class Proposer:
     def offer(self, value: bytes) -> bool:
         """Give a proposer that has no value of its own one to propose, while it may still matter.
 
+        While phase 1 is under way it is proposed in this ballot, if that leaves the choice free; later, in
+        the next one, should this one be outbid.
+
         Returns:
-            Whether it was taken; False when there is an own value already, or phase 1 is over.
+            Whether it was taken; False when there is an own value already.
         """
-        if self.value is not None or self.state in (ProposerState.ACCEPTING, ProposerState.FREE):
+        if self.value is not None:
             return False
         self.value = value
         return True

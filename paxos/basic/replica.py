@@ -75,6 +75,8 @@ _PARKED: Final = "parked"  # waiting for a reservation of rounds to be durable
 
 #: `draw("backoff", _DRAWS)`: how finely the random part of a backoff is cut.
 _DRAWS: Final = 256
+#: The deadline of a decree that waits for the disk and not for the clock.
+_NEVER_S: Final = float("inf")
 #: How often an errand of another node is repeated before it is dropped; that node proposes by itself.
 _ERRAND_REPEATS: Final = 6
 
@@ -221,11 +223,11 @@ class BasicReplica:
         if decree in self._chosen:
             self._out.outcomes.append(Outcome(request, OutcomeKind.READY, mark=decree))
             return
-        state = self._state(decree)
-        if not self._at_work(state) and self._working >= self._settings.max_open:
+        if self._is_busy(decree):
             reason = f"node {self._node} already works on {self._working} decrees; try again"
             self._out.outcomes.append(Outcome(request, OutcomeKind.REJECTED, reason=reason))
             return
+        state = self._state(decree)
         state.requests[request] = None if value is not None else state.attempt + 1
         self._requests[request] = decree
         self._pursue(state, decree, value, now)
@@ -247,7 +249,11 @@ class BasicReplica:
         if sender not in self._members:
             self._event("refused", message.__class__.__name__, sender=sender, reason="not a member")
             return
-        self._handlers[message.__class__](sender, message, now)
+        handler = self._handlers.get(message.__class__)
+        if handler is None:
+            self._event("refused", message.__class__.__name__, sender=sender, reason="not of this protocol")
+            return
+        handler(sender, message, now)
 
     def tick(self, now: Instant) -> None:
         """Repeat, begin again, or give up, whatever is due."""
@@ -344,6 +350,13 @@ class BasicReplica:
     def _at_work(state: _Decree) -> bool:
         return state.proposer is not None or state.offered is not None
 
+    def _is_busy(self, decree: bytes) -> bool:
+        """Whether there is no room to work on this decree too. It opens nothing: a refusal leaves no trace."""
+        if self._working < self._settings.max_open:
+            return False
+        state = self._open.get(decree)
+        return state is None or not self._at_work(state)
+
     def _pursue(self, state: _Decree, decree: bytes, value: bytes | None, now: Instant) -> None:
         """Work on a decree, joining the work already under way."""
         if state.proposer is not None:
@@ -382,7 +395,8 @@ class BasicReplica:
         if question.ballot.round > self._durable:
             self._reserve(question.ballot.round)
             self._parked.append(decree)
-            state.stage = _PARKED
+            # No timer may wake it: a repetition now would send a ballot that the disk does not cover.
+            state.stage, state.deadline_s = _PARKED, _NEVER_S
             return
         self._ask_all(state, decree, question, now)
 
@@ -605,9 +619,9 @@ class BasicReplica:
     def _on_forward(self, sender: NodeId, message: Forward, now: Instant) -> None:
         if self._answered(sender, message.decree):
             return
-        state = self._state(message.decree)
-        if not self._at_work(state) and self._working >= self._settings.max_open:
+        if self._is_busy(message.decree):
             return  # the sender proposes by itself when its patience ends
+        state = self._state(message.decree)
         state.errand = _ERRAND_REPEATS
         if state.proposer is None and state.offered is None:
             self._working += 1

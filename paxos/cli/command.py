@@ -1,18 +1,122 @@
-"""The command itself: takes the arguments apart, runs the one that is meant, and turns errors into exit codes.
+"""The command itself: takes the arguments apart, runs the one that is meant, turns errors into exit codes.
 
-Each module in `_GROUPS` has a function `add(commands)` that adds its subcommands; a subcommand's parser
-carries `run`, a function of the parsed arguments and the output that gives the exit code.
+Every group of commands has a function that adds its subcommands; a subcommand's parser carries `run`, a
+function of the parsed arguments and the output that gives the exit code.
+
+What goes wrong ends in one line on standard error and the exit code that the error's type carries.  An
+error that nobody foresaw is a bug and ends in exit code 70, which scripts can not take for an answer;
+`--debug` shows where it came from.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NoReturn, Protocol
+from collections.abc import Sequence
+from typing import Final
 
-from paxos import cli
-from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigurationError, PaxosError
+from paxos.cli import bench, check, decrees, demo, init, serve, simulate, version
+from paxos.cli.arguments import Parser, UsageError
 from paxos.cli.output import Output
+from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigurationError, PaxosError
 
-__all__ = ["Commands", "Run", "add_command", "main"]
+__all__ = ["EXIT_BUG", "main"]
+
+#: An error that nobody foresaw: none of the codes that mean something to scripts.
+EXIT_BUG: Final = 70
+
+_GROUPS: Final = (demo, init, check, serve, decrees, simulate, bench, version)
+_EPILOG: Final = """\
+first steps:
+  paxos demo                                  three real processes, one of them killed; about ten seconds
+  paxos init shop --nodes 3                   write a cluster file to start from
+  paxos serve --config shop/cluster.toml --node 1          (and 2, and 3: each in a terminal of its own)
+  paxos decide leader node-1 --config shop/cluster.toml    what was chosen, perhaps another's value
+  paxos decided leader --config shop/cluster.toml
+
+exit codes:
+  0    done
+  1    a plain no: undecided, rejected
+  2    usage, configuration, or a store refused at start
+  3    no quorum or no node could be reached within --timeout; nothing is unknown
+  4    outcome unknown: it may or may not have happened; trying again is safe
+  5    a check failed: a violation, a difference, a damaged record
+  6    a node stopped itself, because going on could lose or change a decision
+  70   a bug in paxos: please report it, with what --debug shows
+  130  interrupted
+
+every command takes --json: one JSON object on standard output, nothing else. `paxos COMMAND --help` teaches.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments, without the program's name; None for those of this process.
+
+    Returns:
+        The exit code; `paxos --help` lists what each means.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    out = Output("--json" in arguments)
+    debug = "--debug" in arguments
+    try:
+        parsed = _parser().parse_args(arguments)
+        return int(parsed.run(parsed, out))
+    except UsageError as error:
+        out.say(error.usage)
+        return _failed(out, error, str(error), EXIT_USAGE)
+    except SystemExit as error:  # --help
+        return error.code if isinstance(error.code, int) else EXIT_USAGE
+    except BrokenPipeError:
+        # Whoever read our output went away. Nothing more can be said, not even at exit.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INTERRUPTED
+    except BaseException as error:
+        return _end(out, _one_cause(error), debug)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="paxos",
+        description="Let a few processes agree on values, for ever, though some of them fail.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"paxos {version.installed_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for group in _GROUPS:
+        group.add(commands)
+    return parser
+
+
+def _one_cause(error: BaseException) -> BaseException:
+    """The error inside a group of one: tasks wrap what stopped them."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _end(out: Output, error: BaseException, debug: bool) -> int:
+    if debug and not isinstance(error, KeyboardInterrupt):
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        return _failed(out, error, "interrupted", EXIT_INTERRUPTED)
+    if isinstance(error, PaxosError):
+        return _failed(out, error, str(error), error.exit_code)
+    if isinstance(error, ModuleNotFoundError) and error.name in ("trio", "uvloop"):
+        message = f"{error.name} is not installed; pip install 'paxos-family[{error.name}]'"
+        return _failed(out, ConfigurationError(message), message, EXIT_USAGE)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    hint = "" if debug else "; run it again with --debug to see where"
+    return _failed(out, error, f"this is a bug in paxos: {what}{hint}", EXIT_BUG)
+
+
+def _failed(out: Output, error: BaseException, message: str, code: int) -> int:
+    message = " ".join(message.split())
+    out.say(f"paxos: {message}")
+    if out.as_json:
+        out.result({"error": {"type": type(error).__name__, "message": message}, "exit_code": code})
+    return code

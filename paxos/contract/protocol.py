@@ -7,8 +7,7 @@ distribution plugs in the same way as the ones that come along.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -18,6 +17,9 @@ from paxos.contract.replica import Configuration, Draw, Instant, Mark, Message, 
 from paxos.errors import ConfigurationError
 from paxos.quorum import QuorumSystem
 from paxos.wire import MessageTable
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -121,7 +123,10 @@ class ProtocolDescription:
     documentation: str = ""
 
 
-def _entry_points() -> dict[str, EntryPoint]:
+def _entry_points() -> "dict[str, EntryPoint]":
+    # Imported here because it loads sockets, which roles do without.
+    from importlib.metadata import entry_points
+
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         other = found.setdefault(point.name, point)
@@ -150,7 +155,7 @@ def find_protocol(name: str) -> ProtocolDescription:
         raise ConfigurationError(f"no protocol named {name!r} is installed; known here: {known}")
     try:
         protocol = points[name].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a module of another distribution raises when imported
         raise ConfigurationError(
             f"protocol {name!r}: its entry point {points[name].value} failed: {error}"
         ) from error

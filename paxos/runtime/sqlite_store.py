@@ -456,8 +456,8 @@ def _raise_incarnation(
     # an earlier crash left in the log is not built upon.
     _checkpoint(database)
     write_marker(directory, card)
-    # Last, since from here on the log is missed when it is gone.
-    lock.set_open(card.incarnation)
+    # Last, since from here on the log, with at least this one change in it, is missed when it is gone.
+    lock.set_open(card.incarnation, LogMark(wal_generation(directory / (RECORDS_NAME + _LOG_SUFFIX)), 1))
     return card
 
 

@@ -31,6 +31,8 @@ _FRAME: Final = struct.Struct(">IIIIII")
 #: The lowest bit of the magic number says in which byte order the checksums read words.
 _MAGIC: Final = 0x377F0682
 _WORD: Final = 0xFFFFFFFF
+#: So often a log can not start over before the system writes a mark to the disk of its own accord.
+_STARTS_LIMIT: Final = 1 << 20
 
 
 class _Head(NamedTuple):
@@ -85,15 +87,13 @@ def wal_damage(path: Path, mark: LogMark) -> str | None:
             return f"frame {sound.frames + 1} of the log is damaged, and batches written later are behind it"
     if mark.generation == head.generation and sound.commits < mark.commits:
         return f"only {sound.commits} of the last {mark.commits} batches are whole in the log"
-    # The first salt counts up when the log starts over.  A log that is newer than the mark is well, since the
-    # mark is not synced; one that is older is not the one that was here.
-    if mark.generation and _is_older(head.generation >> 32, mark.generation >> 32):
-        return "the log of the last batches is an old copy"
+    if mark.generation not in (0, head.generation):
+        # The upper half counts up when the log starts over.  A log that is newer than the mark is well, since
+        # the mark is not synced; any other is not the one that was here.
+        newer = ((head.generation >> 32) - (mark.generation >> 32)) & _WORD
+        if not 0 < newer < _STARTS_LIMIT:
+            return "the log of the last batches is an old copy, or another store's"
     return None
-
-
-def _is_older(salt: int, marked: int) -> bool:
-    return 0 < (marked - salt) & _WORD < 1 << 31
 
 
 def _read_head(file: BinaryIO) -> _Head | str:

@@ -272,10 +272,10 @@ class DirectoryLock:
             os.close(descriptor)
             raise
 
-    def set_open(self, incarnation: int) -> None:
+    def set_open(self, incarnation: int, mark: LogMark = _NO_MARK) -> None:
         """Note durably which incarnation is open; 0 for none. Needs no room on the disk. Raises `OSError`."""
-        self.open_incarnation, self.mark = incarnation, _NO_MARK
-        self._write(_LockText(os.getpid() if incarnation else 0, incarnation, _NO_MARK))
+        self.open_incarnation, self.mark = incarnation, mark
+        self._write(_LockText(os.getpid() if incarnation else 0, incarnation, mark))
         assert self._descriptor is not None
         sync_file(self._descriptor)
 

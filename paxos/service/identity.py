@@ -55,8 +55,8 @@ class Identity:
     def __init__(
         self, node: NodeId, members: tuple[NodeId, ...], store_id: bytes, records: Records, now_s: float
     ) -> None:
-        self.node = node
-        self.store_id = store_id
+        self.node: NodeId = node
+        self.store_id: bytes = store_id
         self._others = tuple(member for member in members if member != node)
         self._needed = witnesses_needed(len(members))
         self._known: dict[NodeId, bytes] = {}
@@ -65,7 +65,7 @@ class Identity:
         self.writes: list[tuple[bytes, bytes | None]] = []
         self.sends: list[tuple[NodeId, Message]] = []
         #: Whether this node may vote.
-        self.introduced = False
+        self.introduced: bool = False
         #: When to repeat the introduction, monotonic seconds; None once introduced.
         self.wake_at_s: float | None = None
         for key, data in records.items():

@@ -90,7 +90,7 @@ class Turn:
         self.applies: list[tuple[Mark, Command]] = []
         self.events: list[Event] = []
         self.wake_at_s: float | None = None
-        self.room = 0
+        self.room: int = 0
 
 
 class Node:
@@ -120,11 +120,11 @@ class Node:
     ) -> None:
         if protocol.decides is not Decides.DECREES:
             raise ConfigurationError(f"protocol {protocol.name!r} decides a log; this version hosts decrees")
-        self.protocol = protocol
-        self.id = configuration.node
+        self.protocol: ProtocolDescription = protocol
+        self.id: NodeId = configuration.node
         self._prefix = replica_prefix(configuration.group, configuration.epoch)
         self._reporting = message_table(protocol).reporting
-        self.identity = Identity(
+        self.identity: Identity = Identity(
             configuration.node, configuration.members, store_id, records, now.monotonic_s
         )
         cut = len(self._prefix)
@@ -135,7 +135,7 @@ class Node:
             elif not key.startswith(IDENTITY_PREFIX):
                 raise RecordError(f"record {key!r:.80}: of no replica that node {self.id} is configured for")
         self.replica: Replica = protocol.replica(configuration, own, draw, now)
-        self.machine = DecreeBook()
+        self.machine: DecreeBook = DecreeBook()
         self._waiting: dict[RequestId, tuple[ClientKey, Command]] = {}
         self._clients: dict[ClientKey, set[RequestId]] = {}
         # Requests that came before the node may vote.
@@ -258,7 +258,7 @@ class Node:
         again = self._waiting.get(request)
         if again is not None:
             # A retry: its newest connection gets the answer.
-            self._clients[again[0]].discard(request)
+            self._drop(request)
         self._waiting[request] = (client, command)
         self._clients.setdefault(client, set()).add(request)
         if again is not None:

@@ -1,0 +1,243 @@
+"""`paxos check`: looks over a cluster file, or a store that no node is using, and changes nothing.
+
+Of a configuration it checks what a node would need at its start: the files of TLS (and that they belong
+together), the stores, the addresses.  Of a store it reads every record the way the protocol does at a
+restart, one by one, so that a damaged one is named.
+"""
+
+import argparse
+import errno
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from paxos.cli.arguments import Commands, add_command, count
+from paxos.cli.output import Output
+from paxos.contract import Configuration, Decides, Instant, find_protocol
+from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE, ConfigurationError, PaxosError, RecordError
+from paxos.quorum import Majority, Phase
+from paxos.service import Node, replica_prefix
+
+if TYPE_CHECKING:
+    from paxos.runtime.config import ClusterConfig, NodeConfig
+    from paxos.runtime.store import StoreReport
+
+__all__ = ["Finding", "add", "look_at_configuration"]
+
+_GOOD: Final = "ok"
+_NOTE: Final = "note"
+_BAD: Final = "bad"
+
+
+@attrs.frozen
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        what: what it is.
+        verdict: "ok", "note" (worth knowing; nothing is wrong) or "bad".
+        detail: one sentence.
+    """
+
+    what: str
+    verdict: str
+    detail: str
+
+
+def add(commands: Commands) -> None:
+    """Add `paxos check`."""
+    parser = add_command(
+        commands,
+        "check",
+        run,
+        "look over a cluster file, or a store offline",
+        "Changes nothing and starts nothing. Of a cluster file: whether it is one, whether its quorums make\n"
+        "sense, whether TLS files can be read and belong together, whether addresses are free and stores\n"
+        "sound. Of a store, which no node may be using: whether every record can be read back.\n"
+        "Exit code 2 when a node could not start, 5 when a store is damaged.",
+        "  paxos check --config cluster.toml             the whole cluster, as seen from this machine\n"
+        "  paxos check --config cluster.toml --node 2    what node 2 needs, on its machine, before it starts\n"
+        "  paxos check --store data/2                    every record, decided and open decrees counted",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", metavar="FILE", help="the cluster file")
+    what.add_argument("--store", metavar="DIR", help="a node's store")
+    parser.add_argument("--node", type=count(1, 2**31 - 1), metavar="N", help="with --config: this node only")
+
+
+def run(arguments: argparse.Namespace, out: Output) -> int:
+    """Look, and say what was found."""
+    if arguments.store is not None:
+        if arguments.node is not None:
+            raise ConfigurationError("--node goes with --config; a store says itself whose it is")
+        return _check_store(arguments.store, out)
+    from paxos.runtime.config import load_cluster
+
+    config = load_cluster(arguments.config)
+    findings, damaged = look_at_configuration(config, arguments.node)
+    bad = sum(finding.verdict == _BAD for finding in findings)
+    shown = [(finding.verdict, finding.what, finding.detail) for finding in findings]
+    out.table(f"{arguments.config}:", ("", "what", "finding"), shown)
+    result = {"path": arguments.config, "findings": [attrs.asdict(finding) for finding in findings]}
+    out.result({**result, "bad": bad}, f"{bad} of {len(findings)} findings are bad" if bad else "all is well")
+    return EXIT_CHECK_FAILED if damaged else EXIT_USAGE if bad else EXIT_DONE
+
+
+# --- a configuration ---------------------------------------------------------------------------------
+
+
+def look_at_configuration(config: "ClusterConfig", only: int | None = None) -> tuple[list[Finding], bool]:
+    """Everything worth saying of a cluster file that could be read, and whether a store is damaged.
+
+    Args:
+        config: what the file says.
+        only: look at this node alone, and take what it needs as needed on this machine.
+
+    Raises:
+        ConfigurationError: there is no such node.
+    """
+    nodes = config.nodes if only is None else (config.node(only),)
+    count_, names = len(config.nodes), ", ".join(map(str, config.members))
+    findings = [Finding("cluster", _GOOD, f"{config.id!r}: protocol {config.protocol}, {count_} nodes ({names})")]
+    findings.append(_look_at_quorums(config))
+    damaged = False
+    for node in nodes:
+        findings.append(_look_at_address(node, needed=only is not None))
+        finding, is_damaged = _look_at_store(config, node)
+        findings.append(finding)
+        damaged |= is_damaged
+        if config.tls is not None:
+            findings.append(_look_at_tls(config, node, needed=only is not None))
+    return findings, damaged
+
+
+def _look_at_quorums(config: "ClusterConfig") -> Finding:
+    quorums = config.quorum_system()
+    least = min(quorums.survives(Phase.ONE), quorums.survives(Phase.TWO))
+    detail = f"{quorums.describe()}: goes on with any {least} node{'' if least == 1 else 's'} down"
+    if len(config.nodes) == 1:
+        return Finding("quorums", _NOTE, f"{detail}; one node alone agrees only with itself")
+    if least == 0:
+        return Finding("quorums", _NOTE, f"{detail}: one failure can stop it")
+    if len(config.nodes) % 2 == 0 and config.quorums is None:
+        return Finding("quorums", _NOTE, f"{detail}, no more than {len(config.nodes) - 1} nodes would")
+    return Finding("quorums", _GOOD, detail)
+
+
+def _look_at_address(node: "NodeConfig", needed: bool) -> Finding:
+    what = f"node {node.id} address"
+    if node.host in ("0.0.0.0", "::"):
+        return Finding(what, _NOTE, f"{node.address}: other machines can not find a node there; name its host")
+    try:
+        family, kind, number, _, where = socket.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, number) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except socket.gaierror as error:
+        return Finding(what, _BAD, f"{node.address}: {node.host} is not known here: {error.strerror}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            verdict = _BAD if needed else _NOTE
+            return Finding(what, verdict, f"{node.address}: in use here: the node runs, or something else does")
+        if error.errno == errno.EADDRNOTAVAIL:
+            verdict = _BAD if needed else _NOTE
+            return Finding(what, verdict, f"{node.address}: not an address of this machine")
+        return Finding(what, _BAD, f"{node.address}: can not be listened on: {error.strerror}")
+    return Finding(what, _GOOD, f"{node.address}: free here")
+
+
+def _look_at_store(config: "ClusterConfig", node: "NodeConfig") -> tuple[Finding, bool]:
+    """What is to be said of a node's store, and whether it is damaged."""
+    what = f"node {node.id} store"
+    if node.store == "memory":
+        return Finding(what, _NOTE, "memory: forgets at every stop, and the node is refused after it"), False
+    directory = Path(node.store.removeprefix("sqlite:"))
+    if not directory.exists():
+        return Finding(what, _GOOD, f"{directory}: not there yet; made at the node's first start"), False
+    try:
+        report, book = _read_store(node.store)
+    except PaxosError as error:
+        verdict = _NOTE if "in use" in str(error) else _BAD
+        return Finding(what, verdict, str(error)), False
+    card = report.card
+    differences = [
+        f"{name} {found!r}, not {asked!r}"
+        for name, found, asked in (
+            ("cluster", card.cluster, config.id),
+            ("node", card.node, node.id),
+            ("protocol", card.protocol, config.protocol),
+        )
+        if found != asked
+    ]
+    if differences:
+        return Finding(what, _BAD, f"{node.store}: belongs to {' and '.join(differences)}"), False
+    if not report.sound:
+        complaints = [*report.structure, *report.damaged]
+        return Finding(what, _BAD, f"{node.store}: damaged: {complaints[0]}"), True
+    return Finding(what, _GOOD, f"{node.store}: {book}"), False
+
+
+def _look_at_tls(config: "ClusterConfig", node: "NodeConfig", needed: bool) -> Finding:
+    from paxos.cli.tls_files import complaint_about
+
+    what = f"node {node.id} TLS"
+    assert config.tls is not None
+    files = config.tls.for_node(node.id)
+    missing = [path for path in (files.ca, files.certificate, files.key) if not Path(path).exists()]
+    if missing and not needed:
+        return Finding(what, _NOTE, f"not on this machine: {', '.join(missing)}")
+    complaint = complaint_about(files, node.id)
+    return Finding(what, _BAD, complaint) if complaint else Finding(what, _GOOD, f"{files.certificate}: fits")
+
+
+# --- a store -----------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads records back as a node does at a restart, one at a time."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes] = {}
+
+    def __call__(self, key: bytes, value: bytes) -> str | None:
+        """Keep a record whose checksum is right; it is judged when the store's card is known."""
+        self.records[key] = value
+        return None
+
+
+def _node_of(report: "StoreReport", records: dict[bytes, bytes]) -> Node:
+    """A node made from records, as at a restart, in a cluster of its own.
+
+    Raises:
+        RecordError: a record is not one of the protocol's.
+    """
+    card = report.card
+    protocol = find_protocol(card.protocol)
+    configuration = Configuration(card.node, Majority((card.node,)))
+    store_id = bytes.fromhex(card.store_id)
+    return Node(protocol, configuration, store_id, records, lambda _name, _bound: 0, Instant(0.0))
+
+
+def _read_store(url: str) -> tuple["StoreReport", str]:
+    """What an offline look at a store finds, every record decoded, and what it holds in a few words."""
+    from paxos.runtime.store import inspect_store
+
+    reader = _Reader()
+    report = inspect_store(url, verify=reader)
+    damaged = list(report.damaged)
+    sound: dict[bytes, bytes] = {}
+    found = 0
+    for key, value in reader.records.items():
+        try:
+            _node_of(report, {key: value})
+            sound[key] = value
+        except RecordError as error:
+            found += 1
+            damaged.append(str(error))
+    if found:
+        report = attrs.evolve(report, damaged=tuple(damaged), damaged_count=report.damaged_count + found)
+    values = _node_of(report, sound).status()
+    return report, f"{report.records} records, {values['decided']} decrees decided, {values['open']} open"

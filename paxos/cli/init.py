@@ -1,0 +1,168 @@
+"""`paxos init`: writes a cluster file to start from, and test certificates on request.
+
+What is written teaches: the file says what each line is for, and holds the optional parts as comments.
+It is read back before it is written, so that what `init` leaves behind always works.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+from paxos.cli.arguments import Commands, add_command, count
+from paxos.cli.output import Output
+from paxos.contract import protocol_names
+from paxos.errors import EXIT_DONE, ConfigurationError
+
+__all__ = ["add", "cluster_text"]
+
+FILE_NAME: Final = "cluster.toml"
+#: Where the certificates go, beside the cluster file.
+TLS_DIRECTORY: Final = "tls"
+
+_HEAD: Final = """\
+# A cluster of {count} {plural}. This file is the same on every machine; each node is started with
+#     paxos serve --config {name} --node N
+# and looked over with
+#     paxos check --config {name}
+# Paths are relative to the directory this file is in.
+
+[cluster]
+id = {id}               # told apart from every other cluster by this; never change it
+protocol = {protocol}
+
+# Which sets of nodes are enough. Without this table: the protocol's own choice, a majority.
+# [cluster.quorums]
+# kind = "flexible"           # also: majority, grid (rows), weighted (weights), explicit (phase1, phase2)
+# phase1 = {phase1}                  # phase1 + phase2 must exceed the number of nodes
+# phase2 = {phase2}
+
+# The protocol's settings; every one has a default.
+# [settings]
+# distinguished = 1           # others hand their values to this node, so that they do not contend
+# repeat_s = 0.25             # seconds until an unanswered question is repeated
+"""
+_NODE: Final = """
+[[node]]
+id = {id}                        # never give an id to another disk: a wiped node needs a new id
+address = {address}  # where it listens, for peers and clients
+store = "data/{id}"              # a directory of this node's own
+"""
+_REGION: Final = '# region = "CA"               # optional: where it is, for people\n'
+_TLS: Final = """
+# Mutual TLS: with this table every node and every client must show a certificate of this authority.
+# A node's certificate names its id, so none can speak for another. {{id}} is the node's id.
+[tls]
+ca = "{directory}/ca.pem"
+certificate = "{directory}/node-{{id}}.pem"
+key = "{directory}/node-{{id}}.key"
+"""
+
+
+def add(commands: Commands) -> None:
+    """Add `paxos init`."""
+    parser = add_command(
+        commands,
+        "init",
+        run,
+        "write a cluster file to start from",
+        "Writes DIR/cluster.toml for nodes on this machine, explained line by line; edit the addresses for\n"
+        "machines of their own. With --tls also certificates for trying things out. Nothing is overwritten.",
+        "  paxos init shop                               three nodes on ports 7101 to 7103\n"
+        "  paxos init shop --nodes 5 --base-port 9000 --id shop-eu\n"
+        "  paxos init shop --tls                         with mutual TLS and test certificates\n"
+        "  paxos init shop && paxos check --config shop/cluster.toml",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path, help="where to write; made if it is not there")
+    parser.add_argument("--nodes", type=count(1, 1000), default=3, metavar="N", help="how many (3)")
+    parser.add_argument("--protocol", default="paxos", metavar="NAME", help="what it runs (paxos)")
+    parser.add_argument("--host", default="127.0.0.1", help="the host of every address (127.0.0.1)")
+    parser.add_argument(
+        "--base-port", type=count(1, 65535), default=7101, metavar="PORT", help="node 1's port (7101)"
+    )
+    parser.add_argument("--id", metavar="ID", help="the cluster's id (the directory's name)")
+    parser.add_argument("--tls", action="store_true", help="with mutual TLS, and test certificates in DIR/tls")
+
+
+def run(arguments: argparse.Namespace, out: Output) -> int:
+    """Write the files."""
+    from paxos.runtime.config import parse_cluster
+
+    directory: Path = arguments.directory
+    path = directory / FILE_NAME
+    text = cluster_text(
+        identifier=arguments.id or _id_from(directory.resolve().name),
+        protocol=arguments.protocol,
+        nodes=arguments.nodes,
+        host=arguments.host,
+        base_port=arguments.base_port,
+        tls=arguments.tls,
+    )
+    try:
+        config = parse_cluster(text, path)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"nothing was written: {str(error).removeprefix(f'{path}: ')}") from error
+    for taken in (path, directory / TLS_DIRECTORY) if arguments.tls else (path,):
+        if taken.exists():
+            raise ConfigurationError(f"{taken}: is there already and is not overwritten; give another directory")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if arguments.tls:
+            _write_certificates(directory / TLS_DIRECTORY, config.members, arguments.host)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename or path}: can not be written: {error.strerror}") from error
+    commands = [f"paxos serve --config {path} --node {node}" for node in config.members]
+    result = {"path": str(path), "id": config.id, "nodes": list(config.members), "serve": commands}
+    lines = [f"wrote {path}", "start each node in a terminal of its own:", *(f"  {line}" for line in commands)]
+    lines += ["then:", f"  paxos decide leader node-1 --config {path}"]
+    out.result(result, "\n".join(lines))
+    return EXIT_DONE
+
+
+def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_port: int, tls: bool) -> str:
+    """The text of a cluster file, explained.
+
+    Raises:
+        ConfigurationError: no such protocol, or the ports do not suffice.
+    """
+    if protocol not in protocol_names():
+        known = ", ".join(protocol_names()) or "none"
+        raise ConfigurationError(f"no protocol named {protocol!r} is installed; known here: {known}")
+    if base_port + nodes - 1 > 65535:
+        raise ConfigurationError(
+            f"{nodes} nodes from port {base_port} end above 65535; take --base-port {65536 - nodes} or lower"
+        )
+    phase2 = nodes // 2 + 1
+    parts = [
+        _HEAD.format(
+            count=nodes,
+            plural="node" if nodes == 1 else "nodes",
+            name=FILE_NAME,
+            id=json.dumps(identifier),
+            protocol=json.dumps(protocol),
+            phase1=nodes + 1 - phase2,
+            phase2=phase2,
+        )
+    ]
+    shown = f"[{host}]" if ":" in host else host
+    for node in range(1, nodes + 1):
+        parts.append(_NODE.format(id=node, address=json.dumps(f"{shown}:{base_port + node - 1}")))
+        if node == 1:
+            parts.append(_REGION)
+    if tls:
+        parts.append(_TLS.format(directory=TLS_DIRECTORY))
+    return "".join(parts)
+
+
+def _id_from(name: str) -> str:
+    """A cluster id from a directory's name, which may hold what an id may not."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:64] or "cluster"
+
+
+def _write_certificates(directory: Path, members: tuple[int, ...], host: str) -> None:
+    from paxos.runtime.certificates import make_certificates
+
+    make_certificates(directory, members)

@@ -1,0 +1,149 @@
+"""What waits to leave: for a peer, bounded by dropping the oldest; for a client, bounded by not reading on.
+
+Both gather messages while their connection is busy and hand all of it to the connection at once, so that
+the number of writes follows from how fast the other side takes them and not from how many messages there
+are.  A turn of the node puts its messages and then calls `flush`, once.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+
+from paxos.service import Reply
+from paxos.wire import MessageTable
+
+__all__ = ["TAKE_BYTES", "ClientOutbox", "PeerOutbox"]
+
+#: About so much is handed to a connection at once; more only makes whoever is cancelled lose more.
+TAKE_BYTES: Final = 1 << 20
+#: Messages that are kept unencoded at most, while the sender is about to run.
+_FRESH_MAX: Final = 4096
+#: What a reply takes beside its result, about.
+_REPLY_BYTES: Final = 96
+
+
+class PeerOutbox:
+    """Messages for one peer, whether it is connected or not.
+
+    While the sender waits for work, messages stay objects, and one frame is made of all that came until it
+    runs.  While it is busy or the peer is away, each turn's messages are encoded, because only encoded they
+    can be counted; beyond `limit_bytes` the oldest go.  Whoever needed them repeats.
+
+    Args:
+        table: encodes.
+        limit_bytes: the most that waits, bytes.
+        on_drop: called with the number of messages dropped so far, whenever it grew.
+    """
+
+    def __init__(self, table: MessageTable, limit_bytes: int, on_drop: Callable[[int], None]) -> None:
+        self._table = table
+        self._limit_bytes = limit_bytes
+        self._on_drop = on_drop
+        self._fresh: list[Any] = []
+        self._sealed: deque[tuple[bytes, int]] = deque()
+        self._waiting: anyio.Event | None = None
+        #: Encoded bytes that wait.
+        self.queued_bytes = 0
+        #: Messages dropped since the start.
+        self.dropped = 0
+        #: Messages handed to a connection since the start.
+        self.sent = 0
+
+    def put(self, message: Any) -> None:
+        """Add a message; `flush` must follow before the node's turn is over."""
+        self._fresh.append(message)
+
+    def flush(self) -> None:
+        """Everything of this turn has been put."""
+        if self._waiting is not None and len(self._fresh) < _FRESH_MAX:
+            self._waiting.set()
+        elif self._fresh:
+            self._seal()
+
+    def _seal(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        data = self._table.encode(fresh)
+        self._sealed.append((data, len(fresh)))
+        self.queued_bytes += len(data)
+        if self.queued_bytes > self._limit_bytes:
+            before = self.dropped
+            # The newest stays, even when it alone is more than the limit.
+            while self.queued_bytes > self._limit_bytes and len(self._sealed) > 1:
+                data, count = self._sealed.popleft()
+                self.queued_bytes -= len(data)
+                self.dropped += count
+            if self.dropped > before:
+                self._on_drop(self.dropped)
+
+    async def take(self) -> bytes:
+        """Wait until there is something, and take some of it: whole frames, oldest first."""
+        while not self._fresh and not self._sealed:
+            self._waiting = anyio.Event()
+            try:
+                await self._waiting.wait()
+            finally:
+                self._waiting = None
+        if self._fresh:
+            self._seal()
+        chunks = []
+        size = 0
+        while self._sealed and (not chunks or size + len(self._sealed[0][0]) <= TAKE_BYTES):
+            data, count = self._sealed.popleft()
+            chunks.append(data)
+            size += len(data)
+            self.sent += count
+        self.queued_bytes -= size
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class ClientOutbox:
+    """Answers for one client's connection.
+
+    Nothing is dropped: there is at most one answer for each request, and requests are bounded.  An answer
+    that waits holds only what the node's memory holds anyway; it is encoded when the connection takes it.
+
+    Args:
+        table: encodes.
+    """
+
+    def __init__(self, table: MessageTable) -> None:
+        self._table = table
+        self._answers: deque[Any] = deque()
+        self._waiting: anyio.Event | None = None
+        #: About so many bytes wait.
+        self.queued_bytes = 0
+
+    def put(self, message: Any) -> None:
+        """Add an answer."""
+        self._answers.append(message)
+        self.queued_bytes += _size(message)
+
+    def flush(self) -> None:
+        """Everything of this turn has been put."""
+        if self._waiting is not None:
+            self._waiting.set()
+
+    async def take(self) -> bytes:
+        """Wait until there is something, and take some of it, oldest first."""
+        answers = self._answers
+        while not answers:
+            self._waiting = anyio.Event()
+            try:
+                await self._waiting.wait()
+            finally:
+                self._waiting = None
+        taken: list[Any] = []
+        size = 0
+        while answers and (not taken or size + _size(answers[0]) <= TAKE_BYTES):
+            size += _size(answers[0])
+            taken.append(answers.popleft())
+        self.queued_bytes -= size
+        return self._table.encode(taken)
+
+
+def _size(message: Any) -> int:
+    """About how many bytes an answer takes."""
+    body = message.result if message.__class__ is Reply else getattr(message, "body", None)
+    return _REPLY_BYTES + (len(body) if body is not None else 0)

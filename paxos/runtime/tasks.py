@@ -1,0 +1,81 @@
+"""Tasks with an owner, and one plain exception for one cause.
+
+A task group wraps whatever ends it in an exception group.  That is right for whoever runs many things and
+wants to hear of each, and wrong for a user of this library, who did one thing and wants to know why it
+failed.  Nothing in this package lets such a group out: tasks end through `run_until_first`, and what is
+handed to a user is opened through `task_scope`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+__all__ = ["CONNECTION_ERRORS", "plain", "run_until_first", "task_scope"]
+
+#: What reading, writing or opening a connection raises when it is the other side or the network.
+#: An `ssl.SSLError` and a `TimeoutError` are both an OSError.
+CONNECTION_ERRORS: Final = (
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.BusyResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+
+
+def plain(error: BaseException) -> BaseException:
+    """The one exception that a group is about: of several, one that is not just a consequence of stopping."""
+    leaves: list[BaseException] = []
+    pending = [error]
+    while pending:
+        each = pending.pop(0)
+        if isinstance(each, BaseExceptionGroup):
+            pending = [*each.exceptions, *pending]
+        else:
+            leaves.append(each)
+    # An interrupt matters more than what it broke; what broke, more than who was cancelled for it.
+    leaves.sort(key=lambda each: 0 if isinstance(each, KeyboardInterrupt | SystemExit) else 1)
+    return next((each for each in leaves if not isinstance(each, CONNECTION_ERRORS)), leaves[0])
+
+
+async def run_until_first(*functions: Callable[[], Awaitable[None]]) -> None:
+    """Run these side by side; when one returns or fails, the others are cancelled.
+
+    Raises:
+        What the first of them raised, never a group.
+    """
+    try:
+        async with anyio.create_task_group() as group:
+
+            async def one(function: Callable[[], Awaitable[None]]) -> None:
+                await function()
+                group.cancel_scope.cancel()
+
+            for function in functions:
+                group.start_soon(one, function)
+    except BaseExceptionGroup as error:
+        raise plain(error) from None
+
+
+@asynccontextmanager
+async def task_scope() -> AsyncIterator[TaskGroup]:
+    """A task group for what a user holds: whatever its body raises comes out as it is.
+
+    When the body ends, the tasks are cancelled and waited for.
+    """
+    failure: Exception | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            try:
+                yield group
+            except Exception as error:
+                # Kept out of the group, which would wrap it.
+                failure = error
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as error:
+        raise plain(error) from None
+    if failure is not None:
+        raise failure
