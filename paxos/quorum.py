@@ -48,7 +48,7 @@ _MAX_COMPARISONS: Final = 50_000_000
 
 # Up to this many members the quorums that are not sizes are kept in tables, so that `is_quorum` costs
 # no more than for sizes; and up to this many a user's own system is tried on every set of members.
-_TABLE_MEMBERS: Final = 8
+_TABLE_MEMBERS: Final = 9
 _TRIED_MEMBERS: Final = 10
 
 _T = TypeVar("_T")
@@ -557,7 +557,7 @@ def _check_thresholds(system: _ThresholdQuorums) -> None:
         bins = _deal(system, [total - system._of(phase) for phase in phases])
         if bins is not None:
             quorums = [system._within(everyone - out, phase) for out, phase in zip(bins, phases, strict=True)]
-            _refuse_quorums(system, phases, [quorum for quorum in quorums if quorum is not None])
+            _refuse_quorums(system, phases, [quorum or () for quorum in quorums])
 
 
 def _deal(system: _ThresholdQuorums, capacities: Sequence[int]) -> list[set[NodeId]] | None:

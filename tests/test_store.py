@@ -322,8 +322,10 @@ def test_memory_forgets() -> None:
 def test_a_path_is_kept_by_sqlite(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = _open(url)
+    monkeypatch.chdir("/")
     store.write([(b"a", b"1")])
     store.close()
+    monkeypatch.chdir(tmp_path)
     place = Path(url.removeprefix("sqlite:"))
     assert (place / "records.sqlite3").stat().st_size > 0
     assert inspect_store(url).records == 1

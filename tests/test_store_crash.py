@@ -1,12 +1,10 @@
 """The sqlite store and crashes: killed processes, counted syncs, full and failing disks."""
 
-import os
 import random
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 
 from paxos.errors import StoreFailed
 from paxos.runtime.sqlite_store import inspect_sqlite_store, open_sqlite_store
-from tests.store_lives import batch_of
+from tests.store_lives import batch_of, quick_directory
 
 ROOT = Path(__file__).parents[1]
 LIVES = [sys.executable, "-m", "tests.store_lives"]
@@ -50,25 +48,22 @@ def whole_batches(records: dict[bytes, bytes]) -> int:
 
 
 @pytest.fixture
-def quick_disk() -> Iterator[Path]:
-    """A directory in memory where there is one: what a killed process leaves there is the same, and sooner."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(
-        dir=memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    ) as place:
-        yield Path(place)
+def tmp_path() -> Iterator[Path]:
+    """In memory where that can be: what is called, written and left by the dead is the same there."""
+    with quick_directory() as place:
+        yield place
 
 
 # ---- killed processes --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("checkpoint_records", [4000, 40])
-def test_what_was_acknowledged_survives_kill(checkpoint_records: int, quick_disk: Path) -> None:
+def test_what_was_acknowledged_survives_kill(checkpoint_records: int, tmp_path: Path) -> None:
     draw = random.Random(checkpoint_records)
     count = 0
     for _ in range(8):
         life = subprocess.Popen(
-            [*LIVES, "write", str(quick_disk), str(checkpoint_records)],
+            [*LIVES, "write", str(tmp_path), str(checkpoint_records)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -80,7 +75,7 @@ def test_what_was_acknowledged_survives_kill(checkpoint_records: int, quick_disk
             life.kill()
             last = life.stdout.read().splitlines()
         acknowledged = count + _acknowledged_above(count, last)
-        records = reopened(quick_disk)
+        records = reopened(tmp_path)
         assert acknowledged <= whole_batches(records)
         count = whole_batches(records)
     assert count > 6
@@ -93,9 +88,9 @@ def _acknowledged_above(count: int, lines: list[str]) -> int:
 
 
 @pytest.mark.skipif(not hasattr(sys, "setprofile") or sys.platform == "win32", reason="needs fork")
-def test_killed_before_every_call_that_touches_the_disk(quick_disk: Path) -> None:
+def test_killed_before_every_call_that_touches_the_disk(tmp_path: Path) -> None:
     said = subprocess.run(
-        [*LIVES, "killpoints", str(quick_disk)], cwd=ROOT, capture_output=True, text=True, check=False
+        [*LIVES, "killpoints", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert said.returncode == 0, said.stderr
     killed = re.fullmatch(r"killed (\d+) times\n", said.stdout)
@@ -149,6 +144,41 @@ def test_one_sync_before_each_acknowledgement(tmp_path: Path) -> None:
         assert calls[-1] == "sync", "the last thing before the acknowledgement"
     for calls in others:
         assert calls.count("sync") == 1, "a batch of any size costs one"
+
+
+@traced
+def test_an_opening_is_on_disk_before_it_returns(tmp_path: Path) -> None:
+    """What is renamed into place was synced first and its directory after; and the lock's text is synced."""
+    lines, _ = _trace(
+        tmp_path, "fsync,fdatasync,rename,pwrite64,write", "count", str(tmp_path / "store"), "0"
+    )
+    place = str(tmp_path / "store")
+    done = lines[: next(number for number, line in enumerate(lines) if '"open' in line)]
+    renamed = [number for number, line in enumerate(done) if " rename(" in line]
+    assert [_base(done[number]) for number in renamed] == [
+        "identity.json",
+        "records.sqlite3",
+        "identity.json",
+    ]
+    for number in renamed:
+        file = f"{place}/{_base(done[number])}.new>"
+        last = [_call(line) for line in done[:number] if file in line and "unlink" not in line][-1]
+        assert "sync" in last, f"{file} was {last} and not synced before it got its name"
+        assert any("sync" in _call(line) and f"{place}>" in line for line in done[number : number + 2])
+    for file in ("lock", "records.sqlite3", "records.sqlite3-wal"):
+        calls = [_call(line) for line in done if f"{place}/{file}>" in line]
+        assert "sync" in calls[-1], f"{file}: {calls}"
+        assert any("write" in call for call in calls)
+    # The directories made above it, too.
+    assert any("sync" in _call(line) and f"{tmp_path}>" in line for line in done[: renamed[0]])
+
+
+def _call(line: str) -> str:
+    return line.split("(")[0].split()[-1]
+
+
+def _base(line: str) -> str:
+    return line.split('"')[3].rsplit("/", 1)[-1]
 
 
 # ---- full and failing disks --------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -16,9 +17,17 @@ from paxos.runtime import sqlite_store
 from paxos.runtime.sqlite_store import SqliteStore, inspect_sqlite_store, open_sqlite_store
 from paxos.runtime.store import StoreCard, StoreReport
 from paxos.runtime.store_files import decode_card, encode_card, read_marker, write_marker
+from tests.store_lives import quick_directory
 
 ROOT = Path(__file__).parents[1]
 DATABASE, LOG, MARKER, LOCK = "records.sqlite3", "records.sqlite3-wal", "identity.json", "lock"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where that can be: some hundred stores are made here, and what a sync is worth does not matter."""
+    with quick_directory() as place:
+        yield place
 
 
 def opened(directory: Path, *, cluster: str = "shop", node: int = 1) -> SqliteStore:
@@ -489,6 +498,17 @@ def test_a_damaged_record_is_named(change: str, value: object, words: str, tmp_p
     store.close()
 
 
+@pytest.mark.parametrize(("write_version", "read_version"), [(1, 1), (1, 2), (2, 1)])
+def test_the_mode_was_changed(write_version: int, read_version: int, tmp_path: Path) -> None:
+    """One flipped bit in the database's head would have sqlite pass over the log."""
+    crashed(tmp_path / "store", tmp_path / "image")
+    file = tmp_path / "image" / DATABASE
+    head = bytearray(file.read_bytes())
+    head[18:20] = bytes([write_version, read_version])
+    file.write_bytes(head)
+    assert "its mode was changed" in refusal(tmp_path / "image")
+
+
 def test_a_byte_can_not_change_sides(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.write([(b"ab", b"c")])
@@ -504,7 +524,12 @@ def test_a_report_on_a_clean_store_changes_nothing(tmp_path: Path) -> None:
     records = filled(tmp_path)
     before = contents(tmp_path)
     assert read_marker(tmp_path) is not None
-    report = inspect_sqlite_store(tmp_path)
+
+    def verify(key: bytes, value: bytes) -> str | None:
+        assert contents_names(tmp_path) == sorted(before), "not even while it looks"
+        return None if records[key] == value else "is another"
+
+    report = inspect_sqlite_store(tmp_path, verify=verify)
     assert report == StoreReport(
         where=str(tmp_path),
         card=StoreCard("shop", 1, "paxos", report.card.store_id, 1),

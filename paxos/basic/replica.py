@@ -351,7 +351,7 @@ class BasicReplica:
         return state.proposer is not None or state.offered is not None
 
     def _is_busy(self, decree: bytes) -> bool:
-        """Whether there is no room to work on this decree too. It opens nothing: a refusal leaves no trace."""
+        """Whether there is no room for one more decree. It opens nothing: a refusal leaves no trace."""
         if self._working < self._settings.max_open:
             return False
         state = self._open.get(decree)
@@ -428,6 +428,9 @@ class BasicReplica:
     def _due(self, state: _Decree, decree: bytes, now: Instant) -> None:
         stage, proposer = state.stage, state.proposer
         if stage is _PATIENCE:
+            if not state.requests and not state.errand:
+                self._stop_work(state, decree, now)
+                return
             # Only a hint, so a wrong suspicion costs a duel at most.
             self._suspected_until_s = now.monotonic_s + 10 * self._settings.patience_s
             value, state.offered = state.offered, None
@@ -465,7 +468,10 @@ class BasicReplica:
         state.errand = state.outbid = state.asked = 0
         state.stage = _IDLE
         self._working -= 1
-        self._ask_later(state, decree, now)
+        if state.acceptor.promised.round < 0:
+            del self._open[decree]  # nothing was asked of anyone: nothing to remember
+        else:
+            self._ask_later(state, decree, now)
 
     def _ask_later(self, state: _Decree, decree: bytes, now: Instant) -> None:
         """Having voted and heard no more, ask what became of it; less and less often, then not at all."""
@@ -652,4 +658,4 @@ class BasicReplica:
 
 
 def _decided_command(decree: bytes, value: bytes) -> Command:
-    return _new(Command, (NOP.request, Footprint(writes=(decree,)), value))
+    return _new(Command, (NOP.request, _new(Footprint, ((), (decree,), (), (), False)), value))

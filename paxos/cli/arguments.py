@@ -2,21 +2,33 @@
 
 import argparse
 import math
+import textwrap
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+
+import attrs
 
 from paxos.cli.output import Output
 from paxos.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from paxos.runtime.config import ClusterConfig, TlsConfig
 
 __all__ = [
     "Commands",
     "Parser",
     "Run",
+    "Target",
     "UsageError",
+    "add_cluster_arguments",
     "add_command",
     "count",
     "seconds",
+    "target_of",
 ]
+
+#: How wide prose in help is, columns.
+_WIDTH: Final = 96
 
 #: What subcommands are added to.
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -57,12 +69,15 @@ def add_command(commands: Commands, name: str, run: Run, what: str, more: str, e
         name: what users type.
         run: what it does.
         what: one line for the list of commands.
-        more: a paragraph for its own help.
+        more: paragraphs for its own help, which are filled; one that begins with a space stays as it is.
         examples: for its own help, each with a remark.
     """
-    description = f"{what[0].upper()}{what[1:]}.\n\n{more.strip()}"
+    paragraphs = [
+        each.rstrip() if each.startswith(" ") else textwrap.fill(each, _WIDTH)
+        for each in (f"{what[0].upper()}{what[1:]}.", *more.split("\n\n"))
+    ]
     parser = commands.add_parser(
-        name, help=what, description=description, epilog=f"examples:\n{examples.strip(chr(10))}"
+        name, help=what, description="\n\n".join(paragraphs), epilog=f"examples:\n{examples}"
     )
     parser.add_argument(
         "--json", action="store_true", help="one JSON object on standard output, nothing else"
@@ -96,3 +111,78 @@ def count(low: int, high: int) -> Callable[[str], int]:
         return value
 
     return take
+
+
+@attrs.frozen
+class Target:
+    """Which cluster a client's command is about.
+
+    Args:
+        addresses: of its nodes, `host:port`.
+        tls: the client's files; None for plain connections.
+        timeout_s: how long to wait in all, seconds.
+        config: the cluster file, when one was given.
+    """
+
+    addresses: tuple[str, ...]
+    tls: "TlsConfig | None"
+    timeout_s: float
+    config: "ClusterConfig | None"
+
+
+def add_cluster_arguments(parser: Parser, timeout_s: float = 10.0) -> None:
+    """Add the arguments that say which cluster, to a client's command.
+
+    Args:
+        parser: the command's.
+        timeout_s: the default of --timeout, seconds.
+    """
+    group = parser.add_argument_group("the cluster")
+    which = group.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", metavar="FILE", help="its cluster file")
+    which.add_argument(
+        "--cluster", metavar="HOST:PORT,...", help="addresses of its nodes, or of some of them"
+    )
+    group.add_argument(
+        "--timeout",
+        type=seconds,
+        default=timeout_s,
+        metavar="S",
+        help=f"how long to wait in all, seconds ({timeout_s:g})",
+    )
+    for name, what in (
+        ("ca", "with TLS: certificates of the cluster's authority, PEM"),
+        ("certificate", "with TLS: this client's certificate, PEM"),
+        ("key", "with TLS: its key, PEM; --config alone takes the file's paths with `client` for {id}"),
+    ):
+        group.add_argument(f"--{name}", metavar="FILE", help=what)
+
+
+def target_of(arguments: argparse.Namespace) -> Target:
+    """The cluster that the arguments name.
+
+    Raises:
+        ConfigurationError: the file, an address, or the TLS files are not what they should be.
+    """
+    from paxos.runtime.config import TlsConfig, load_cluster, parse_address
+
+    given = {name: getattr(arguments, name) for name in ("ca", "certificate", "key")}
+    missing = [f"--{name}" for name, path in given.items() if path is None]
+    if 0 < len(missing) < len(given):
+        raise UsageError(f"--ca, --certificate and --key go together; {', '.join(missing)} missing")
+    tls = None if missing else TlsConfig(**given)
+    config = None
+    if arguments.config is not None:
+        config = load_cluster(arguments.config)
+        addresses = [node.address for node in config.nodes]
+        if tls is None and config.tls is not None:
+            tls = config.tls.for_node("client")
+    else:
+        addresses = [text.strip() for text in arguments.cluster.split(",") if text.strip()]
+        if not addresses:
+            raise UsageError("--cluster: no address given; write host:port, several with commas between")
+        for address in addresses:
+            parse_address(address)
+    if tls is not None:
+        tls.require_readable()
+    return Target(tuple(dict.fromkeys(addresses)), tls, arguments.timeout, config)

@@ -8,24 +8,23 @@ restart, one by one, so that a damaged one is named.
 import argparse
 import errno
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from paxos.cli.arguments import Commands, add_command, count
-from paxos.cli.output import Output
-from paxos.contract import Configuration, Decides, Instant, find_protocol
+from paxos.cli.output import Output, json_bytes, readable
+from paxos.contract import Configuration, Instant, find_protocol
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE, ConfigurationError, PaxosError, RecordError
 from paxos.quorum import Majority, Phase
-from paxos.service import Node, replica_prefix
+from paxos.service import Node
 
 if TYPE_CHECKING:
     from paxos.runtime.config import ClusterConfig, NodeConfig
     from paxos.runtime.store import StoreReport
 
-__all__ = ["Finding", "add", "look_at_configuration"]
+__all__ = ["Finding", "StoreLook", "add", "look_at_configuration", "look_at_store"]
 
 _GOOD: Final = "ok"
 _NOTE: Final = "note"
@@ -54,18 +53,20 @@ def add(commands: Commands) -> None:
         "check",
         run,
         "look over a cluster file, or a store offline",
-        "Changes nothing and starts nothing. Of a cluster file: whether it is one, whether its quorums make\n"
-        "sense, whether TLS files can be read and belong together, whether addresses are free and stores\n"
-        "sound. Of a store, which no node may be using: whether every record can be read back.\n"
+        "Changes nothing and starts nothing. Of a cluster file: whether it is one, whether its quorums make "
+        "sense, whether TLS files can be read and belong together, whether addresses are free and stores "
+        "sound. Of a store, which no node may be using: whether every record can be read back.\n\n"
         "Exit code 2 when a node could not start, 5 when a store is damaged.",
         "  paxos check --config cluster.toml             the whole cluster, as seen from this machine\n"
-        "  paxos check --config cluster.toml --node 2    what node 2 needs, on its machine, before it starts\n"
-        "  paxos check --store data/2                    every record, decided and open decrees counted",
+        "  paxos check --config cluster.toml --node 2    what node 2 needs, on its own machine\n"
+        "  paxos check --store data/2                    every record, decided and open decrees counted\n"
+        "  paxos check --store data/2 --list             and every decision in it",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="the cluster file")
     what.add_argument("--store", metavar="DIR", help="a node's store")
     parser.add_argument("--node", type=count(1, 2**31 - 1), metavar="N", help="with --config: this node only")
+    parser.add_argument("--list", action="store_true", help="with --store: every decision in it")
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -73,7 +74,9 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     if arguments.store is not None:
         if arguments.node is not None:
             raise ConfigurationError("--node goes with --config; a store says itself whose it is")
-        return _check_store(arguments.store, out)
+        return _check_store(arguments.store, arguments.list, out)
+    if arguments.list:
+        raise ConfigurationError("--list goes with --store")
     from paxos.runtime.config import load_cluster
 
     config = load_cluster(arguments.config)
@@ -101,7 +104,9 @@ def look_at_configuration(config: "ClusterConfig", only: int | None = None) -> t
     """
     nodes = config.nodes if only is None else (config.node(only),)
     count_, names = len(config.nodes), ", ".join(map(str, config.members))
-    findings = [Finding("cluster", _GOOD, f"{config.id!r}: protocol {config.protocol}, {count_} nodes ({names})")]
+    findings = [
+        Finding("cluster", _GOOD, f"{config.id!r}: protocol {config.protocol}, {count_} nodes ({names})")
+    ]
     findings.append(_look_at_quorums(config))
     damaged = False
     for node in nodes:
@@ -130,7 +135,9 @@ def _look_at_quorums(config: "ClusterConfig") -> Finding:
 def _look_at_address(node: "NodeConfig", needed: bool) -> Finding:
     what = f"node {node.id} address"
     if node.host in ("0.0.0.0", "::"):
-        return Finding(what, _NOTE, f"{node.address}: other machines can not find a node there; name its host")
+        return Finding(
+            what, _NOTE, f"{node.address}: other machines can not find a node there; name its host"
+        )
     try:
         family, kind, number, _, where = socket.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, number) as probe:
@@ -141,7 +148,9 @@ def _look_at_address(node: "NodeConfig", needed: bool) -> Finding:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             verdict = _BAD if needed else _NOTE
-            return Finding(what, verdict, f"{node.address}: in use here: the node runs, or something else does")
+            return Finding(
+                what, verdict, f"{node.address}: in use here: the node runs, or something else does"
+            )
         if error.errno == errno.EADDRNOTAVAIL:
             verdict = _BAD if needed else _NOTE
             return Finding(what, verdict, f"{node.address}: not an address of this machine")
@@ -158,11 +167,11 @@ def _look_at_store(config: "ClusterConfig", node: "NodeConfig") -> tuple[Finding
     if not directory.exists():
         return Finding(what, _GOOD, f"{directory}: not there yet; made at the node's first start"), False
     try:
-        report, book = _read_store(node.store)
+        look = look_at_store(node.store)
     except PaxosError as error:
         verdict = _NOTE if "in use" in str(error) else _BAD
         return Finding(what, verdict, str(error)), False
-    card = report.card
+    report, card = look.report, look.report.card
     differences = [
         f"{name} {found!r}, not {asked!r}"
         for name, found, asked in (
@@ -177,7 +186,7 @@ def _look_at_store(config: "ClusterConfig", node: "NodeConfig") -> tuple[Finding
     if not report.sound:
         complaints = [*report.structure, *report.damaged]
         return Finding(what, _BAD, f"{node.store}: damaged: {complaints[0]}"), True
-    return Finding(what, _GOOD, f"{node.store}: {book}"), False
+    return Finding(what, _GOOD, f"{node.store}: {look.summary}"), False
 
 
 def _look_at_tls(config: "ClusterConfig", node: "NodeConfig", needed: bool) -> Finding:
@@ -196,48 +205,101 @@ def _look_at_tls(config: "ClusterConfig", node: "NodeConfig", needed: bool) -> F
 # --- a store -----------------------------------------------------------------------------------------
 
 
-class _Reader:
-    """Reads records back as a node does at a restart, one at a time."""
+@attrs.frozen
+class StoreLook:
+    """What an offline look at a store found.
 
-    def __init__(self) -> None:
-        self.records: dict[bytes, bytes] = {}
+    Args:
+        report: of the store itself; damage found by the protocol is counted in it.
+        decided: the decisions in it, by name.
+        open: decrees voted or promised in and not known to be decided.
+    """
 
-    def __call__(self, key: bytes, value: bytes) -> str | None:
-        """Keep a record whose checksum is right; it is judged when the store's card is known."""
-        self.records[key] = value
-        return None
+    report: "StoreReport"
+    decided: dict[bytes, bytes]
+    open: int
+
+    @property
+    def summary(self) -> str:
+        """A few words."""
+        return f"{self.report.records} records, {len(self.decided)} decrees decided, {self.open} open"
 
 
-def _node_of(report: "StoreReport", records: dict[bytes, bytes]) -> Node:
-    """A node made from records, as at a restart, in a cluster of its own.
+def look_at_store(url: str) -> StoreLook:
+    """Read every record of a store that no node is using, as its protocol does at a restart.
+
+    Args:
+        url: the store's address, as in a cluster file.
 
     Raises:
-        RecordError: a record is not one of the protocol's.
+        StoreRefused: there is no store, it is in use, or it is damaged beyond reading.
+        ConfigurationError: its protocol is not installed here.
     """
+    from paxos.runtime.store import inspect_store
+
+    records: dict[bytes, bytes] = {}
+
+    def keep(key: bytes, value: bytes) -> None:
+        # Judged below, when the store's card is known: it names the protocol.
+        records[key] = value
+
+    report = inspect_store(url, verify=keep)
     card = report.card
     protocol = find_protocol(card.protocol)
     configuration = Configuration(card.node, Majority((card.node,)))
     store_id = bytes.fromhex(card.store_id)
-    return Node(protocol, configuration, store_id, records, lambda _name, _bound: 0, Instant(0.0))
 
+    def restart(records: dict[bytes, bytes]) -> Node:
+        return Node(protocol, configuration, store_id, records, lambda _name, _bound: 0, Instant(0.0))
 
-def _read_store(url: str) -> tuple["StoreReport", str]:
-    """What an offline look at a store finds, every record decoded, and what it holds in a few words."""
-    from paxos.runtime.store import inspect_store
-
-    reader = _Reader()
-    report = inspect_store(url, verify=reader)
-    damaged = list(report.damaged)
-    sound: dict[bytes, bytes] = {}
-    found = 0
-    for key, value in reader.records.items():
+    complaints = list(report.damaged)
+    for key, value in list(records.items()):
         try:
-            _node_of(report, {key: value})
-            sound[key] = value
+            restart({key: value})
         except RecordError as error:
-            found += 1
-            damaged.append(str(error))
-    if found:
-        report = attrs.evolve(report, damaged=tuple(damaged), damaged_count=report.damaged_count + found)
-    values = _node_of(report, sound).status()
-    return report, f"{report.records} records, {values['decided']} decrees decided, {values['open']} open"
+            del records[key]
+            complaints.append(str(error))
+    node = restart(records)
+    node.turn()  # applies what is decided
+    found = report.damaged_count + len(complaints) - len(report.damaged)
+    opened = node.status()["open"]
+    return StoreLook(
+        attrs.evolve(report, damaged=tuple(complaints), damaged_count=found),
+        node.machine.values(),
+        opened if isinstance(opened, int) else 0,
+    )
+
+
+def _check_store(url: str, listed: bool, out: Output) -> int:
+    look = look_at_store(url)
+    report = look.report
+    card = report.card
+    complaints = [*report.structure, *report.damaged]
+    unnamed = report.damaged_count - len(report.damaged)
+    result: dict[str, object] = {
+        "store": report.where,
+        **attrs.asdict(card),
+        "format_version": report.format_version,
+        "clean": report.clean,
+        "records": report.records,
+        "size_bytes": report.size_bytes,
+        "decided": len(look.decided),
+        "open": look.open,
+        "damaged": report.damaged_count,
+        "complaints": complaints,
+    }
+    lines = [
+        f"{report.where}: node {card.node} of cluster {card.cluster!r}, protocol {card.protocol}",
+        f"opened {card.incarnation} times, {'closed properly' if report.clean else 'not closed properly'}",
+        f"{look.summary}; {report.size_bytes} bytes",
+        *(f"damaged: {complaint}" for complaint in complaints),
+        *([f"and {unnamed} more damaged records"] if unnamed > 0 else []),
+    ]
+    if listed:
+        decided = sorted(look.decided.items())
+        result["decisions"] = [
+            {"name": json_bytes(name), "value": json_bytes(value)} for name, value in decided
+        ]
+        lines += [f"{readable(name)} = {readable(value)}" for name, value in decided]
+    out.result(result, "\n".join(lines))
+    return EXIT_DONE if report.sound and not complaints else EXIT_CHECK_FAILED

@@ -8,7 +8,6 @@ error that nobody foresaw is a bug and ends in exit code 70, which scripts can n
 `--debug` shows where it came from.
 """
 
-import argparse
 import contextlib
 import os
 import sys
@@ -19,7 +18,7 @@ from typing import Final
 from paxos.cli import bench, check, decrees, demo, init, serve, simulate, version
 from paxos.cli.arguments import Parser, UsageError
 from paxos.cli.output import Output
-from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, ConfigurationError, PaxosError
+from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, PaxosError
 
 __all__ = ["EXIT_BUG", "main"]
 
@@ -106,9 +105,6 @@ def _end(out: Output, error: BaseException, debug: bool) -> int:
         return _failed(out, error, "interrupted", EXIT_INTERRUPTED)
     if isinstance(error, PaxosError):
         return _failed(out, error, str(error), error.exit_code)
-    if isinstance(error, ModuleNotFoundError) and error.name in ("trio", "uvloop"):
-        message = f"{error.name} is not installed; pip install 'paxos-family[{error.name}]'"
-        return _failed(out, ConfigurationError(message), message, EXIT_USAGE)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     hint = "" if debug else "; run it again with --debug to see where"
     return _failed(out, error, f"this is a bug in paxos: {what}{hint}", EXIT_BUG)

@@ -29,7 +29,7 @@ _HEAD: Final = """\
 # Paths are relative to the directory this file is in.
 
 [cluster]
-id = {id}               # told apart from every other cluster by this; never change it
+{id}# told apart from every other cluster by this; never change it
 protocol = {protocol}
 
 # Which sets of nodes are enough. Without this table: the protocol's own choice, a majority.
@@ -45,9 +45,9 @@ protocol = {protocol}
 """
 _NODE: Final = """
 [[node]]
-id = {id}                        # never give an id to another disk: a wiped node needs a new id
-address = {address}  # where it listens, for peers and clients
-store = "data/{id}"              # a directory of this node's own
+{id}# never give an id to another disk: a wiped node needs a new id
+{address}# where it listens, for peers and clients
+{store}# a directory of this node's own
 """
 _REGION: Final = '# region = "CA"               # optional: where it is, for people\n'
 _TLS: Final = """
@@ -67,7 +67,7 @@ def add(commands: Commands) -> None:
         "init",
         run,
         "write a cluster file to start from",
-        "Writes DIR/cluster.toml for nodes on this machine, explained line by line; edit the addresses for\n"
+        "Writes DIR/cluster.toml for nodes on this machine, explained line by line; edit the addresses for "
         "machines of their own. With --tls also certificates for trying things out. Nothing is overwritten.",
         "  paxos init shop                               three nodes on ports 7101 to 7103\n"
         "  paxos init shop --nodes 5 --base-port 9000 --id shop-eu\n"
@@ -82,7 +82,9 @@ def add(commands: Commands) -> None:
         "--base-port", type=count(1, 65535), default=7101, metavar="PORT", help="node 1's port (7101)"
     )
     parser.add_argument("--id", metavar="ID", help="the cluster's id (the directory's name)")
-    parser.add_argument("--tls", action="store_true", help="with mutual TLS, and test certificates in DIR/tls")
+    parser.add_argument(
+        "--tls", action="store_true", help="with mutual TLS, and test certificates in DIR/tls"
+    )
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -105,7 +107,9 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         raise ConfigurationError(f"nothing was written: {str(error).removeprefix(f'{path}: ')}") from error
     for taken in (path, directory / TLS_DIRECTORY) if arguments.tls else (path,):
         if taken.exists():
-            raise ConfigurationError(f"{taken}: is there already and is not overwritten; give another directory")
+            raise ConfigurationError(
+                f"{taken}: is there already and is not overwritten; give another directory"
+            )
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if arguments.tls:
@@ -116,7 +120,11 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         raise ConfigurationError(f"{error.filename or path}: can not be written: {error.strerror}") from error
     commands = [f"paxos serve --config {path} --node {node}" for node in config.members]
     result = {"path": str(path), "id": config.id, "nodes": list(config.members), "serve": commands}
-    lines = [f"wrote {path}", "start each node in a terminal of its own:", *(f"  {line}" for line in commands)]
+    lines = [
+        f"wrote {path}",
+        "start each node in a terminal of its own:",
+        *(f"  {line}" for line in commands),
+    ]
     lines += ["then:", f"  paxos decide leader node-1 --config {path}"]
     out.result(result, "\n".join(lines))
     return EXIT_DONE
@@ -141,7 +149,7 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
             count=nodes,
             plural="node" if nodes == 1 else "nodes",
             name=FILE_NAME,
-            id=json.dumps(identifier),
+            id=_line("id", identifier),
             protocol=json.dumps(protocol),
             phase1=nodes + 1 - phase2,
             phase2=phase2,
@@ -149,12 +157,22 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
     ]
     shown = f"[{host}]" if ":" in host else host
     for node in range(1, nodes + 1):
-        parts.append(_NODE.format(id=node, address=json.dumps(f"{shown}:{base_port + node - 1}")))
+        address = f"{shown}:{base_port + node - 1}"
+        parts.append(
+            _NODE.format(
+                id=_line("id", node), address=_line("address", address), store=_line("store", f"data/{node}")
+            )
+        )
         if node == 1:
             parts.append(_REGION)
     if tls:
         parts.append(_TLS.format(directory=TLS_DIRECTORY))
     return "".join(parts)
+
+
+def _line(key: str, value: object) -> str:
+    """A line that leaves room for a remark, where the others begin."""
+    return f"{key} = {json.dumps(value, ensure_ascii=False)} ".ljust(30)
 
 
 def _id_from(name: str) -> str:
@@ -165,4 +183,4 @@ def _id_from(name: str) -> str:
 def _write_certificates(directory: Path, members: tuple[int, ...], host: str) -> None:
     from paxos.runtime.certificates import make_certificates
 
-    make_certificates(directory, members)
+    make_certificates(directory, members, [host])

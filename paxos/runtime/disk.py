@@ -60,6 +60,7 @@ class Disk:
         self._closing = False
         self._scope: anyio.CancelScope | None = None
         self._dead = False
+        self._stuck = False
         #: Batches written, and records in them.
         self.batches = 0
         self.records = 0
@@ -67,8 +68,12 @@ class Disk:
         self.total_s = 0.0
         self.slowest_s = 0.0
 
-    def add(self, writes: list[tuple[bytes, bytes | None]], held: Held) -> None:
-        """Take over one turn's writes and held messages."""
+    def add(self, writes: list[tuple[bytes, bytes | None]], held: Held) -> Held:
+        """Take over one turn's writes and held messages.
+
+        Returns:
+            Those that need not wait, because nothing that was ever to be written is still on its way.
+        """
         if writes:
             self._writes += writes
             self._held += held
@@ -77,8 +82,9 @@ class Disk:
             self._held += held
         elif self._busy:
             self._held_by_batch += held
-        elif held and not self._dead:
-            self._released(held)
+        elif not self._dead:
+            return held
+        return []
 
     async def run(self) -> None:
         """Write until `finish` is called and nothing is left, or the store fails.
@@ -105,7 +111,7 @@ class Disk:
                 if held:
                     self._released(held)
         if self._busy:
-            self._dead = True
+            self._dead = self._stuck = True
             self._events.say(
                 "disk-stuck",
                 "the disk did not finish a batch in time; the node stops without it",
@@ -136,7 +142,7 @@ class Disk:
 
     async def close(self) -> None:
         """Close the store, in bounded time. `run` must have returned."""
-        if self._busy and self._dead:
+        if self._stuck:
             return  # a call that never returned is still in there
         with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSE_S):
             try:

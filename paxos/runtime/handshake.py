@@ -12,7 +12,8 @@ who its certificate says).  So a node looks closely:
 - another cluster, protocol, table of messages, or configuration: refused, both values named;
 - a node under its own id: it reached itself, or the id is used twice;
 - a member with another store than the one known: it lost its disk, and may not vote;
-- a member with a lower incarnation than one seen before: an older process that still runs.
+- a member with a lower incarnation than one seen before, or the same one in another process: an older
+  process that still runs, or a copied store.
 """
 
 import json
@@ -37,17 +38,24 @@ from paxos.wire import (
 )
 
 __all__ = [
+    "BOOT_BYTES",
+    "BUSY",
+    "DUPLICATE",
     "HANDSHAKE_MESSAGES",
     "LOST_DISK",
+    "MALFORMED",
     "MAX_HELLO_BYTES",
+    "MISMATCH",
     "REFUSED_MESSAGES",
     "Doorkeeper",
     "Hello",
     "Kind",
     "Refused",
+    "as_error",
     "differences",
     "pack_values",
     "read_first",
+    "unpack_values",
 ]
 
 #: The longest first frame, bytes: all that a stranger makes a node keep.
@@ -57,6 +65,8 @@ _MAX_NAME_BYTES: Final = 256
 _MAX_REASON_BYTES: Final = 4096
 _MAX_INCARNATION: Final = (1 << 63) - 1
 _STORE_ID_BYTES: Final = 16
+#: Length of what tells two processes apart that have the same store.
+BOOT_BYTES: Final = 8
 _READ_BYTES: Final = 16 * 1024
 
 #: Codes of a refusal, for programs.
@@ -84,6 +94,8 @@ class Hello(NamedTuple):
         node: the sender's id; 0 from a client.
         store_id: 16 bytes; none from a client.
         incarnation: how often the store was opened; 0 from a client.
+        boot: 8 random bytes made when the process opened the store; none from a client. A store that was
+            copied has the same incarnation, but not in the same process.
         values: a JSON object of texts: what must be equal on all nodes, by name.
     """
 
@@ -93,6 +105,7 @@ class Hello(NamedTuple):
     node: NodeId
     store_id: bytes
     incarnation: int
+    boot: bytes
     values: str
 
 
@@ -111,7 +124,7 @@ class Refused(NamedTuple):
 
 
 def _hello(fields: Sequence[object]) -> Hello:
-    kind, cluster, protocol, node, store_id, incarnation, values = expect_fields(fields, 7, "Hello")
+    kind, cluster, protocol, node, store_id, incarnation, boot, values = expect_fields(fields, 8, "Hello")
     hello = Hello(
         take_int(kind, "Hello.kind", min(Kind), max(Kind)),
         take_text(cluster, "Hello.cluster", _MAX_NAME_BYTES),
@@ -119,6 +132,7 @@ def _hello(fields: Sequence[object]) -> Hello:
         take_int(node, "Hello.node", 0, MAX_NODE),
         take_bytes(store_id, "Hello.store_id", _STORE_ID_BYTES),
         take_int(incarnation, "Hello.incarnation", 0, _MAX_INCARNATION),
+        take_bytes(boot, "Hello.boot", BOOT_BYTES),
         take_text(values, "Hello.values", _MAX_VALUES_BYTES),
     )
     if hello.kind == Kind.PEER and (not hello.node or len(hello.store_id) != _STORE_ID_BYTES):
@@ -199,7 +213,7 @@ class Doorkeeper:
         self.mine = mine
         self._members = frozenset(members)
         self._identity = identity
-        self._incarnations: dict[NodeId, int] = {}
+        self._met: dict[NodeId, tuple[int, bytes]] = {}
 
     def admit(self, theirs: Hello, expected: NodeId | None = None) -> Refused | None:
         """Why the party that said this may not be connected; None when it may.
@@ -233,14 +247,21 @@ class Doorkeeper:
         known = self._identity.known(sender)
         if known is not None and known != theirs.store_id:
             return Refused(LOST_DISK, lost_disk(sender, theirs.store_id, node, known), known)
-        seen = self._incarnations.get(sender, 0)
+        seen, boot = self._met.get(sender, (0, b""))
         if theirs.incarnation < seen:
             return Refused(
                 DUPLICATE,
-                f"another process runs as node {sender}: node {node} has met incarnation {seen} of its store, "
-                f"and this is incarnation {theirs.incarnation}; stop the older process",
+                f"another process runs as node {sender}: node {node} has met incarnation {seen} of its "
+                f"store, and this is incarnation {theirs.incarnation}; stop the older process",
             )
-        self._incarnations[sender] = theirs.incarnation
+        if theirs.incarnation == seen and theirs.boot != boot:
+            return Refused(
+                DUPLICATE,
+                f"another process runs as node {sender}: node {node} has met incarnation {seen} of its "
+                f"store in process {boot.hex()}, and this is process {theirs.boot.hex()}; a store was "
+                "copied: stop one of them",
+            )
+        self._met[sender] = (theirs.incarnation, theirs.boot)
         return None
 
 

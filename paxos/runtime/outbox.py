@@ -80,14 +80,14 @@ class PeerOutbox:
     async def take(self) -> bytes:
         """Wait until there is something, and take some of it: whole frames, oldest first."""
         while not self._fresh and not self._sealed:
-            self._waiting = anyio.Event()
+            self._waiting = waiting = anyio.Event()
             try:
-                await self._waiting.wait()
+                await waiting.wait()
             finally:
                 self._waiting = None
         if self._fresh:
             self._seal()
-        chunks = []
+        chunks: list[bytes] = []
         size = 0
         while self._sealed and (not chunks or size + len(self._sealed[0][0]) <= TAKE_BYTES):
             data, count = self._sealed.popleft()
@@ -129,9 +129,9 @@ class ClientOutbox:
         """Wait until there is something, and take some of it, oldest first."""
         answers = self._answers
         while not answers:
-            self._waiting = anyio.Event()
+            self._waiting = waiting = anyio.Event()
             try:
-                await self._waiting.wait()
+                await waiting.wait()
             finally:
                 self._waiting = None
         taken: list[Any] = []

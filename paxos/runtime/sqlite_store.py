@@ -269,6 +269,8 @@ def open_sqlite_store(directory: Path, *, cluster: str, node: int, protocol: str
         StoreRefused: the store is another's, of a newer format version, in use, damaged, has lost something,
             can not be written, or the directory holds something else.
     """
+    # The process may change its working directory, and the log is looked at again later.
+    directory = directory.absolute()
     make_directory(directory)
     lock = DirectoryLock.acquire(directory)
     try:
@@ -309,6 +311,7 @@ def inspect_sqlite_store(directory: Path, *, verify: VerifyRecord | None = None)
     Raises:
         StoreRefused: there is no store, it is in use, or it is damaged beyond reading.
     """
+    directory = directory.absolute()
     if not (directory / MARKER_NAME).exists() and not (directory / RECORDS_NAME).exists():
         raise StoreRefused(f"store {directory}: there is no store here; check the path")
     lock = DirectoryLock.look(directory)
@@ -374,7 +377,7 @@ def _make_database(directory: Path, card: StoreCard) -> None:
     for name in _UNFINISHED:
         (directory / name).unlink(missing_ok=True)
     new = directory / _NEW_NAME
-    database = _connect_to(f"{new.absolute().as_uri()}?mode=rwc", *_SYNCED)
+    database = _connect_to(f"{new.as_uri()}?mode=rwc", *_SYNCED)
     try:
         database.execute("BEGIN IMMEDIATE")
         database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
@@ -423,7 +426,7 @@ def _check_files(directory: Path, lock: DirectoryLock) -> None:
 def _connect(directory: Path) -> sqlite3.Connection:
     """A connection to the database, configured and alone."""
     return _connect_to(
-        f"{(directory / RECORDS_NAME).absolute().as_uri()}?mode=rw",
+        f"{(directory / RECORDS_NAME).as_uri()}?mode=rw",
         # No other process can read along, remove the log, or hold a checkpoint up; and no shared memory.
         "locking_mode=EXCLUSIVE",
         "journal_mode=WAL",
@@ -554,7 +557,7 @@ def _report(
 ) -> StoreReport:
     """What is in the database at `place`, which is `directory` or a copy of it."""
     mode = "mode=ro&immutable=1" if place == directory else "mode=rw"
-    database = _connect_to(f"{(place / RECORDS_NAME).absolute().as_uri()}?{mode}")
+    database = _connect_to(f"{(place / RECORDS_NAME).as_uri()}?{mode}")
     try:
         structure = _structure(database)
         card = _stored_card(directory, database, marker)

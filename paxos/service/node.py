@@ -187,22 +187,24 @@ class Node:
         """Take what is to be done."""
         turn, self._turn = self._turn, Turn()
         effects = self.replica.effects()
-        prefix = self._prefix
-        turn.writes += [(prefix + key, value) for key, value in effects.writes]
-        reporting, sends, held = self._reporting, turn.sends, turn.held
-        own = self.id
-        for send in effects.sends:
-            # What goes to oneself takes the way through the disk queue, whatever its type.
-            (held if send[1].__class__ in reporting or send[0] == own else sends).append(send)
+        if effects.writes:
+            prefix = self._prefix
+            turn.writes = [(prefix + key, value) for key, value in effects.writes]
+        if effects.sends:
+            reporting, own, sends, held = self._reporting, self.id, turn.sends, turn.held
+            for send in effects.sends:
+                # What goes to oneself takes the way through the disk queue, whatever its type.
+                (held if send[1].__class__ in reporting or send[0] == own else sends).append(send)
         if effects.applies:
             turn.applies = effects.applies
             apply = self.machine.apply
             for mark, command in effects.applies:
                 apply(mark, command)
-        for outcome in effects.outcomes:
-            self._conclude(outcome, turn)
+        if effects.outcomes:
+            for outcome in effects.outcomes:
+                self._conclude(outcome, turn)
         if effects.events:
-            turn.events += effects.events
+            turn.events = effects.events
         turn.wake_at_s, turn.room = effects.wake_at_s, effects.room
         self._take_identity(turn)
         return turn

@@ -177,6 +177,12 @@ class Faults:
     random_slow_nodes: int = _random()
     random_wipes: int = _random()
 
+    def __attrs_post_init__(self) -> None:
+        if self.loss + self.duplicate + self.reorder > 0.95:
+            raise ConfigurationError(
+                "Faults: loss, duplicate and reorder add up to more than 0.95; some messages must get through"
+            )
+
     @classmethod
     def named(cls, names: str) -> Self:
         """The faults that a comma-separated list names, at rates that a short run feels.
@@ -218,7 +224,9 @@ class Faults:
             )
             strangers = sorted(named - set(members))
             if strangers:
-                raise ConfigurationError(f"{what} at {happening.at_s} s: node {strangers[0]} is not one of {members}")
+                raise ConfigurationError(
+                    f"{what} at {happening.at_s} s: node {strangers[0]} is not one of {members}"
+                )
             if happening.at_s >= duration_s:
                 raise ConfigurationError(
                     f"{what} at {happening.at_s} s: faults end at {duration_s} s; make the run longer"
@@ -275,7 +283,7 @@ def plan_of(
 ) -> list[Happening]:
     """All that will happen, said or drawn, in order of time."""
     plan: list[Happening] = list(faults.happenings)
-    kinds: tuple[tuple[int, Callable[..., Happening]], ...] = (
+    kinds: tuple[tuple[int, Callable[..., tuple[Happening, ...]]], ...] = (
         (faults.random_crashes, _draw_crash),
         (faults.random_partitions, _draw_cut),
         (faults.random_pauses, _draw_pause),
@@ -287,7 +295,7 @@ def plan_of(
             # Three out of four happen; 0, as everywhere, is that nothing does.
             if choices.draw("happens", 4):
                 at_s = duration_s * choices.draw("at", PARTS) / PARTS
-                plan.append(make(at_s, members, duration_s, choices))
+                plan.extend(make(at_s, members, duration_s, choices))
     plan.sort(key=lambda happening: happening.at_s)
     return plan
 
@@ -301,40 +309,44 @@ def _draw_length_s(duration_s: float, choices: Choices) -> float:
     return duration_s * (choices.draw("length", PARTS) + 1) / (3 * PARTS)
 
 
-def _draw_crash(at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices) -> Crash:
+def _draw_crash(
+    at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices
+) -> tuple[Happening, ...]:
     node = _draw_member(members, choices)
     length_s = _draw_length_s(duration_s, choices)
-    return Crash(at_s, node, length_s, _UNSYNCED[choices.draw("unsynced", len(_UNSYNCED))])
+    return (Crash(at_s, node, length_s, _UNSYNCED[choices.draw("unsynced", len(_UNSYNCED))]),)
 
 
-def _draw_wipe(at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices) -> Wipe:
-    return Wipe(at_s, _draw_member(members, choices), _draw_length_s(duration_s, choices))
+def _draw_wipe(
+    at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices
+) -> tuple[Happening, ...]:
+    return (Wipe(at_s, _draw_member(members, choices), _draw_length_s(duration_s, choices)),)
 
 
-def _draw_pause(at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices) -> Pause:
-    return Pause(at_s, _draw_member(members, choices), _draw_length_s(duration_s, choices))
+def _draw_pause(
+    at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices
+) -> tuple[Happening, ...]:
+    return (Pause(at_s, _draw_member(members, choices), _draw_length_s(duration_s, choices)),)
 
 
 def _draw_slow_node(
     at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices
-) -> SlowNode:
+) -> tuple[Happening, ...]:
     node = _draw_member(members, choices)
     length_s = _draw_length_s(duration_s, choices)
-    return SlowNode(at_s, node, length_s, (choices.draw("service", PARTS) + 1) / (50 * PARTS))
+    return (SlowNode(at_s, node, length_s, (choices.draw("service", PARTS) + 1) / (50 * PARTS)),)
 
 
-def _draw_cut(at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices) -> Cut:
-    """One way between two sides, or both ways of one node: the two kinds that break leader-like roles."""
-    if len(members) == 1:
-        return Cut(at_s, members, members, 0.0)
-    length_s = _draw_length_s(duration_s, choices)
-    if choices.draw("isolate", 2) == 0:
-        alone = _draw_member(members, choices)
-        return Cut(at_s, members, (alone,), length_s) if choices.draw("deaf", 2) else Cut(
-            at_s, (alone,), members, length_s
-        )
+def _draw_cut(
+    at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices
+) -> tuple[Happening, ...]:
+    """The cluster in two sides that hear nothing of each other, or one side that hears nothing of the other."""
     wide = members[:_SPLIT_MAX]
+    if len(wide) == 1:
+        return ()
+    length_s = _draw_length_s(duration_s, choices)
     mask = choices.draw("side", (1 << len(wide)) - 2) + 1
     side = tuple(node for bit, node in enumerate(wide) if mask >> bit & 1)
     others = tuple(node for node in members if node not in side)
-    return Cut(at_s, side, others, length_s)
+    away, back = Cut(at_s, side, others, length_s), Cut(at_s, others, side, length_s)
+    return ((away, back), (away,), (back,))[choices.draw("direction", 3)]

@@ -96,9 +96,7 @@ def choice(*allowed: str) -> _Check:
 def flag(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     """True or False."""
     if type(value) is not bool:
-        raise ConfigurationError(
-            f"{_where(instance, attribute)}: expected True or False, got {value!r:.60}"
-        )
+        raise ConfigurationError(f"{_where(instance, attribute)}: expected True or False, got {value!r:.60}")
 
 
 def tuple_of(kind: type) -> _Check:

@@ -26,7 +26,11 @@ _MAX_SITES: Final = 1_000
 
 
 def _matrix(value: Any) -> Any:
-    return tuple(tuple(row) if isinstance(row, list) else row for row in value) if isinstance(value, list | tuple) else value
+    return (
+        tuple(tuple(row) if isinstance(row, list) else row for row in value)
+        if isinstance(value, list | tuple)
+        else value
+    )
 
 
 @attrs.frozen
@@ -66,7 +70,11 @@ class Topology:
                     f"topology {self.name!r}: the delays from {site} are not a row of {len(sites)} numbers"
                 )
             for delay in row:
-                if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= _MAX_DELAY_MS:
+                if (
+                    isinstance(delay, bool)
+                    or not isinstance(delay, int | float)
+                    or not 0 <= delay <= _MAX_DELAY_MS
+                ):
                     raise ConfigurationError(
                         f"topology {self.name!r}: a delay from {site} is {delay!r:.60}, "
                         f"not milliseconds in 0..{_MAX_DELAY_MS:g}"
@@ -92,7 +100,9 @@ class Topology:
             return cls("lan", uniform_ms=_LAN_MS)
         table = _regions().get(name)
         if table is None:
-            raise ConfigurationError(f"no topology named {name!r:.60}; known are {', '.join(topology_names())}")
+            raise ConfigurationError(
+                f"no topology named {name!r:.60}; known are {', '.join(topology_names())}"
+            )
         sites = tuple(table["sites"])
         return cls(name, sites, _one_way(sites, table))
 

@@ -60,7 +60,9 @@ class Workload:
 
     def __attrs_post_init__(self) -> None:
         if self.rate is not None and self.think_s is not None:
-            raise ConfigurationError("Workload: rate (open loop) and think_s (closed loop) exclude each other")
+            raise ConfigurationError(
+                "Workload: rate (open loop) and think_s (closed loop) exclude each other"
+            )
         if self.window is not None and (self.names is None or self.window > self.names):
             raise ConfigurationError(
                 f"Workload.window: {self.window} decrees can not be current out of {self.names}"

@@ -1,0 +1,127 @@
+"""`paxos serve`: runs one node of a cluster until it is told to stop.
+
+What it says goes to standard error through `logging`, as lines for people or, with --log-json, one JSON
+object a line.  SIGTERM and Ctrl-C stop it gracefully: what is on its way to the disk gets there.
+"""
+
+import argparse
+import importlib.util
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from paxos.cli.arguments import Commands, add_command, count
+from paxos.cli.output import Output
+from paxos.errors import EXIT_DONE, EXIT_INTERRUPTED, ConfigurationError
+
+if TYPE_CHECKING:
+    from paxos.runtime.serving import NodeExit
+
+__all__ = ["JsonLines", "add", "set_up_logging"]
+
+_LEVELS: Final = ("debug", "info", "warning", "error")
+_BACKENDS: Final = ("asyncio", "trio")
+
+
+def add(commands: Commands) -> None:
+    """Add `paxos serve`."""
+    parser = add_command(
+        commands,
+        "serve",
+        run,
+        "run one node of a cluster",
+        "Runs until SIGTERM or Ctrl-C. The very first start of a node waits until a majority's size of the "
+        "others know its store (in a cluster of three: both), so start them all; after that any minority may "
+        "be down. A node whose disk was wiped is refused by the others: give it a new id, or the old disk.",
+        "  paxos serve --config cluster.toml --node 2\n"
+        "  paxos serve --config cluster.toml --node 2 --uvloop --log-json --log-level warning\n"
+        "  paxos check --config cluster.toml --node 2      first: would it start?",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the cluster file")
+    parser.add_argument(
+        "--node", required=True, type=count(1, 2**31 - 1), metavar="N", help="which of its nodes this is"
+    )
+    parser.add_argument("--backend", choices=_BACKENDS, default="asyncio", help="the event loop (asyncio)")
+    parser.add_argument("--uvloop", action="store_true", help="with asyncio: the faster loop of uvloop")
+    parser.add_argument("--log-level", choices=_LEVELS, default="info", help="what to tell (info)")
+    parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+    parser.add_argument(
+        "--stop-with-stdin", action="store_true", help="also stop when standard input ends: for supervisors"
+    )
+
+
+def run(arguments: argparse.Namespace, out: Output) -> int:
+    """Serve, then say how it ended."""
+    import anyio
+
+    from paxos.runtime.config import load_cluster
+    from paxos.runtime.serving import run_node
+
+    if arguments.uvloop and arguments.backend != "asyncio":
+        raise ConfigurationError("--uvloop is a loop of asyncio; leave out --backend trio")
+    for name, wanted in (("trio", arguments.backend == "trio"), ("uvloop", arguments.uvloop)):
+        if wanted and importlib.util.find_spec(name) is None:
+            raise ConfigurationError(f"{name} is not installed; pip install 'paxos-family[{name}]'")
+    set_up_logging(arguments.log_level, arguments.log_json)
+    config = load_cluster(arguments.config)
+    options = {"use_uvloop": True} if arguments.uvloop else {}
+    if arguments.stop_with_stdin:
+        threading.Thread(target=_stop_with_stdin, name="stop-with-stdin", daemon=True).start()
+
+    async def main() -> "NodeExit":
+        return await run_node(config, arguments.node)
+
+    ended = anyio.run(main, backend=arguments.backend, backend_options=options)
+    out.result(attrs.asdict(ended))
+    return EXIT_INTERRUPTED if ended.signal == "SIGINT" else EXIT_DONE
+
+
+def _stop_with_stdin() -> None:
+    """Wait, in a thread, until nobody can write to standard input any more; then stop as SIGTERM does."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, event, node, message, and the event's own arguments."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of one record."""
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in ("event", "node", "arguments"):
+            if hasattr(record, name):
+                line[name] = getattr(record, name)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=_as_text)
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return str(value)
+
+
+def set_up_logging(level: str, as_json: bool) -> None:
+    """Send what `paxos` logs to standard error."""
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+    handler.setFormatter(JsonLines() if as_json else text)
+    logger = logging.getLogger("paxos")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False

@@ -1,0 +1,54 @@
+"""What bounds a node, in one place: each limit with its purpose and unit.
+
+Whoever can open a connection can try to exhaust a node; every one of these is the answer to one way of
+trying.  They are generous for honest use, and none has to do with safety.
+"""
+
+from collections.abc import Callable
+
+import attrs
+
+from paxos.errors import ConfigurationError
+
+__all__ = ["Limits"]
+
+
+def _positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigurationError(f"{attribute.name}: expected a number above 0, got {value!r}")
+
+
+def _number(default: float) -> float:
+    field: Callable[..., float] = attrs.field
+    return field(default=default, validator=_positive)
+
+
+@attrs.frozen
+class Limits:
+    """Bounds of one node.
+
+    Args:
+        handshake_s: seconds that a new connection has to say who it is.
+        half_open: connections at once that have not said it yet; beyond, the oldest is closed.
+        clients: connections of clients at once; beyond, a new one is refused.
+        client_requests: requests of one client's connection without an answer; beyond, it is not read.
+        client_bytes: answers that wait for one client to read, bytes; beyond, it is not read.
+        send_s: seconds in which whoever is at the other end must take what is sent, before it is closed.
+        peer_bytes: messages that wait for one peer, bytes; beyond, the oldest are dropped.
+        connect_s: seconds for opening a connection to a peer.
+        reconnect_s: the first pause before calling a peer again, seconds; then twice as long each time.
+        reconnect_max_s: the longest such pause, seconds.
+        stop_s: seconds for a graceful stop: the batch on its way to the disk, then closing.
+    """
+
+    handshake_s: float = _number(5.0)
+    half_open: float = _number(128)
+    clients: float = _number(1024)
+    client_requests: float = _number(1024)
+    client_bytes: float = _number(4 << 20)
+    send_s: float = _number(10.0)
+    peer_bytes: float = _number(16 << 20)
+    connect_s: float = _number(5.0)
+    reconnect_s: float = _number(0.05)
+    reconnect_max_s: float = _number(2.0)
+    stop_s: float = _number(5.0)

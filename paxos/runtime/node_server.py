@@ -1,0 +1,315 @@
+"""One node of a real cluster: the tasks around its engine, from opening to a bounded end.
+
+    listeners ── Inbound ──┐                        ┌── Caller (one for each peer) ── sockets
+                           ├──> Engine ── outboxes ─┤
+    clock ─────────────────┘        └── Disk        └── clients' connections
+
+A node ends in one of three ways.  Asked to stop, it closes its ears first, finishes the batch that is on its
+way to the disk, and closes the store; that takes a bounded time.  Cancelled, it does the same.  When it must
+not go on (the disk failed, a rule is broken, its disk was lost) it stops by itself and keeps the error for
+whoever waits for it.
+"""
+
+import logging
+import os
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeAlias, cast
+
+import anyio
+import anyio.to_thread
+from anyio.abc import SocketListener, TaskGroup
+
+from paxos.ballot import NodeId
+from paxos.contract import Configuration, Draw
+from paxos.errors import ConfigurationError, NodeStopped, RecordError, StoreRefused
+from paxos.runtime.config import Address, ClusterConfig, parse_address
+from paxos.runtime.connections import Inbound
+from paxos.runtime.disk import Disk
+from paxos.runtime.engine import Engine, read_clocks
+from paxos.runtime.events import EventSink, OnEvent
+from paxos.runtime.handshake import BOOT_BYTES, Doorkeeper, Hello, Kind, Refused, pack_values
+from paxos.runtime.limits import Limits
+from paxos.runtime.outbox import PeerOutbox
+from paxos.runtime.peers import Caller
+from paxos.runtime.store import Store, open_store
+from paxos.runtime.tables import Tables
+from paxos.runtime.tasks import plain
+from paxos.runtime.tls import Security
+from paxos.service import Node, lost_disk
+
+__all__ = ["NodeServer", "StoreOpener", "close_listeners", "listen", "open_configured_store"]
+
+#: Opens the store of one node of a configuration.
+StoreOpener: TypeAlias = Callable[[ClusterConfig, NodeId], Store]
+
+#: How long to wait when the system has no room for another connection, seconds.
+_ACCEPT_PAUSE_S: Final = 0.1
+#: Connections that the system keeps for us until they are accepted.
+_BACKLOG: Final = 1024
+
+
+def open_configured_store(config: ClusterConfig, node: NodeId) -> Store:
+    """The store that a configuration names for a node. Raises as `open_store`."""
+    return open_store(config.node(node).store, cluster=config.id, node=node, protocol=config.protocol)
+
+
+async def listen(host: str, port: int, node: NodeId) -> list[SocketListener]:
+    """Listen at an address, port 0 for any.
+
+    Raises:
+        ConfigurationError: the address is taken, or not this machine's; one line.
+    """
+    try:
+        multi = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=_BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise ConfigurationError(
+            f"node {node}: can not listen at {Address(host, port)}: {reason}; "
+            "stop what uses the address, or change it"
+        ) from error
+    # Each of them is a socket's; anyio declares no more than that it listens.
+    return cast("list[SocketListener]", list(multi.listeners))
+
+
+async def close_listeners(listeners: Sequence[SocketListener]) -> None:
+    """Stop listening, also when cancelled."""
+    with anyio.CancelScope(shield=True):
+        for listener in listeners:
+            await listener.aclose()
+
+
+class NodeServer:
+    """Runs one node; see the room's header.
+
+    Args:
+        config: the cluster's.
+        node: which of its nodes.
+        on_event: called with each event.
+        limits: bounds.
+        opener: opens the store.
+
+    Raises:
+        ConfigurationError: there is no such node, or a file of its TLS can not be used.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        node: NodeId,
+        *,
+        on_event: OnEvent | None = None,
+        limits: Limits | None = None,
+        opener: StoreOpener = open_configured_store,
+    ) -> None:
+        self.config = config
+        self.node_config = config.node(node)
+        self.id = node
+        self.events = EventSink(node, on_event)
+        self.limits = limits or Limits()
+        #: Why the node stopped by itself; None while it has not.
+        self.failure: Exception | None = None
+        #: Set when the node has ended, however.
+        self.ended = anyio.Event()
+        self._opener = opener
+        self._security = Security(config.tls, node)
+        self._protocol = config.description()
+        self._tables = Tables.of(self._protocol)
+        self._stop = anyio.Event()
+        self._random = random.Random()
+        self._engine: Engine | None = None
+        self._callers: dict[NodeId, Caller] = {}
+
+    # --- what its holder calls ----------------------------------------------------------------------
+
+    async def run(
+        self, listeners: Sequence[SocketListener] | None = None, ready: anyio.Event | None = None
+    ) -> None:
+        """Open the store and serve until stopped. May be called once.
+
+        Args:
+            listeners: already listening at the node's address; None to listen here. Closed at the end.
+            ready: set when the node serves.
+
+        Raises:
+            ConfigurationError, StoreRefused, RecordError: it could not start.
+            PaxosError: it stopped by itself; the same as `failure`.
+        """
+        ears = list(listeners) if listeners is not None else []
+        try:
+            if listeners is None:
+                address = parse_address(self.node_config.address)
+                ears = await listen(address.host, address.port, self.id)
+            store = await self._open_store()
+            disk: Disk | None = None
+            try:
+                disk = await self._assemble(store)
+                await self._serve(ears, disk, ready)
+            finally:
+                if disk is None:
+                    await anyio.to_thread.run_sync(store.close)
+                else:
+                    await disk.close()
+                self.events.say("stopped", "stopped", level=logging.INFO)
+        finally:
+            await close_listeners(ears)
+            self.ended.set()
+        if self.failure is not None:
+            raise self.failure
+
+    def stop(self) -> None:
+        """Ask the node to end; `ended` says when it has."""
+        self._stop.set()
+
+    def status(self) -> dict[str, object]:
+        """How the node does: JSON-able.
+
+        Raises:
+            NodeStopped: it does not run.
+        """
+        if self._engine is None:
+            raise NodeStopped(f"node {self.id} does not run")
+        status = self._engine.status()
+        status["connected"] = sorted(peer for peer, caller in self._callers.items() if caller.connected)
+        return status
+
+    # --- starting -----------------------------------------------------------------------------------
+
+    async def _open_store(self) -> Store:
+        return await anyio.to_thread.run_sync(partial(self._opener, self.config, self.id))
+
+    async def _assemble(self, store: Store) -> Disk:
+        """Build everything from what the store holds."""
+        records = await anyio.to_thread.run_sync(store.load)
+        store_id = bytes.fromhex(store.card.store_id)
+        configuration = Configuration(self.id, self.config.quorum_system(), self.config.settings)
+        draw: Draw = lambda _, bound: self._random.randrange(bound)  # noqa: E731
+        try:
+            node = Node(self._protocol, configuration, store_id, records, draw, read_clocks())
+        except RecordError as error:
+            raise StoreRefused(f"store {self.node_config.store}: {error}") from error
+        mine = Hello(
+            Kind.PEER,
+            self.config.id,
+            self.config.protocol,
+            self.id,
+            store_id,
+            store.card.incarnation,
+            os.urandom(BOOT_BYTES),
+            pack_values({**self.config.agreed(), "messages": self._tables.from_peer.digest()}),
+        )
+        doorkeeper = Doorkeeper(mine, self.config.members, node.identity)
+        boxes = {
+            peer: PeerOutbox(self._tables.from_peer, int(self.limits.peer_bytes), self._drop_reporter(peer))
+            for peer in self.config.members
+            if peer != self.id
+        }
+        self._engine = engine = Engine(node, boxes, self.events, self._fail)
+        for peer, box in boxes.items():
+            self._callers[peer] = Caller(
+                peer,
+                self.config.node(peer).address,
+                box,
+                doorkeeper,
+                self._security,
+                self.limits,
+                draw,
+                self.events,
+                self._lost_disk,
+            )
+        self._inbound = Inbound(
+            engine,
+            doorkeeper,
+            self._security,
+            self._tables,
+            self.limits,
+            self.events,
+            lambda peer: self._callers[peer].nudge(),
+            self._lost_disk,
+        )
+        disk = Disk(store, engine.released, engine.stop, self.events)
+        engine.start(disk)
+        self.events.say(
+            "started",
+            f"serves at {self.node_config.address}: store {self.node_config.store}, "
+            f"incarnation {store.card.incarnation}, {len(records)} records",
+            incarnation=store.card.incarnation,
+        )
+        return disk
+
+    def _drop_reporter(self, peer: NodeId) -> Callable[[int], None]:
+        reported = 0
+
+        def report(dropped: int) -> None:
+            nonlocal reported
+            # Said when it has doubled: a peer that is away for hours is not worth a line for each message.
+            if dropped >= 2 * reported:
+                reported = dropped
+                self.events.say(
+                    "dropped",
+                    f"the queue to node {peer} is full: {dropped} oldest messages dropped so far",
+                    level=logging.WARNING,
+                    peer=peer,
+                    dropped=dropped,
+                )
+
+        return report
+
+    # --- serving ------------------------------------------------------------------------------------
+
+    async def _serve(self, ears: list[SocketListener], disk: Disk, ready: anyio.Event | None) -> None:
+        engine = self._engine
+        assert engine is not None
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(disk.run)
+                group.start_soon(engine.run_clock)
+                for caller in self._callers.values():
+                    group.start_soon(caller.run)
+                for ear in ears:
+                    group.start_soon(self._accept, ear, group)
+                try:
+                    if ready is not None:
+                        ready.set()
+                    await self._stop.wait()
+                    await close_listeners(ears)
+                finally:
+                    # The shield of the disk's own scope outlasts the cancellation of everything else.
+                    disk.finish(self.limits.stop_s)
+                    group.cancel_scope.cancel()
+        except BaseExceptionGroup as error:
+            raise plain(error) from None
+        finally:
+            engine.stopped = True
+
+    async def _accept(self, ear: SocketListener, group: TaskGroup) -> None:
+        while True:
+            try:
+                stream = await ear.accept()
+            except anyio.ClosedResourceError:
+                return
+            except (OSError, anyio.BrokenResourceError) as error:
+                # Too many open files, or a caller that was gone before it was accepted.
+                self.events.say(
+                    "accept", f"a connection could not be accepted: {error}", level=logging.WARNING
+                )
+                await anyio.sleep(_ACCEPT_PAUSE_S)
+                continue
+            group.start_soon(self._inbound.serve, stream)
+
+    def _fail(self, error: Exception) -> None:
+        """Stop by itself."""
+        if self.failure is None:
+            self.failure = error
+            self.events.say("failed", f"stops itself: {error}", level=logging.CRITICAL)
+        self._stop.set()
+
+    def _lost_disk(self, refused: Refused) -> None:
+        """A peer knows this node by another store. Who may vote already is sure of its own."""
+        engine = self._engine
+        if engine is not None and not engine.node.identity.introduced and not engine.stopped:
+            text = refused.reason
+            if not text.startswith(f"node {self.id} lost its disk"):
+                text = lost_disk(self.id, engine.node.identity.store_id, 0, refused.store_id)
+            engine.stop(NodeStopped(text))

@@ -1,0 +1,298 @@
+"""The clients of a simulated cluster.
+
+A session is one client with at most one operation under way.  It asks the node beside it; when that is
+down, or gives no answer in time, it asks the next one, with the same request id, until somebody answers.
+Closed loop: a fixed number of sessions, each with its share of the operations.  Open loop: operations
+arrive whatever happens, and each takes a session that is free, or a new one.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from paxos.command import RequestId, digest_of
+from paxos.service import Reply, ReplyKind, Submit, decide_request, decided_request
+from paxos.sim.choices import PARTS
+from paxos.sim.result import Operation
+from paxos.sim.workload import Workload
+
+if TYPE_CHECKING:
+    from paxos.sim.loop import Site
+    from paxos.sim.world import World
+
+__all__ = ["Clients", "Session"]
+
+_NS: Final = 1_000_000_000
+_NEVER: Final = 1 << 62
+#: After a refused or broken connection, the next node is tried so much later, then twice as long.
+_RETRY_NS: Final = 2_000_000
+_RETRY_MAX_NS: Final = 500_000_000
+_OUTCOMES: Final = {ReplyKind.DONE: "done", ReplyKind.REJECTED: "rejected", ReplyKind.UNKNOWN: "unknown"}
+#: The audit asks every node about so many decrees at most.
+_AUDIT_MAX: Final = 24
+_MAX_SESSIONS: Final = 100_000
+
+
+class _Ongoing:
+    """An operation that may still change."""
+
+    __slots__ = (
+        "call_ns",
+        "message",
+        "name",
+        "node",
+        "out",
+        "outcome",
+        "return_ns",
+        "session",
+        "tries",
+        "value",
+    )
+
+    def __init__(
+        self, session: "Session", name: bytes, value: bytes | None, message: Submit, call_ns: int
+    ) -> None:
+        self.session = session
+        self.name = name
+        self.value = value
+        self.message = message
+        self.call_ns = call_ns
+        self.return_ns: int | None = None
+        self.outcome: str | None = None
+        self.out: bytes | None = None
+        self.node: int | None = None
+        self.tries = 0
+
+
+class Session:
+    """One client. `site` is the node it asks now, `op` what it waits for."""
+
+    __slots__ = ("deadline_ns", "home", "index", "key", "left", "op", "sequence", "site", "timer_ns")
+
+    def __init__(self, index: int, home: "Site", left: int) -> None:
+        self.index = index
+        self.home = home
+        self.left = left
+        self.key = b"client%010d" % index
+        self.sequence = 0
+        self.site = home
+        self.op: _Ongoing | None = None
+        self.deadline_ns = 0
+        self.timer_ns = _NEVER
+
+
+class Clients:
+    """All clients of a run.
+
+    Args:
+        world: the run.
+        workload: what they do.
+        duration_ns: when they stop beginning new operations.
+    """
+
+    def __init__(self, world: "World", workload: Workload, duration_ns: int) -> None:
+        self._world = world
+        self._workload = workload
+        self._choices = world.choices
+        self._sites = list(world.sites.values())
+        self._timeout_ns = int(workload.timeout_s * _NS)
+        self._sessions: list[Session] = []
+        self._idle: dict[int, list[Session]] = {site.id: [] for site in self._sites}
+        self._begun = 0
+        self._ended = False
+        self._operations: list[_Ongoing] = []
+        #: Operations that wait for an answer.
+        self.waiting = 0
+        begins_ns = int(workload.start_s * _NS)
+        sessions = min(workload.clients * len(self._sites), max(workload.operations, 1))
+        each = max(-(-workload.operations // sessions), 1)
+        #: Think time that fills the run; the last answers should come before its end.
+        self._spread_ns = max(duration_ns - begins_ns, 0) * 9 // (10 * each)
+        if workload.rate is not None:
+            self._arrival_ns = max(int(_NS / workload.rate), 1)
+            world.at(begins_ns, self._arrive)
+            return
+        for index in range(sessions):
+            left = workload.operations // sessions + (index < workload.operations % sessions)
+            session = self._session(self._sites[index % len(self._sites)], left)
+            if left:
+                world.at(begins_ns + self._first_ns(), self._begin, session)
+
+    # --- beginning operations -------------------------------------------------------------------
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no operation will begin any more."""
+        return self._ended or self._begun >= self._workload.operations
+
+    def end(self) -> None:
+        """No new operations from now on."""
+        self._ended = True
+
+    def audit(self) -> None:
+        """Ask every running node about decrees that clients were told were decided."""
+        names = dict.fromkeys(
+            op.name for op in self._operations if op.outcome == "done" and op.out is not None
+        )
+        for site in self._sites:
+            if site.stopped is None:
+                for name in list(names)[:_AUDIT_MAX]:
+                    self._ask(self._free(site), name, None)
+
+    def _session(self, home: "Site", left: int) -> Session:
+        session = Session(len(self._sessions), home, left)
+        self._sessions.append(session)
+        return session
+
+    def _free(self, home: "Site") -> Session:
+        idle = self._idle[home.id]
+        return idle.pop() if idle else self._session(home, 0)
+
+    def _first_ns(self) -> int:
+        if self._workload.think_s is not None:
+            return 0
+        return self._spread_ns * self._choices.draw("think", PARTS) // PARTS
+
+    def _think_ns(self) -> int:
+        if self._workload.think_s is not None:
+            return int(self._workload.think_s * _NS)
+        return self._spread_ns * (PARTS // 2 + self._choices.draw("think", PARTS)) // PARTS
+
+    def _arrive(self) -> None:
+        if self.exhausted:
+            return
+        home = self._sites[self._begun % len(self._sites)]
+        if self._idle[home.id] or len(self._sessions) < _MAX_SESSIONS:
+            self._operate(self._free(home))
+        else:
+            self._begun += 1
+            self._world.seen["no session"] += 1
+        self._world.at(self._world.now_ns + self._arrival_ns, self._arrive)
+
+    def _begin(self, session: Session) -> None:
+        if not self._ended:
+            session.left -= 1
+            self._operate(session)
+
+    def _operate(self, session: Session) -> None:
+        name = self._name(self._begun)
+        self._begun += 1
+        reads = self._workload.reads
+        value = None
+        if not reads or not self._choices.happens("read", reads):
+            value = b"%d.%d" % (session.index, session.sequence + 1)
+            value = value.ljust(self._workload.value_bytes, b"~")
+        self._ask(session, name, value)
+
+    def _name(self, begun: int) -> bytes:
+        names, window = self._workload.names, self._workload.window
+        if names is None:
+            return b"d%d" % begun
+        if window is None:
+            return b"d%d" % self._choices.draw("name", names)
+        first = begun * (names - window + 1) // max(self._workload.operations, 1)
+        return b"d%d" % (first + self._choices.draw("name", window))
+
+    def _ask(self, session: Session, name: bytes, value: bytes | None) -> None:
+        body = decided_request(name) if value is None else decide_request(name, value)
+        session.sequence += 1
+        request = RequestId(session.key, 0, session.sequence, digest_of(body))
+        session.op = op = _Ongoing(session, name, value, Submit(request, body), self._world.now_ns)
+        self._operations.append(op)
+        self.waiting += 1
+        session.site = session.home
+        self._send(session, op, 0)
+
+    # --- asking, and asking elsewhere --------------------------------------------------------------
+
+    def _send(self, session: Session, op: _Ongoing, later_ns: int) -> None:
+        world = self._world
+        session.deadline_ns = deadline = world.now_ns + later_ns + self._timeout_ns
+        delay = 0
+        if session.site is not session.home:
+            delay = world.network.delays_ns[session.home.id][session.site.id]
+        world.request_at(world.now_ns + later_ns + delay, session, op.message)
+        if deadline < session.timer_ns:
+            session.timer_ns = deadline
+            world.at(deadline, self._timer, session)
+
+    def _elsewhere(self, session: Session, op: _Ongoing, later_ns: int) -> None:
+        position = self._sites.index(session.site)
+        session.site = self._sites[(position + 1) % len(self._sites)]
+        op.tries += 1
+        self._world.seen["retry"] += 1
+        self._send(session, op, later_ns)
+
+    def refused(self, session: Session) -> None:
+        """Nobody listens at the node it asked."""
+        op = session.op
+        if op is not None:
+            self._elsewhere(session, op, min(_RETRY_NS << min(op.tries, 20), _RETRY_MAX_NS))
+
+    def broken(self, site: "Site") -> None:
+        """The node is down: connections to it break."""
+        for session in self._sessions:
+            if session.op is not None and session.site is site:
+                self.refused(session)
+
+    def _timer(self, session: Session) -> None:
+        session.timer_ns = _NEVER
+        op, world = session.op, self._world
+        if op is None:
+            return
+        if world.now_ns < session.deadline_ns:
+            session.timer_ns = session.deadline_ns
+            world.at(session.deadline_ns, self._timer, session)
+            return
+        world.seen["timeout"] += 1
+        # Either it hangs up, or it leaves the question standing: both happen to clients.
+        if self._choices.draw("hang up", 2):
+            world.hang_up(session.site, session.index)
+        self._elsewhere(session, op, 0)
+
+    def expects(self, session: Session, message: Submit) -> bool:
+        """Whether a question on its way is still the one the session asks."""
+        return session.op is not None and session.op.message is message
+
+    def session(self, index: int) -> Session:
+        """The session that a node knows as client `index`."""
+        return self._sessions[index]
+
+    def answered(self, session: Session, site: "Site", reply: Reply) -> None:
+        """An answer has reached its client."""
+        op, world = session.op, self._world
+        if op is None or op.message.request != reply.request:
+            world.seen["late answer"] += 1
+            return
+        if reply.kind == ReplyKind.REDIRECT:
+            session.site = next((s for s in self._sites if str(s.id) == reply.detail), session.home)
+            self._send(session, op, 0)
+            return
+        op.outcome = _OUTCOMES[ReplyKind(reply.kind)]
+        op.return_ns = world.now_ns
+        op.out = reply.result
+        op.node = site.id
+        session.op = None
+        self.waiting -= 1
+        if session.left > 0 and not self._ended:
+            world.at(world.now_ns + self._think_ns(), self._begin, session)
+        else:
+            self._idle[session.home.id].append(session)
+        if not self.waiting:
+            world.settled()
+
+    def history(self) -> tuple[Operation, ...]:
+        """What was done so far, in order of call."""
+        return tuple(
+            Operation(
+                client=op.session.index,
+                kind="decided" if op.value is None else "decide",
+                name=op.name,
+                value=op.value,
+                call_s=op.call_ns / _NS,
+                return_s=None if op.return_ns is None else op.return_ns / _NS,
+                outcome=op.outcome,
+                out=op.out,
+                node=op.node,
+                home=op.session.home.id,
+            )
+            for op in self._operations
+        )

@@ -1,0 +1,81 @@
+"""What a run is judged by at its end, whatever the protocol: what clients saw, and what nodes know.
+
+For single decrees no search is needed.  A history of one decree is linearizable exactly when everyone is
+told one value, that value was proposed before anyone was told, and nobody who asked after somebody was
+told hears "undecided".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from paxos.ballot import NodeId
+from paxos.sim.result import Operation
+
+__all__ = ["judge_decisions", "judge_history"]
+
+
+def judge_decisions(decisions: Mapping[NodeId, Mapping[bytes, bytes]]) -> Iterable[tuple[str, str]]:
+    """All nodes that know a decree know the same."""
+    first: dict[bytes, tuple[NodeId, bytes]] = {}
+    for node, known in decisions.items():
+        for name, value in known.items():
+            other, expected = first.setdefault(name, (node, value))
+            if value != expected:
+                yield (
+                    "Agreement",
+                    f"decree {name!r:.80}: node {other} knows {expected!r:.60}, node {node} knows {value!r:.60}",
+                )
+
+
+def judge_history(
+    operations: Sequence[Operation], decisions: Mapping[NodeId, Mapping[bytes, bytes]]
+) -> Iterable[tuple[str, str]]:
+    """What clients were told is one value a decree, proposed in time, known to nodes, and never taken back."""
+    by_name: dict[bytes, list[Operation]] = {}
+    for operation in operations:
+        by_name.setdefault(operation.name, []).append(operation)
+    known: dict[bytes, bytes] = {}
+    for decided in decisions.values():
+        known.update(decided)
+    for name, about in by_name.items():
+        yield from _judge_decree(name, about, known.get(name))
+    for name, value in known.items():
+        if not any(op.value == value for op in by_name.get(name, ())):
+            yield "Validity", f"decree {name!r:.80} is decided as {value!r:.60}, which nobody proposed for it"
+
+
+def _judge_decree(
+    name: bytes, operations: Sequence[Operation], known: bytes | None
+) -> Iterable[tuple[str, str]]:
+    proposed = {op.value: op.call_s for op in operations if op.value is not None}
+    told: Operation | None = None  # the first to be told a value
+    for op in sorted(
+        (op for op in operations if op.outcome == "done"), key=lambda op: (op.return_s or 0.0, op.call_s)
+    ):
+        if op.out is None:
+            if op.value is not None:
+                yield "Answered", f"decree {name!r:.80}: client {op.client} decided, and was told no value"
+            elif told is not None and told.return_s is not None and told.return_s < op.call_s:
+                yield (
+                    "ReadFresh",
+                    f"decree {name!r:.80}: client {op.client} asked at {op.call_s:.6f} s and heard undecided, "
+                    f"but client {told.client} knew {told.out!r:.60} at {told.return_s:.6f} s",
+                )
+            continue
+        if op.out not in proposed or (op.return_s is not None and proposed[op.out] > op.return_s):
+            yield (
+                "Validity",
+                f"decree {name!r:.80}: client {op.client} was told {op.out!r:.60}, not proposed by then",
+            )
+        if told is None:
+            told = op
+        elif told.out != op.out:
+            yield (
+                "Agreement",
+                f"decree {name!r:.80}: client {told.client} was told {told.out!r:.60} by node {told.node}, "
+                f"client {op.client} {op.out!r:.60} by node {op.node}",
+            )
+    if told is not None and known is not None and known != told.out:
+        yield (
+            "Stability",
+            f"decree {name!r:.80}: client {told.client} was told {told.out!r:.60}, nodes know {known!r:.60}",
+        )

@@ -1,0 +1,284 @@
+"""A simulated run as a whole: nodes that come and go, what goes wrong, and the phases up to the verdict.
+
+First there is work, and faults.  Then everything heals, and whoever waits must be answered.  Then, if the
+workload says so, every node is asked what it knows.  Then the last messages arrive, and the run is judged.
+"""
+
+import hashlib
+from collections import Counter
+from typing import Final
+
+from paxos.ballot import NodeId
+from paxos.contract import Configuration, ProtocolDescription
+from paxos.errors import NodeStopped, PaxosError, ProtocolBreach
+from paxos.quorum import Phase
+from paxos.service import Node, message_table, replica_prefix
+from paxos.sim.choices import PARTS, Choices
+from paxos.sim.clients import Clients
+from paxos.sim.disk import Disk
+from paxos.sim.faults import Crash, Cut, Faults, Happening, Pause, SlowNode, Wipe, plan_of
+from paxos.sim.loop import NEVER, NO_TURN, NS, Loop, Site, place_of
+from paxos.sim.network import Network
+from paxos.sim.topology import Hardware, Topology
+from paxos.sim.verdict import judge_decisions, judge_history
+from paxos.sim.watch import Trace, Watch
+from paxos.sim.workload import Workload
+
+__all__ = ["World"]
+
+#: After the last answer, how long the last messages are followed.
+_SETTLE_NS: Final = 3 * NS
+
+
+class World(Loop):
+    """One run, from start to verdict. See `paxos.sim.run` for the arguments."""
+
+    def __init__(
+        self,
+        protocol: ProtocolDescription,
+        configurations: list[Configuration],
+        topology: Topology,
+        hardware: Hardware,
+        faults: Faults,
+        workload: Workload,
+        choices: Choices,
+        *,
+        duration_s: float,
+        grace_s: float,
+        max_steps: int,
+        trace: bool,
+        check: bool,
+    ) -> None:
+        first = configurations[0]
+        members, quorums, group, epoch = first.members, first.quorums, first.group, first.epoch
+        watched = check and bool(protocol.invariants)
+        prefix = replica_prefix(group, epoch) if watched else None
+        seen = Counter(dict.fromkeys(protocol.probes, 0))
+        super().__init__(
+            {each.node: Site(each, _store_id(each.node, 0), Disk(prefix)) for each in configurations},
+            Network(topology, hardware, members, faults, choices, message_table(protocol), seen),
+            faults,
+            choices,
+            seen,
+            sync_s=hardware.sync_s,
+            max_steps=max_steps,
+            trace=Trace() if trace else None,
+            watch=Watch(protocol, quorums, group, epoch) if watched else None,
+        )
+        self.protocol = protocol
+        self.quorums = quorums
+        self._service_s = hardware.service_s
+        self._workload = workload
+        self._check = check
+        self._grace_ns = int(grace_s * NS)
+        self._phase = "work"
+        self._set_clocks()
+        plan = plan_of(faults, members, duration_s, choices)
+        self._to_come = len(plan)
+        for site in self.sites.values():
+            self._set_service(site, 0)
+            self.at(0, self._start, site, "start")
+        for happening in plan:
+            self.at(round(happening.at_s * NS), self._happen, happening)
+        self.at(int(duration_s * NS), self._heal)
+        self.clients = Clients(self, workload, int(duration_s * NS))
+
+    def _set_clocks(self) -> None:
+        for site in self.sites.values():
+            if self._faults.skew_s:
+                site.skew_s = self._faults.skew_s * self._signed("skew")
+            if self._faults.drift:
+                site.clock_rate = 1.0 + self._faults.drift * self._signed("drift")
+
+    def _signed(self, name: str) -> float:
+        """From -1 to 1; 0 for 0."""
+        drawn = self.choices.draw(name, 2 * PARTS + 1)
+        return (drawn + 1) // 2 / PARTS * (1 if drawn % 2 else -1)
+
+    # --- nodes come and go ---------------------------------------------------------------------------
+
+    def _start(self, site: Site, action: str) -> None:
+        if site.node is not None or site.stopped is not None:
+            return
+        site.life += 1
+        site.born_ns = self.now_ns
+        site.odd_clock = bool(site.born_ns or self._faults.skew_s or self._faults.drift)
+        site.wake_s, site.wanted_ns, site.timer_ns = None, NEVER, NEVER
+        site.free_ns = site.paused_ns = 0
+        try:
+            site.node = node = Node(
+                self.protocol,
+                site.configuration,
+                site.store_id,
+                dict(site.disk.durable),
+                self.choices.draw,
+                self.clock(site),
+            )
+            turn = node.turn()
+        except Exception as error:
+            self.failed(site, error)
+            return
+        self.carry_out(site, turn, action if action == "start" else "restart", None, None, None)
+
+    def _restart(self, site: Site, life: int) -> None:
+        if site.life == life:
+            self._start(site, "restart")
+
+    def _down(self, site: Site, unsynced: str) -> None:
+        """The node is gone, and with it all that was not on its disk."""
+        batches = site.disk.unsynced
+        keep = 0
+        if unsynced == "kept":
+            keep = batches
+        elif unsynced == "torn":
+            keep = self.choices.draw("torn", batches + 1)
+        if batches > keep:
+            self.seen["writes lost"] += batches - keep
+        if keep:
+            self.seen["writes kept"] += keep
+        site.disk.crash(keep)
+        site.node = None
+        self.clients.broken(site)
+
+    def failed(self, site: Site, error: Exception) -> None:
+        """A node raised: it stops, and unless it lost its disk that breaks a promise."""
+        site.stopped = f"{type(error).__name__}: {error}"
+        self._down(site, "lost")
+        if self._observed:
+            self.observe(site, "crash", None, None, None, NO_TURN, [], None)
+        if isinstance(error, NodeStopped) and self.seen["wipe"]:
+            self.seen["stopped"] += 1
+            if not self._quorate():
+                self._finish()
+        elif isinstance(error, ProtocolBreach):
+            name, _, sentence = str(error).partition(": ")
+            known = name.isidentifier() and sentence
+            self.violate(
+                name if known else "ProtocolBreach", f"node {site.id}: {sentence if known else error}"
+            )
+        else:
+            where = "" if isinstance(error, PaxosError) else f" ({place_of(error)})"
+            self.violate(type(error).__name__, f"node {site.id} stopped: {error}{where}")
+
+    # --- faults -----------------------------------------------------------------------------------------
+
+    def _happen(self, happening: Happening) -> None:
+        self._to_come -= 1
+        if self._phase != "work":
+            return
+        if isinstance(happening, Cut):
+            self.seen["partition"] += 1
+            self.network.cut(happening)
+            if happening.heal_after_s is not None:
+                self.at(self.now_ns + round(happening.heal_after_s * NS), self.network.mend, happening)
+        else:
+            site = self.sites[happening.node]
+            if site.node is not None:
+                self._happen_to(site, happening)
+        if self.trace is not None and not isinstance(happening, Crash | Wipe):
+            self.trace.line(self.steps, self.now_ns, type(happening).__name__, what=str(happening))
+        if not self.clients.waiting:
+            self.settled()
+
+    def _happen_to(self, site: Site, happening: Crash | Wipe | Pause | SlowNode) -> None:
+        if isinstance(happening, Pause):
+            self.seen["pause"] += 1
+            site.hindered = True
+            site.paused_ns = max(site.paused_ns, self.now_ns + round(happening.for_s * NS))
+            return
+        if isinstance(happening, SlowNode):
+            self.seen["slow node"] += 1
+            self._set_service(site, round(happening.service_s * NS))
+            self.at(self.now_ns + round(happening.for_s * NS), self._set_service, site, 0)
+            return
+        if isinstance(happening, Wipe):
+            self.seen["wipe"] += 1
+            self._down(site, "lost")
+            site.disk.wipe()
+            site.store_id = _store_id(site.id, site.life)
+        else:
+            self.seen["crash"] += 1
+            self._down(site, happening.unsynced)
+        self.steps += 1
+        if self._observed:
+            self.observe(site, "crash", None, None, None, NO_TURN, [], None)
+        if happening.restart_after_s is not None:
+            self.at(self.now_ns + round(happening.restart_after_s * NS), self._restart, site, site.life)
+
+    def _set_service(self, site: Site, extra_ns: int) -> None:
+        site.service_ns = round(self._service_s * NS) + extra_ns
+        # Once hindered, a node keeps its queue's order; so the flag stays.
+        site.hindered = site.hindered or site.service_ns > 0
+
+    # --- phases ---------------------------------------------------------------------------------------------
+
+    def settled(self) -> None:
+        """No client waits just now: perhaps the phase is over."""
+        if self._phase == "work":
+            if self.clients.exhausted and not self._to_come:
+                self._heal()
+        elif self._phase == "drain":
+            self._phase = "audit"
+            if self._workload.audit:
+                self.clients.audit()
+            if not self.clients.waiting:
+                self.settled()
+        elif self._phase == "audit":
+            self._phase = "settle"
+            self.at(self.now_ns + _SETTLE_NS, self._finish)
+
+    def _heal(self) -> None:
+        """Faults are over: all that is broken works again, and whoever waits must be answered."""
+        if self._phase != "work":
+            return
+        self._phase = "drain"
+        self.clients.end()
+        self.network.heal()
+        self._slow_disks = False
+        for site in self.sites.values():
+            site.paused_ns = min(site.paused_ns, self.now_ns)
+            self._set_service(site, 0)
+            self._start(site, "restart")
+        self.at(self.now_ns + self._grace_ns, self._out_of_time)
+        if not self.clients.waiting:
+            self.settled()
+
+    def _quorate(self) -> bool:
+        """Whether the nodes that have not stopped for good can decide anything."""
+        alive = {site.id for site in self.sites.values() if site.stopped is None}
+        if len(alive) < len(self.sites):
+            # A node that is new needs more than a quorum before it may vote.
+            alive = {
+                site.id
+                for site in self.sites.values()
+                if site.id in alive and (site.node is None or site.node.identity.introduced)
+            }
+        return all(self.quorums.is_quorum(alive, phase) for phase in (Phase.ONE, Phase.TWO))
+
+    def _out_of_time(self) -> None:
+        if self.clients.waiting and self._quorate():
+            stuck = next(op for op in self.clients.history() if op.outcome is None)
+            self.violate(
+                "Liveness",
+                f"{self.clients.waiting} operations unanswered {self._grace_ns / NS:.0f} s after faults ended; "
+                f"the first is of client {stuck.client} on decree {stuck.name!r:.60}, called at {stuck.call_s:.6f} s",
+            )
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.over:
+            return
+        self.over = True
+        if self._check:
+            decisions = self.decisions()
+            for judge in (judge_decisions(decisions), judge_history(self.clients.history(), decisions)):
+                for name, sentence in judge:
+                    self.violate(name, sentence)
+
+    def decisions(self) -> dict[NodeId, dict[bytes, bytes]]:
+        """What every running node knows."""
+        return {site.id: site.node.machine.values() for site in self.sites.values() if site.node is not None}
+
+
+def _store_id(node: NodeId, life: int) -> bytes:
+    return hashlib.sha256(b"store %d %d" % (node, life)).digest()[:16]
