@@ -193,12 +193,12 @@ class Cluster:
             if node in self.nodes and (only is None or node == only):
                 self._act("tick", node, lambda n: n.tick(self.now))
 
-    def settle(self, seconds: float = 60.0, step_s: float = 0.05) -> None:
-        """Deliver everything, again and again, as time goes on, until everything was answered."""
+    def settle(self, *waiting: RequestId, seconds: float = 60.0, step_s: float = 0.05) -> None:
+        """Deliver everything, again and again, as time goes on, until these, or all, were answered."""
         until_s = self.now_s + seconds
         while self.now_s < until_s:
             self.deliver()
-            if all(request in self.answers for request in self.operations):
+            if all(request in self.answers for request in waiting or self.operations):
                 return
             self.advance(step_s)
 

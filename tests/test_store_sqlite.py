@@ -25,7 +25,7 @@ DATABASE, LOG, MARKER, LOCK = "records.sqlite3", "records.sqlite3-wal", "identit
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """In memory where that can be: some hundred stores are made here, and what a sync is worth does not matter."""
+    """In memory where that can be: some hundred stores are made here, and none of them has a power cut."""
     with quick_directory() as place:
         yield place
 
@@ -114,15 +114,15 @@ def test_directories_are_made(tmp_path: Path) -> None:
 
 def test_the_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_store, "_CHECKPOINT_RECORDS", 50)
-    store = opened(tmp_path)
+    store = opened(tmp_path / "store")
     sizes: list[int] = []
     for number in range(400):
         store.write([(b"%d" % number, b"x" * 100)])
-        sizes.append((tmp_path / LOG).stat().st_size)
+        sizes.append((tmp_path / "store" / LOG).stat().st_size)
     assert sizes[-1] < 3 * 50 * 4200, "three pages a record, for the records between two checkpoints"
-    shutil.copytree(tmp_path, tmp_path.with_name("image"))
+    shutil.copytree(tmp_path / "store", tmp_path / "image")
     store.close()
-    assert len(loaded(tmp_path.with_name("image"))) == 400
+    assert len(loaded(tmp_path / "image")) == 400
 
 
 def test_a_store_that_was_not_closed_is_closed_when_the_process_ends(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ class Acceptor:
     def __repr__(self) -> str:
         vote = (
             f"voted {self.accepted_value!r:.40} at {self.accepted_ballot}"
-            if self.accepted_value
+            if self.accepted_value is not None
             else "no vote"
         )
         return f"<Acceptor {self.decree!r:.40} promised {self.promised}, {vote}>"

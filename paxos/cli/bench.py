@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+#: How long one measure takes, and each part of the cluster's, seconds.
+_SECONDS: Final = 0.5
+_CLUSTER_SECONDS: Final = 5.0
+_COLUMNS: Final = ("what", "median", "range")
+
 
 def add(commands: Commands) -> None:
     """Add `paxos bench`."""
@@ -33,17 +38,37 @@ def add(commands: Commands) -> None:
         "  wire     messages encoded and decoded a second\n"
         "  sim      message deliveries simulated a second, trace and invariants off and on\n"
         "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n\n"
-        "What is given is the median of repeats taken in turn; the range says how quiet the machine was.",
-        "  paxos bench core\n  paxos bench core --repeats 9 --seconds 1\n  paxos bench cluster --json | jq .",
+        "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
+        "core, wire and sim a second is one of processor time, so that what else runs is left out.",
+        "  paxos bench core\n"
+        "  paxos bench core --repeats 9 --seconds 1\n"
+        "  paxos bench cluster --loop uvloop --seconds 10\n"
+        "  paxos bench cluster --directory /mnt/disk --json | jq .decisions_per_s",
     )
     parser.add_argument(
         "what", choices=tuple(_BENCHES), metavar="core|wire|sim|cluster", help="what to measure"
     )
-    parser.add_argument("--repeats", type=count(1, 1000), default=5, metavar="N", help="how often (5)")
     parser.add_argument(
-        "--seconds", type=seconds, default=0.5, metavar="S", help="about how long each takes, seconds (0.5)"
+        "--repeats", type=count(1, 1000), default=5, metavar="N", help="how often, cluster once (5)"
+    )
+    parser.add_argument(
+        "--seconds", type=seconds, metavar="S", help="core, wire: about how long each (0.5); cluster (5)"
     )
     parser.add_argument("--nodes", type=count(1, 99), default=3, metavar="N", help="sim, cluster: nodes (3)")
+    parser.add_argument(
+        "--operations", type=count(1, 1_000_000), default=6000, metavar="N", help="sim: in each run (6000)"
+    )
+    cluster = parser.add_argument_group("cluster only")
+    cluster.add_argument(
+        "--loop", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="of the nodes (asyncio)"
+    )
+    cluster.add_argument(
+        "--in-flight", type=count(1, 100_000), default=512, metavar="N", help="calls under way at once (512)"
+    )
+    cluster.add_argument(
+        "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
+    )
+    cluster.add_argument("--directory", metavar="DIR", help="on the disk to measure (a temporary one)")
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -72,16 +97,68 @@ def _rates(
     from paxos.cli.measures import repeat
 
     with out.progress(title, len(measures) * arguments.repeats) as bar:
-        rates = repeat(measures, arguments.repeats, arguments.seconds, bar.advance)
+        rates = repeat(measures, arguments.repeats, arguments.seconds or _SECONDS, bar.advance)
     rows = [
         (rate.name, f"{rate.median:,.0f} {rate.unit}/s", f"{rate.low:,.0f} to {rate.high:,.0f}")
         for rate in rates
     ]
-    out.table(f"{title}, median of {arguments.repeats}:", ("what", "median", "range"), rows)
+    out.table(f"{title}, median of {arguments.repeats}:", _COLUMNS, rows)
     return {"repeats": arguments.repeats, "rates": [attrs.asdict(rate) for rate in rates]}
+
+
+def _sim(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
+    from paxos.sim.bench import run_benchmark
+
+    with out.progress("the simulator", 2 * arguments.repeats) as bar:
+        found = run_benchmark(arguments.nodes, arguments.operations, arguments.repeats, bar.advance)
+    rows = [
+        (rate.name, f"{rate.median:,.0f} deliveries/s", f"{rate.low:,.0f} to {rate.high:,.0f}")
+        for rate in (found.plain, found.watched)
+    ]
+    out.table(f"{found.nodes} simulated nodes, median of {arguments.repeats}:", _COLUMNS, rows)
+    return {"repeats": arguments.repeats, **attrs.asdict(found)}
+
+
+def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
+    import anyio
+
+    from paxos.runtime.bench import ClusterFigures, benchmark_cluster
+
+    with out.progress("a cluster of real processes", 100) as bar:
+        shown = 0
+
+        def tell(share: float) -> None:
+            nonlocal shown
+            bar.advance(round(100 * share) - shown)
+            shown = round(100 * share)
+
+        async def main() -> ClusterFigures:
+            return await benchmark_cluster(
+                nodes=arguments.nodes,
+                seconds=arguments.seconds or _CLUSTER_SECONDS,
+                in_flight=arguments.in_flight,
+                value_bytes=arguments.value_bytes,
+                loop=arguments.loop,
+                directory=arguments.directory,
+                progress=tell,
+            )
+
+        found = anyio.run(main)
+    alone = f"{found.latency_p50_ms:.2f} ms"
+    sync = f"{found.sync_p50_ms:.2f} ms"
+    rows = [
+        (f"decisions, {found.in_flight} under way at once", f"{found.decisions_per_s:,.0f} /s", ""),
+        ("one decision, nothing else under way", alone, f"{found.latency_p99_ms:.2f} ms"),
+        ("one sync of the same disk", sync, f"{found.sync_p99_ms:.2f} ms"),
+    ]
+    title = f"{found.nodes} processes on {found.loop}, loopback sockets, sqlite stores:"
+    out.table(title, ("what", "median", "99 of 100 within"), rows)
+    return attrs.asdict(found)
 
 
 _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str, object]]]] = {
     "core": _core,
     "wire": _wire,
+    "sim": _sim,
+    "cluster": _cluster,
 }

@@ -20,7 +20,7 @@ from paxos.cli.arguments import Parser, UsageError
 from paxos.cli.output import Output
 from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, PaxosError
 
-__all__ = ["EXIT_BUG", "main"]
+__all__ = ["EXIT_BUG", "build_parser", "main"]
 
 #: An error that nobody foresaw: none of the codes that mean something to scripts.
 EXIT_BUG: Final = 70
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = Output("--json" in arguments)
     debug = "--debug" in arguments
     try:
-        parsed = _parser().parse_args(arguments)
+        parsed = build_parser().parse_args(arguments)
         return int(parsed.run(parsed, out))
     except UsageError as error:
         out.say(error.usage)
@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(out, _one_cause(error), debug)
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """The parser of the whole command line."""
     parser = Parser(
         prog="paxos",
         description="Let a few processes agree on values, for ever, though some of them fail.",
@@ -105,6 +106,10 @@ def _end(out: Output, error: BaseException, debug: bool) -> int:
         return _failed(out, error, "interrupted", EXIT_INTERRUPTED)
     if isinstance(error, PaxosError):
         return _failed(out, error, str(error), error.exit_code)
+    if isinstance(error, OSError) and error.errno is not None:
+        # No room, no right, too many files: the machine's to solve, not a bug.
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(out, error, f"{place}the system refused: {error.strerror}", EXIT_USAGE)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     hint = "" if debug else "; run it again with --debug to see where"
     return _failed(out, error, f"this is a bug in paxos: {what}{hint}", EXIT_BUG)

@@ -64,7 +64,7 @@ def run_decide(arguments: argparse.Namespace, out: Output) -> int:
     """Decide, and print what was chosen."""
     value = _value(arguments.value)
     name = os.fsencode(arguments.name)
-    chosen = _call(target_of(arguments), "decide", name, value)
+    chosen = _call(target_of(arguments), "decide", _shown(name), value)
     if not out.as_json:
         out.raw(chosen)
     out.result({"name": json_bytes(name), "value": json_bytes(chosen), "ours": chosen == value})
@@ -74,7 +74,7 @@ def run_decide(arguments: argparse.Namespace, out: Output) -> int:
 def run_decided(arguments: argparse.Namespace, out: Output) -> int:
     """Read, and print what is chosen."""
     name = os.fsencode(arguments.name)
-    chosen = _call(target_of(arguments), "decided", name)
+    chosen = _call(target_of(arguments), "decided", _shown(name))
     if chosen is not None and not out.as_json:
         out.raw(chosen)
     out.result({"name": json_bytes(name), "decided": chosen is not None, "value": json_bytes(chosen)})
@@ -101,6 +101,14 @@ def run_status(arguments: argparse.Namespace, out: Output) -> int:
     return EXIT_DONE if reached else EXIT_UNREACHABLE
 
 
+def _shown(name: bytes) -> str | bytes:
+    """A name as messages show it best; the cluster sees the same bytes either way."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name
+
+
 def _value(text: str) -> bytes:
     """The value that an argument stands for."""
     if text != "-":
@@ -111,7 +119,7 @@ def _value(text: str) -> bytes:
     return data
 
 
-def _call(target: Target, method: str, *arguments: bytes) -> Any:
+def _call(target: Target, method: str, *arguments: str | bytes) -> Any:
     """One call of one client."""
     import anyio
 

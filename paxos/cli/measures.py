@@ -1,8 +1,9 @@
 """What `paxos bench core` and `paxos bench wire` measure, as functions that give a rate.
 
 Whatever runs here is what users run: the real roles, the real messages, the real codec.  A rate is taken
-over a fixed amount of work; the command repeats all of them in turn and takes the median of each, so
-that a machine that becomes slower for a while does not favour one over another.
+over a fixed amount of work and in processor time, so that what else the machine does is left out; the
+command repeats all of them in turn and takes the median of each, so that a machine that becomes slower for
+a while does not favour one over another.
 """
 
 import gc
@@ -67,7 +68,7 @@ def repeat(
     repeats: int,
     seconds: float,
     done: Callable[[], None] = lambda: None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.process_time,
 ) -> list[Rate]:
     """Take every measure in turn, `repeats` times, and give the median rate of each.
 
@@ -76,7 +77,7 @@ def repeat(
         repeats: rounds over all of them.
         seconds: about how long one measure takes, seconds.
         done: called after each measure.
-        clock: seconds that never go back.
+        clock: seconds that never go back; processor time unless a test says otherwise.
     """
     counts = [_count_for(measure, seconds, clock) for measure in measures]
     rates: list[list[float]] = [[] for _ in measures]

@@ -58,9 +58,11 @@ _READ_BYTES: Final = 64 * 1024
 _PATIENCE_S: Final = 2.0
 _PATIENCE_MAX_S: Final = 30.0
 _LOOK_S: Final = 0.1
-#: Pause after every node was tried in vain, and before a rejected call is tried again, seconds.
+#: Pause after every node was tried in vain, seconds: at first, and at most.
 _PAUSE_S: Final = 0.02
 _PAUSE_MAX_S: Final = 1.0
+#: The longest pause before a rejected call is tried again, seconds.
+_RETRY_MAX_S: Final = 0.25
 
 
 class _Call:
@@ -115,6 +117,10 @@ class Client:
         self._errors: dict[int, PaxosError] = {}
         self._closed = False
         self._patience_s = _PATIENCE_S
+        # Which node is at which address, as far as that is known; and where a node sent us.
+        self._met: dict[NodeId, int] = {}
+        self._redirected = anyio.Event()
+        self._wanted: NodeId | None = None
         #: The node that is connected now, or None.
         self.node: NodeId | None = None
 
@@ -213,7 +219,7 @@ class Client:
                         return reply.result
                     # Not now: what this client asks is always well formed, so a refusal is one of load.
                     await anyio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+                    pause_s = min(2 * pause_s, _RETRY_MAX_S)
             raise self._too_late(call, what, limit_s)
         finally:
             del self._calls[request]
@@ -268,16 +274,22 @@ class Client:
                     tries, pause_s = 0, _PAUSE_S
                     self._errors.clear()
                     self._cluster, self.node = hello.cluster, hello.node
+                    self._met[hello.node] = at
                     await self._use(stream)
-                at = (at + 1) % len(self._addresses)
+                wanted, self._wanted = self._wanted, None
+                at = self._met.get(wanted or 0, (at + 1) % len(self._addresses))
         finally:
             self._close()
 
     async def _use(self, stream: ByteStream) -> None:
         """Carry calls until the connection ends or patience does."""
+        self._redirected = anyio.Event()
         try:
             await run_until_first(
-                lambda: self._write(stream), lambda: self._read(stream), self._lose_patience
+                lambda: self._write(stream),
+                lambda: self._read(stream),
+                self._lose_patience,
+                self._redirected.wait,
             )
         except (WireError, *CONNECTION_ERRORS):
             pass  # whatever it was, the next node is tried
@@ -363,7 +375,10 @@ class Client:
             self._work.set()
         if message.kind == ReplyKind.DONE:
             self._patience_s = _PATIENCE_S
-        elif message.kind != ReplyKind.REJECTED:
+        elif message.kind == ReplyKind.REDIRECT:
+            self._wanted = int(message.detail) if message.detail.isdecimal() else None
+            self._redirected.set()
+        elif message.kind == ReplyKind.UNKNOWN:
             call.unknown = True
         call.reply = message
         call.done.set()

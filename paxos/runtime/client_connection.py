@@ -19,7 +19,7 @@ from paxos.runtime.handshake import (
     differences,
     read_first,
 )
-from paxos.runtime.tasks import CONNECTION_ERRORS
+from paxos.runtime.tasks import CONNECTION_ERRORS, reason_of
 from paxos.runtime.tls import Security
 
 __all__ = ["Connected", "open_connection"]
@@ -53,8 +53,7 @@ async def open_connection(address: Address, security: Security, cluster: str) ->
     except TimeoutError as error:
         raise Unreachable(f"{address}: no answer within {_PATIENCE_S:g} s") from error
     except OSError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-        raise Unreachable(f"{address}: {cause.strerror or cause}") from error
+        raise Unreachable(f"{address}: {reason_of(error)}") from error
     try:
         return await _greet(stream, address, security, cluster)
     except BaseException:

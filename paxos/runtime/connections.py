@@ -37,7 +37,7 @@ from paxos.runtime.handshake import (
 from paxos.runtime.limits import Limits
 from paxos.runtime.outbox import ClientOutbox
 from paxos.runtime.tables import Tables
-from paxos.runtime.tasks import CONNECTION_ERRORS, run_until_first
+from paxos.runtime.tasks import CONNECTION_ERRORS, reason_of, run_until_first
 from paxos.runtime.tls import Security
 from paxos.service import Cancel, Reply, ReplyKind, Submit
 from paxos.wire import FrameBuffer
@@ -96,7 +96,7 @@ class Inbound:
         except WireError as error:
             self._refused(f"a connection was closed: {error}")
         except CONNECTION_ERRORS as error:
-            self._events.say("disconnected", f"a connection ended: {error!r:.200}", level=logging.DEBUG)
+            self._events.say("disconnected", f"a connection ended: {reason_of(error)}", level=logging.DEBUG)
         finally:
             await _close(stream)
 

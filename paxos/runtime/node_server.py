@@ -35,7 +35,7 @@ from paxos.runtime.outbox import PeerOutbox
 from paxos.runtime.peers import Caller
 from paxos.runtime.store import Store, open_store
 from paxos.runtime.tables import Tables
-from paxos.runtime.tasks import plain
+from paxos.runtime.tasks import plain, reason_of
 from paxos.runtime.tls import Security
 from paxos.service import Node, lost_disk
 
@@ -64,9 +64,8 @@ async def listen(host: str, port: int, node: NodeId) -> list[SocketListener]:
     try:
         multi = await anyio.create_tcp_listener(local_host=host, local_port=port, backlog=_BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise ConfigurationError(
-            f"node {node}: can not listen at {Address(host, port)}: {reason}; "
+            f"node {node}: can not listen at {Address(host, port)}: {reason_of(error)}; "
             "stop what uses the address, or change it"
         ) from error
     # Each of them is a socket's; anyio declares no more than that it listens.

@@ -28,7 +28,7 @@ from paxos.runtime.handshake import (
 )
 from paxos.runtime.limits import Limits
 from paxos.runtime.outbox import PeerOutbox
-from paxos.runtime.tasks import CONNECTION_ERRORS, run_until_first
+from paxos.runtime.tasks import CONNECTION_ERRORS, reason_of, run_until_first
 from paxos.runtime.tls import Security
 
 __all__ = ["Caller"]
@@ -106,7 +106,7 @@ class Caller:
             except anyio.EndOfStream:
                 text = "it closed the connection"
             except CONNECTION_ERRORS as error:
-                text = str(error) or type(error).__name__
+                text = reason_of(error)
             if met:
                 pause_s = self._limits.reconnect_s
                 self._last_text = ""

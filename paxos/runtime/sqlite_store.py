@@ -280,8 +280,9 @@ def open_sqlite_store(directory: Path, *, cluster: str, node: int, protocol: str
             _make_database(directory, card)
         check_identity(card, str(directory), cluster=cluster, node=node, protocol=protocol)
         _check_files(directory, lock)
-        database = _connect(directory)
+        database = _connect(directory / RECORDS_NAME, "mode=rw")
         try:
+            _configure(directory, database)
             card = _raise_incarnation(directory, database, lock, card)
         except BaseException:
             _close_database(database, directory, lock, keep=True)
@@ -377,8 +378,9 @@ def _make_database(directory: Path, card: StoreCard) -> None:
     for name in _UNFINISHED:
         (directory / name).unlink(missing_ok=True)
     new = directory / _NEW_NAME
-    database = _connect_to(f"{new.as_uri()}?mode=rwc", *_SYNCED)
+    database = _connect(new, "mode=rwc")
     try:
+        _set(database, *_SYNCED)
         database.execute("BEGIN IMMEDIATE")
         database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
         database.execute(f"PRAGMA user_version={FORMAT_VERSION}")
@@ -386,7 +388,7 @@ def _make_database(directory: Path, card: StoreCard) -> None:
             database.execute(table)
         database.execute("INSERT INTO card VALUES (1, ?)", (encode_card(card),))
         database.execute("COMMIT")
-        database.execute("PRAGMA journal_mode=WAL").fetchall()
+        _set(database, "journal_mode=WAL")
     finally:
         database.close()
     write_marker(directory, card)
@@ -423,10 +425,22 @@ def _check_files(directory: Path, lock: DirectoryLock) -> None:
             )
 
 
-def _connect(directory: Path) -> sqlite3.Connection:
-    """A connection to the database, configured and alone."""
-    return _connect_to(
-        f"{(directory / RECORDS_NAME).as_uri()}?mode=rw",
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection, which has not looked at the file yet."""
+    return sqlite3.connect(
+        f"{path.as_uri()}?{mode}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+    )
+
+
+def _set(database: sqlite3.Connection, *pragmas: str) -> None:
+    for pragma in ("cell_size_check=ON", "trusted_schema=OFF", *pragmas):
+        database.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _configure(directory: Path, database: sqlite3.Connection) -> None:
+    """Set a connection up for a node."""
+    _set(
+        database,
         # No other process can read along, remove the log, or hold a checkpoint up; and no shared memory.
         "locking_mode=EXCLUSIVE",
         "journal_mode=WAL",
@@ -435,13 +449,13 @@ def _connect(directory: Path) -> sqlite3.Connection:
         f"journal_size_limit={_LOG_LIMIT_BYTES}",
         "temp_store=MEMORY",
     )
-
-
-def _connect_to(uri: str, *pragmas: str) -> sqlite3.Connection:
-    database = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
-    for pragma in ("cell_size_check=ON", "trusted_schema=OFF", *pragmas):
-        database.execute(f"PRAGMA {pragma}").fetchall()
-    return database
+    # Sqlite answers with what it could do, which need not be what was asked.
+    found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    if found != ["wal", 2]:
+        raise StoreRefused(
+            f"store {directory}: sqlite can not keep a synced write-ahead log here (it offers {found}); "
+            f"give a directory on a local disk"
+        )
 
 
 def _raise_incarnation(
@@ -557,8 +571,9 @@ def _report(
 ) -> StoreReport:
     """What is in the database at `place`, which is `directory` or a copy of it."""
     mode = "mode=ro&immutable=1" if place == directory else "mode=rw"
-    database = _connect_to(f"{(place / RECORDS_NAME).as_uri()}?{mode}")
+    database = _connect(place / RECORDS_NAME, mode)
     try:
+        _set(database)
         structure = _structure(database)
         card = _stored_card(directory, database, marker)
         records = size_bytes = damaged_count = 0

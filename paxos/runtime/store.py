@@ -60,8 +60,9 @@ __all__ = [
 ENTRY_POINT_GROUP: Final = "paxos.stores"
 #: Version of what this release writes to disk; a store of a newer one is refused.
 FORMAT_VERSION: Final = 1
-#: Longest key a store must take, bytes. Keys are at least one byte.
-KEY_LIMIT_BYTES: Final = 1024
+#: Longest key a store must take, bytes. Keys are at least one byte. It leaves room for the longest key of a
+#: command (1024 bytes) and what a node and its replica put before it.
+KEY_LIMIT_BYTES: Final = 2048
 #: Longest value a store must take, bytes. What is larger is cut into chunks by whoever writes it.
 VALUE_LIMIT_BYTES: Final = 64 * 1024 * 1024
 

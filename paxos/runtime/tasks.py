@@ -6,6 +6,8 @@ failed.  Nothing in this package lets such a group out: tasks end through `run_u
 handed to a user is opened through `task_scope`.
 """
 
+import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -13,7 +15,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["CONNECTION_ERRORS", "plain", "run_until_first", "task_scope"]
+__all__ = ["CONNECTION_ERRORS", "plain", "reason_of", "run_until_first", "task_scope"]
 
 #: What reading, writing or opening a connection raises when it is the other side or the network.
 #: An `ssl.SSLError` and a `TimeoutError` are both an OSError.
@@ -24,6 +26,18 @@ CONNECTION_ERRORS: Final = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a connection failed, in the system's own words: "Connection refused"."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # An SSL error has a number too, but not one of the system's; a failed look-up has a negative one.
+        if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
+            if cause.errno is not None and cause.errno > 0:
+                return os.strerror(cause.errno)
+        cause = cause.__cause__
+    return str(error) or type(error).__name__
 
 
 def plain(error: BaseException) -> BaseException:

@@ -25,6 +25,7 @@ _FOR: Final = fields.number(0, _DAY_S, unit="seconds")
 _AFTER: Final = fields.number(0, _DAY_S, unit="seconds", optional=True)
 _NODE: Final = fields.count(1, 1 << 31)
 _UNSYNCED: Final = ("lost", "torn", "kept")
+_WHEN: Final = ("now", "writing")
 _MAX_RANDOM: Final = 100
 #: Wider clusters are split by drawing for their first members only: a draw has so many bits.
 _SPLIT_MAX: Final = 40
@@ -40,12 +41,14 @@ class Crash:
         restart_after_s: how long it stays down; None until faults end.
         unsynced: what becomes of writes that no sync covered: all "lost", "torn" (the earliest batches
             survive, how many is drawn), or all "kept". Messages that waited for them are lost in any case.
+        when: "now": at that time; "writing": from that time on, the first time its disk is at work.
     """
 
     at_s: float = attrs.field(validator=_AT)
     node: NodeId = attrs.field(validator=_NODE)
     restart_after_s: float | None = attrs.field(default=None, validator=_AFTER)
     unsynced: str = attrs.field(default="lost", validator=fields.choice(*_UNSYNCED))
+    when: str = attrs.field(default="now", validator=fields.choice(*_WHEN))
 
 
 @attrs.frozen
@@ -314,7 +317,8 @@ def _draw_crash(
 ) -> tuple[Happening, ...]:
     node = _draw_member(members, choices)
     length_s = _draw_length_s(duration_s, choices)
-    return (Crash(at_s, node, length_s, _UNSYNCED[choices.draw("unsynced", len(_UNSYNCED))]),)
+    unsynced = _UNSYNCED[choices.draw("unsynced", len(_UNSYNCED))]
+    return (Crash(at_s, node, length_s, unsynced, _WHEN[choices.draw("when", len(_WHEN))]),)
 
 
 def _draw_wipe(
@@ -340,7 +344,7 @@ def _draw_slow_node(
 def _draw_cut(
     at_s: float, members: tuple[NodeId, ...], duration_s: float, choices: Choices
 ) -> tuple[Happening, ...]:
-    """The cluster in two sides that hear nothing of each other, or one side that hears nothing of the other."""
+    """The cluster in two sides, and either both hear nothing of the other, or one."""
     wide = members[:_SPLIT_MAX]
     if len(wide) == 1:
         return ()

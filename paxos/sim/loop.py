@@ -22,7 +22,7 @@ from paxos.service import Node, Submit, Turn
 from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients, Session
 from paxos.sim.disk import Disk
-from paxos.sim.faults import Faults
+from paxos.sim.faults import Crash, Faults
 from paxos.sim.network import Network
 from paxos.sim.result import Violation
 from paxos.sim.watch import Trace, Watch
@@ -49,14 +49,16 @@ _HANG_UP: Final = 6
 _CALL: Final = 7
 
 _instant: Final = tuple.__new__
+_NODE_FILE: Final = Node.receive.__code__.co_filename
 
 
 class Site:
     """One node's place: its machine, which stays, and the node on it, which comes and goes."""
 
     __slots__ = (
-        "born_ns", "clock_rate", "configuration", "disk", "free_ns", "hindered", "id", "life", "node",
-        "odd_clock", "paused_ns", "service_ns", "skew_s", "store_id", "stopped", "timer_ns", "wake_s", "wanted_ns",
+        "born_ns", "clock_rate", "configuration", "disk", "doom", "free_ns", "hindered", "id", "life", "node",
+        "odd_clock", "paused_ns", "service_ns", "skew_s", "store_id", "stopped", "timer_ns", "wake_s",
+        "wanted_ns", "wiped",
     )  # fmt: skip
 
     def __init__(self, configuration: Configuration, store_id: bytes, disk: Disk) -> None:
@@ -71,6 +73,10 @@ class Site:
         self.stopped: str | None = None
         self.clock_rate = 1.0
         self.skew_s = 0.0
+        #: A crash that waits for its disk to be at work.
+        self.doom: Crash | None = None
+        #: Whether it lost its disk once: it must not vote then, and nobody expects it to remember.
+        self.wiped = False
         #: Whether its clocks are not virtual time itself.
         self.odd_clock = False
         self.born_ns = 0
@@ -143,6 +149,9 @@ class Loop:
         """A node raised. Who makes the run says what that means."""
         raise error
 
+    def doomed(self, site: Site, crash: Crash, sync_ns: int) -> None:
+        """A node that should crash while it writes has begun to. Who makes the run sees to it."""
+
     def violate(self, name: str, sentence: str) -> None:
         """Something that must hold does not: the run ends here."""
         self.violations.append(Violation(name, sentence, self.steps))
@@ -180,14 +189,13 @@ class Loop:
                 else:
                     deliver(event)
         except Exception as error:
-            # Whatever a node raises is a finding about that node, and the run's replay shows it again.
-            if event[2] == _CALL:
+            # What a node raises is a finding about that node; what is wrong here should stay loud.
+            if event[2] == _CALL or not _raised_by_node(error):
                 raise
             self.failed(event[3], error)
-        if self.steps >= self._max_steps:
-            self.violate("Bounded", f"no end after {self.steps} steps, at {self.now_ns / NS:.3f} s")
 
     def clock(self, site: Site) -> Instant:
+        """What the node's clocks show now."""
         now_s = self.now_ns * 1e-9
         if not site.odd_clock:
             return _instant(Instant, (now_s, _EPOCH_S + now_s, 0.0))
@@ -200,29 +208,27 @@ class Loop:
 
     def _deliver(self, event: Any) -> None:
         _, _, _, site, sender, message, sent_ns = event
-        if site.node is None:
-            return
-        if site.hindered and self._queued(_HANDLE, event):
+        node = site.node
+        if node is None or (site.hindered and self._queued(_HANDLE, event, sent_ns)):
             return
         self.messages[message.__class__] += 1
-        node = site.node
         node.receive(sender, message, self.clock(site))
         self.carry_out(site, node.turn(), "receive", sender, message, sent_ns)
 
     def _handle(self, event: Any) -> None:
         _, _, _, site, sender, message, sent_ns = event
-        if site.node is None or self._paused(event):
+        node = site.node
+        if node is None or self._paused(event):
             return
         self.messages[message.__class__] += 1
-        node = site.node
         node.receive(sender, message, self.clock(site))
         self.carry_out(site, node.turn(), "receive", sender, message, sent_ns)
 
     def _receive_own(self, event: Any) -> None:
         _, _, _, site, life, message, sent_ns = event
-        if site.life != life or site.node is None or self._paused(event):
-            return
         node = site.node
+        if site.life != life or node is None or self._paused(event):
+            return
         node.receive(site.id, message, self.clock(site))
         self.carry_out(site, node.turn(), "receive", site.id, message, sent_ns)
 
@@ -235,6 +241,7 @@ class Loop:
         if disk.start():
             self._sync(site)
         self._leave(site, released)
+        self.steps += 1
         if self._observed:
             self.observe(site, "durable", None, None, None, NO_TURN, released, None)
 
@@ -263,7 +270,7 @@ class Loop:
         if site.node is None or not self._connected(session.home, site):
             self.clients.refused(session)
             return
-        if site.hindered and not queued and self._queued(_REQUEST, event):
+        if site.hindered and (self._paused(event) if queued else self._queued(_REQUEST, event, 1)):
             return
         node = site.node
         submitted = node.machine.command(message.request, message.body) if self._watch is not None else None
@@ -285,14 +292,14 @@ class Loop:
     def _called(event: Any) -> None:
         event[3](*event[4])
 
-    def _queued(self, kind: int, event: Any) -> bool:
+    def _queued(self, kind: int, event: Any, last: int) -> bool:
         """Let what came wait its turn at a slow or paused node; False when it need not wait."""
         site = event[3]
         begins = max(self.now_ns, site.free_ns, site.paused_ns)
         site.free_ns = ends = begins + site.service_ns
         if ends <= self.now_ns:
             return False
-        heapq.heappush(self._heap, (ends, self._number(), kind, site, event[4], event[5], event[6] or 1))
+        heapq.heappush(self._heap, (ends, self._number(), kind, site, event[4], event[5], last))
         return True
 
     def _paused(self, event: Any) -> bool:
@@ -315,9 +322,10 @@ class Loop:
         sent_ns: int | None,
         submitted: Command | None = None,
     ) -> None:
+        """Do what a node wants after a step."""
         self.steps += 1
         if self.steps >= self._max_steps:
-            self.over = True
+            self.violate("Bounded", f"no end within {self._max_steps} steps, at {self.now_ns / NS:.3f} s")
         sends, held = turn.sends, turn.held
         left = sends
         if turn.writes or held:
@@ -373,6 +381,8 @@ class Loop:
             if self.choices.happens("slow disk", self._faults.slow_disk):
                 self.seen["slow sync"] += 1
                 takes += self._slow_disk_ns * (self.choices.draw("sync", PARTS) + 1) // PARTS
+        if site.doom is not None:
+            self.doomed(site, site.doom, takes)
         heapq.heappush(self._heap, (self.now_ns + takes, self._number(), _DISK, site, site.life, None, 0))
 
     def _set_wake(self, site: Site, wake_s: float | None) -> None:
@@ -406,11 +416,12 @@ class Loop:
         left: list[tuple[NodeId, Message]],
         submitted: Command | None,
     ) -> None:
+        """Show a step to whoever watches."""
         if self.trace is not None:
             self.trace.step(self.steps, self.now_ns, action, site.id, sender, message, sent_ns, turn, left)
-        if self._watch is not None:
+        if self._watch is not None and not (site.wiped and _is_new(site)):
             broken = self._watch.observe(
-                action,
+                "restart" if action == "start" else action,
                 site.id,
                 sender,
                 message if action == "receive" else None,
@@ -424,7 +435,23 @@ class Loop:
                 self.violate(*broken)
 
 
+def _is_new(site: Site) -> bool:
+    """Whether the node there, if any, is not yet known to the others and so may not vote."""
+    return site.node is None or not site.node.identity.introduced
+
+
+def _raised_by_node(error: Exception) -> bool:
+    """Whether it came out of a node's code, and not of what runs or watches it."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == _NODE_FILE:
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def place_of(error: Exception) -> str:
+    """Where an exception was raised, in a few words."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -138,7 +138,7 @@ class Topology:
             )
 
     def site_of(self, index: int) -> str:
-        """The name of the site of the node at `index` among the members, from 0; empty where none are named."""
+        """The site's name of the node at `index`, from 0, among the members; empty where none are named."""
         return self.sites[index] if self.sites else ""
 
     def to_json(self) -> dict[str, object]:

@@ -22,14 +22,14 @@ def judge_decisions(decisions: Mapping[NodeId, Mapping[bytes, bytes]]) -> Iterab
             if value != expected:
                 yield (
                     "Agreement",
-                    f"decree {name!r:.80}: node {other} knows {expected!r:.60}, node {node} knows {value!r:.60}",
+                    f"decree {name!r:.80}: node {other} knows {expected!r:.60}, node {node} {value!r:.60}",
                 )
 
 
 def judge_history(
     operations: Sequence[Operation], decisions: Mapping[NodeId, Mapping[bytes, bytes]]
 ) -> Iterable[tuple[str, str]]:
-    """What clients were told is one value a decree, proposed in time, known to nodes, and never taken back."""
+    """What clients were told is one value a decree, proposed in time, known to nodes, never taken back."""
     by_name: dict[bytes, list[Operation]] = {}
     for operation in operations:
         by_name.setdefault(operation.name, []).append(operation)
@@ -55,11 +55,11 @@ def _judge_decree(
             if op.value is not None:
                 yield "Answered", f"decree {name!r:.80}: client {op.client} decided, and was told no value"
             elif told is not None and told.return_s is not None and told.return_s < op.call_s:
-                yield (
-                    "ReadFresh",
-                    f"decree {name!r:.80}: client {op.client} asked at {op.call_s:.6f} s and heard undecided, "
-                    f"but client {told.client} knew {told.out!r:.60} at {told.return_s:.6f} s",
+                sentence = (
+                    f"decree {name!r:.80}: client {op.client} asked at {op.call_s:.6f} s and heard "
+                    f"undecided, but client {told.client} knew {told.out!r:.60} at {told.return_s:.6f} s"
                 )
+                yield "ReadFresh", sentence
             continue
         if op.out not in proposed or (op.return_s is not None and proposed[op.out] > op.return_s):
             yield (
@@ -69,11 +69,11 @@ def _judge_decree(
         if told is None:
             told = op
         elif told.out != op.out:
-            yield (
-                "Agreement",
+            sentence = (
                 f"decree {name!r:.80}: client {told.client} was told {told.out!r:.60} by node {told.node}, "
-                f"client {op.client} {op.out!r:.60} by node {op.node}",
+                f"client {op.client} {op.out!r:.60} by node {op.node}"
             )
+            yield "Agreement", sentence
     if told is not None and known is not None and known != told.out:
         yield (
             "Stability",

@@ -104,7 +104,7 @@ class Trace:
 
 
 def _message(message: Message) -> dict[str, object]:
-    named = {"type": type(message).__name__}
+    named: dict[str, object] = {"type": type(message).__name__}
     if hasattr(message, "_asdict"):
         if isinstance(message, Submit):
             return named | {"request": str(message.request)}

@@ -10,7 +10,7 @@ from typing import Final
 
 from paxos.ballot import NodeId
 from paxos.contract import Configuration, ProtocolDescription
-from paxos.errors import NodeStopped, PaxosError, ProtocolBreach
+from paxos.errors import ConfigurationError, NodeStopped, PaxosError, ProtocolBreach
 from paxos.quorum import Phase
 from paxos.service import Node, message_table, replica_prefix
 from paxos.sim.choices import PARTS, Choices
@@ -116,9 +116,11 @@ class World(Loop):
             )
             turn = node.turn()
         except Exception as error:
+            if isinstance(error, ConfigurationError) and action == "start":
+                raise
             self.failed(site, error)
             return
-        self.carry_out(site, turn, action if action == "start" else "restart", None, None, None)
+        self.carry_out(site, turn, action, None, None, None)
 
     def _restart(self, site: Site, life: int) -> None:
         if site.life == life:
@@ -144,9 +146,10 @@ class World(Loop):
         """A node raised: it stops, and unless it lost its disk that breaks a promise."""
         site.stopped = f"{type(error).__name__}: {error}"
         self._down(site, "lost")
+        self.steps += 1
         if self._observed:
             self.observe(site, "crash", None, None, None, NO_TURN, [], None)
-        if isinstance(error, NodeStopped) and self.seen["wipe"]:
+        if isinstance(error, NodeStopped) and site.wiped:
             self.seen["stopped"] += 1
             if not self._quorate():
                 self._finish()
@@ -191,19 +194,33 @@ class World(Loop):
             self._set_service(site, round(happening.service_s * NS))
             self.at(self.now_ns + round(happening.for_s * NS), self._set_service, site, 0)
             return
-        if isinstance(happening, Wipe):
-            self.seen["wipe"] += 1
-            self._down(site, "lost")
-            site.disk.wipe()
-            site.store_id = _store_id(site.id, site.life)
+        if isinstance(happening, Crash) and happening.when == "writing":
+            site.doom = happening
         else:
-            self.seen["crash"] += 1
-            self._down(site, happening.unsynced)
+            self._crash(site, happening)
+
+    def doomed(self, site: Site, crash: Crash, sync_ns: int) -> None:
+        """It crashes somewhere between here and the end of the sync."""
+        site.doom = None
+        moment_ns = sync_ns * self.choices.draw("moment", PARTS) // PARTS
+        self.at(self.now_ns + moment_ns, self._crash_writing, site, crash, site.life)
+
+    def _crash_writing(self, site: Site, crash: Crash, life: int) -> None:
+        if self._phase == "work" and site.node is not None and site.life == life:
+            self._crash(site, crash)
+
+    def _crash(self, site: Site, crash: Crash | Wipe) -> None:
+        self.seen["crash" if isinstance(crash, Crash) else "wipe"] += 1
+        self._down(site, crash.unsynced if isinstance(crash, Crash) else "lost")
         self.steps += 1
         if self._observed:
             self.observe(site, "crash", None, None, None, NO_TURN, [], None)
-        if happening.restart_after_s is not None:
-            self.at(self.now_ns + round(happening.restart_after_s * NS), self._restart, site, site.life)
+        if isinstance(crash, Wipe):
+            site.disk.wipe()
+            site.store_id = _store_id(site.id, site.life)
+            site.wiped = True
+        if crash.restart_after_s is not None:
+            self.at(self.now_ns + round(crash.restart_after_s * NS), self._restart, site, site.life)
 
     def _set_service(self, site: Site, extra_ns: int) -> None:
         site.service_ns = round(self._service_s * NS) + extra_ns
@@ -237,6 +254,7 @@ class World(Loop):
         self._slow_disks = False
         for site in self.sites.values():
             site.paused_ns = min(site.paused_ns, self.now_ns)
+            site.doom = None
             self._set_service(site, 0)
             self._start(site, "restart")
         self.at(self.now_ns + self._grace_ns, self._out_of_time)
@@ -260,8 +278,9 @@ class World(Loop):
             stuck = next(op for op in self.clients.history() if op.outcome is None)
             self.violate(
                 "Liveness",
-                f"{self.clients.waiting} operations unanswered {self._grace_ns / NS:.0f} s after faults ended; "
-                f"the first is of client {stuck.client} on decree {stuck.name!r:.60}, called at {stuck.call_s:.6f} s",
+                f"{self.clients.waiting} operations unanswered {self._grace_ns / NS:.0f} s after faults "
+                f"ended; the first is of client {stuck.client} on decree {stuck.name!r:.60}, "
+                f"called at {stuck.call_s:.6f} s",
             )
         self._finish()
 
