@@ -188,7 +188,10 @@ def _keys(keys: Iterable[bytes], where: str) -> tuple[bytes, ...]:
 
 def _ranges(ranges: Iterable[tuple[bytes, bytes | None]], where: str) -> tuple[KeyRange, ...]:
     result = set()
-    for low, high in ranges:
+    for pair in ranges:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ConfigurationError(f"footprint {where}: a range is a pair of keys, not {pair!r:.60}")
+        low, high = pair
         _keys([low] if high is None else [low, high], where)
         if high is not None and not low < high:
             raise ConfigurationError(
@@ -249,7 +252,7 @@ def take_command(value: object, where: str) -> Command:
 def _take_footprint(value: object, where: str) -> Footprint:
     reads, writes, read_ranges, write_ranges, everything = expect_fields(value, 5, where)
     if take_bool(everything, f"{where}.everything"):
-        if reads or writes or read_ranges or write_ranges:
+        if [reads, writes, read_ranges, write_ranges] != [[], [], [], []]:
             raise WireError(f"{where}: names keys beside everything")
         return ALL
     footprint = Footprint(

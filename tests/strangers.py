@@ -1,6 +1,6 @@
 """Connections made by hand, byte by byte, and a node that is none: for tests of what the runtime withstands."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -115,9 +115,17 @@ async def false_node(
             except (*CONNECTION_ERRORS, WireError):
                 return
 
-    async with anyio.create_task_group() as group:
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        async with listener:
-            group.start_soon(listener.serve, serve)
+    async with listening(serve) as address:
+        yield address
+
+
+@asynccontextmanager
+async def listening(serve: Callable[[anyio.abc.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+    """A server at the address given; leaving it forgets its connections."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, serve)
+        try:
             yield f"127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+        finally:
             group.cancel_scope.cancel()

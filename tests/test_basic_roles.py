@@ -458,7 +458,7 @@ class Roles(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def attempt(self, data: st.DataObject) -> None:
-        """A proposer reaches some acceptors with its Prepare, some with its Accept; the rest is on its way."""
+        """A proposer reaches some acceptors with its Prepare, some with its Accept; others later."""
         node = data.draw(st.sampled_from(sorted(self.proposers)))
         question: Prepare | Accept | None = self.proposers[node].prepare()
         while question is not None:

@@ -96,5 +96,5 @@ def test_a_walk_through_every_fault(quorums: QuorumSystem) -> None:
         assert walk.c.violations == {}, f"seed {seed}"
         assert walk.c.stopped == {}, f"seed {seed}"
         assert walk.c.stale_reads() == [], f"seed {seed}"
-        seen |= set(actions(walk.c))
+        seen |= {event.action for event in walk.c.events}
     assert {"chosen", "adopted", "preempted", "undecided", "abandoned", "suspected"} <= seen

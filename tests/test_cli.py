@@ -5,7 +5,8 @@ What needs running nodes is in test_cli_cluster.py.
 
 import argparse
 import json
-import os
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 import paxos
 from paxos.ballot import Ballot
 from paxos.basic.records import acceptor_key, chosen_key, pack_chosen
-from paxos.cli import command, main, version
+from paxos.cli import main, version
 from paxos.cli.check import look_at_store
 from paxos.cli.command import EXIT_BUG, build_parser
 from paxos.cli.output import Output, json_bytes, readable
@@ -38,7 +39,18 @@ from paxos.service import replica_prefix
 
 Capture = pytest.CaptureFixture[str]
 
-COMMANDS = ("demo", "init", "check", "serve", "decide", "decided", "status", "simulate", "bench", "version")
+COMMANDS = (
+    "demo",
+    "init",
+    "check",
+    "serve",
+    "decide",
+    "decided",
+    "status",
+    "simulate",
+    "bench",
+    "version",
+)  # in order
 
 
 def json_of(capsys: Capture) -> Any:
@@ -67,8 +79,7 @@ def said(capsys: Capture, *words: str) -> str:
 def test_help_lists_every_command_and_exit_code(capsys: Capture) -> None:
     assert main(["--help"]) == EXIT_DONE
     text = capsys.readouterr().out
-    for name in COMMANDS:
-        assert f"\n    {name} " in text
+    assert re.findall(r"^    ([a-z]+) ", text, re.MULTILINE) == list(COMMANDS)
     for code in (0, 1, 2, 3, 4, 5, 6, EXIT_BUG, 130):
         assert f"\n  {code:<4} " in text
 
@@ -122,13 +133,19 @@ def test_help_loads_nothing_heavy() -> None:
         (["decide", "a", "b", "--cluster", "h"], "expected host:port"),
         (["decide", "a", "b", "--cluster", "h:99999"], "1..65535"),
         (["decide", "a", "b", "--cluster", "h:1", "--ca", "x"], "--certificate, --key missing"),
-        (["decide", "a", "b", "--cluster", "h:1", "--ca", "x", "--certificate", "y", "--key", "z"], "ca file x"),
+        (
+            ["decide", "a", "b", "--cluster", "h:1", "--ca", "x", "--certificate", "y", "--key", "z"],
+            "ca file x",
+        ),
         (["decide", "", "b", "--cluster", "127.0.0.1:1"], "it takes 1 to 1024"),
         (["decide", "n" * 1025, "b", "--cluster", "127.0.0.1:1"], "it takes 1 to 1024"),
         (["decided", "a", "--config", "absent.toml"], "absent.toml: no such file"),
         (["serve", "--config", "absent.toml", "--node", "1"], "absent.toml: no such file"),
         (["serve", "--config", "absent.toml", "--node", "0"], "expected a whole number in 1.."),
-        (["serve", "--config", "f", "--node", "1", "--uvloop", "--backend", "trio"], "leave out --backend trio"),
+        (
+            ["serve", "--config", "f", "--node", "1", "--uvloop", "--backend", "trio"],
+            "leave out --backend trio",
+        ),
         (["check"], "one of the arguments --config --store is required"),
         (["check", "--store", "absent"], "there is no store here"),
         (["check", "--store", "x", "--node", "1"], "--node goes with --config"),
@@ -182,7 +199,11 @@ def raising(error: BaseException) -> Callable[..., int]:
         (ExceptionGroup("tasks", [ExceptionGroup("more", [NodeStopped("the disk")])]), 6, "the disk"),
         (KeyboardInterrupt(), EXIT_INTERRUPTED, "interrupted"),
         (BaseExceptionGroup("tasks", [KeyboardInterrupt()]), EXIT_INTERRUPTED, "interrupted"),
-        (OSError(28, "No space left on device", "/disk/file"), EXIT_USAGE, "/disk/file: the system refused: No space"),
+        (
+            OSError(28, "No space left on device", "/disk/file"),
+            EXIT_USAGE,
+            "/disk/file: the system refused: No space",
+        ),
         (ZeroDivisionError("oops"), EXIT_BUG, "this is a bug in paxos: ZeroDivisionError: oops"),
         (ExceptionGroup("tasks", [KeyError(1), ValueError(2)]), EXIT_BUG, "this is a bug"),
     ],
@@ -207,8 +228,8 @@ def test_debug_shows_where_an_error_came_from(capsys: Capture, monkeypatch: pyte
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    code = "import sys; from paxos.cli import main; sys.exit(main(['simulate', '--timeline', '--operations', '9999']))"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "paxos", "simulate", "--timeline", "--operations", "3000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
@@ -364,9 +385,7 @@ def test_check_finds_what_is_wrong_with_tls_files(tls_cluster: Path, capsys: Cap
     assert "not accepted under" in verdict("ca.pem", (tmp_path / "other" / "ca.pem").read_bytes())
     one = (files / "node-1.pem").read_bytes(), (files / "node-1.key").read_bytes()
     (files / "node-2.key").write_bytes(one[1])
-    assert "is for node-1, 127.0.0.1, not for node-2" in verdict("node-2.pem", one[0]).replace(
-        "is for node-1, not", "is for node-1, 127.0.0.1, not"
-    )
+    assert "is for node-1, not for node-2" in verdict("node-2.pem", one[0])
 
 
 def test_files_of_other_machines_are_only_noted(tls_cluster: Path, capsys: Capture) -> None:
@@ -384,7 +403,12 @@ def test_files_of_other_machines_are_only_noted(tls_cluster: Path, capsys: Captu
         (5, "", "ok", "goes on with any 2 nodes down"),
         (4, "", "note", "no more than 3 nodes would"),
         (1, "", "note", "agrees only with itself"),
-        (3, '[cluster.quorums]\nkind = "flexible"\nphase1 = 3\nphase2 = 1\n', "note", "one failure can stop it"),
+        (
+            3,
+            '[cluster.quorums]\nkind = "flexible"\nphase1 = 3\nphase2 = 1\n',
+            "note",
+            "one failure can stop it",
+        ),
     ],
 )
 def test_check_looks_at_quorums(
@@ -405,12 +429,25 @@ def test_check_looks_at_quorums(
     [
         ("0.0.0.0:29401", "note", "can not find a node there"),
         ("192.0.2.1:29401", "bad", "not an address of this machine"),
-        ("no-such-host.invalid:29401", "bad", "is not known here"),
+        ("nowhere.invalid:29401", "bad", "is not known here"),
     ],
 )
 def test_check_looks_at_addresses(
-    address: str, verdict: str, words: str, tmp_path: Path, capsys: Capture
+    address: str,
+    verdict: str,
+    words: str,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *arguments: Any, **options: Any) -> Any:
+        if host == "nowhere.invalid":  # what a resolver says, without waiting for one
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert main(["init", str(tmp_path), "--base-port", "29401"]) == EXIT_DONE
     path = tmp_path / "cluster.toml"
     path.write_text(path.read_text().replace("127.0.0.1:29401", address))
@@ -520,9 +557,5 @@ def test_check_notes_stores_in_memory_and_stores_in_use(tmp_path: Path, capsys: 
         store.close()
     found = {each["what"]: each for each in json_of(capsys)["findings"]}
     assert found["node 1 store"]["verdict"] == "note"
-    assert f"in use by process {os.getpid()}" in found["node 1 store"]["detail"]
+    assert "in use by" in found["node 1 store"]["detail"]
     assert found["node 3 store"]["verdict"] == "note"
-
-
-def test_every_group_of_commands_is_listed() -> None:
-    assert {name for name in vars(command) if name in COMMANDS} <= set(COMMANDS)

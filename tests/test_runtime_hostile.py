@@ -92,6 +92,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "short client id": (message(200, [b"c", 0, 1, b"d" * 8], b""), r"Submit.request.client"),
     "long body": (message(200, REQUEST, bytes(2 << 20)), r"Submit.body"),
     "group": (message(203, 1, group=-1), r"message.group"),
+    "another group": (message(203, 1, group=7), r"group 7, epoch 0; this node has group 0"),
 }
 
 
@@ -188,7 +189,7 @@ async def test_a_peer_that_sends_what_it_should_not() -> None:
         wrong = {
             GOOD: "unknown message type 203",
             FROM_CLIENT.encode([submit(1, "by-a-peer")]): "unknown message type 200",
-            table.encode([Prepare(b"x", Ballot(1, 3))], group=1): "group 1, epoch 0; this node has 0 and 0",
+            table.encode([Prepare(b"x", Ballot(1, 3))], group=1): "group 1, epoch 0; this node has group 0",
             b"\xff" * 20: "declares a body of",
         }
         for data, expected in wrong.items():

@@ -149,8 +149,9 @@ def test_a_crash_while_writing_loses_tears_or_keeps(unsynced, lost, kept):
 
 
 def test_a_slow_disk_delays_and_nothing_more():
-    plain = run(workload=BUSY)
-    slow = run(workload=BUSY, faults=Faults(slow_disk=0.5, slow_disk_s=0.1))
+    eager = attrs.evolve(BUSY, think_s=0.0)
+    plain = run(workload=eager)
+    slow = run(workload=eager, faults=Faults(slow_disk=0.5, slow_disk_s=0.1), duration_s=60)
     assert slow.ok
     assert slow.seen["slow sync"] > 100
     assert len(_latencies(slow)) == len(_latencies(plain)) == 300

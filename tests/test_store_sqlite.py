@@ -77,11 +77,15 @@ def filled(directory: Path, *, batches: int = 30, seed: int = 1) -> dict[bytes, 
 
 
 def crashed(directory: Path, image: Path) -> dict[bytes, bytes]:
-    """Make in `image` what a killed node leaves: the store of `directory`, open, with batches in its log."""
+    """Make in `image` what a killed node leaves: the store of `directory`, open, with batches in its log.
+
+    The log starts over in the middle; beside the image the one before that is kept, `early`.
+    """
     store = opened(directory)
     for number in range(20):
         store.write([(b"late%d" % number, b"x" * 100 * (number % 4)), (b"number", b"%d" % number)])
         if number == 9:
+            shutil.copy(directory / LOG, image.with_name("early"))
             sqlite_store._checkpoint(store._database)
             store._log_may_start_over = True
     records = store.load()
@@ -248,6 +252,22 @@ def test_looking_holds_a_starting_node_up_and_names_nobody(tmp_path: Path) -> No
     assert inspect_sqlite_store(tmp_path, verify=verify).sound
 
 
+def test_a_dead_process_is_not_said_to_have_it(tmp_path: Path) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    crashed(tmp_path / "store", tmp_path / "image")
+    text = (tmp_path / "image" / LOCK).read_bytes().split()
+    (tmp_path / "image" / LOCK).write_bytes(b" ".join([dead.stdout.strip(), *text[1:]]))
+
+    def verify(key: bytes, value: bytes) -> str | None:
+        with pytest.raises(StoreRefused, match="in use by another process"):
+            opened(tmp_path / "image")
+        return None
+
+    assert inspect_sqlite_store(tmp_path / "image", verify=verify).sound
+
+
 # ---- refused: something is lost ----------------------------------------------------------------------
 
 
@@ -326,7 +346,6 @@ def test_a_table_was_changed(tmp_path: Path) -> None:
 def test_the_log_is_harmed_after_a_crash(harm: str, words: str, tmp_path: Path) -> None:
     place = tmp_path / "image"
     crashed(tmp_path / "store", tmp_path / "first")
-    shutil.copy(tmp_path / "first" / LOG, tmp_path)
     crashed(tmp_path / "first", place)
     log = place / LOG
     frames = bytearray(log.read_bytes())
@@ -347,11 +366,31 @@ def test_the_log_is_harmed_after_a_crash(harm: str, words: str, tmp_path: Path) 
             frames[32 + 2 * (24 + 4096) + 500] ^= 1
             log.write_bytes(frames)
         case _:
-            shutil.copy(tmp_path / LOG, log)
+            shutil.copy(tmp_path / "early", log)
     assert words in refusal(place)
     assert "was not closed properly" in refusal(place)
     with pytest.raises(StoreRefused, match="was not closed properly"):
         inspect_sqlite_store(place)
+
+
+def test_an_old_log_before_the_first_write(tmp_path: Path) -> None:
+    crashed(tmp_path / "store", tmp_path / "first")
+    store = opened(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "image")
+    store.close()
+    assert inspect_sqlite_store(tmp_path / "image").sound
+    shutil.copy(tmp_path / "early", tmp_path / "image" / LOG)
+    assert "is an old copy, or another store's" in refusal(tmp_path / "image")
+
+
+@pytest.mark.parametrize("text", [b"?", b"1 2 3", b"one two three four", bytes(84)])
+def test_a_lock_that_can_not_be_read_means_a_crash(text: bytes, tmp_path: Path) -> None:
+    records = crashed(tmp_path / "store", tmp_path / "image")
+    (tmp_path / "image" / LOCK).write_bytes(text)
+    shutil.copytree(tmp_path / "image", tmp_path / "another")
+    assert loaded(tmp_path / "image") == records
+    (tmp_path / "another" / LOG).unlink()
+    assert "the log of the last batches is gone" in refusal(tmp_path / "another")
 
 
 def _end_of_log(log: bytearray) -> int:

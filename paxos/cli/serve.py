@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -24,7 +26,7 @@ from paxos.errors import EXIT_DONE, EXIT_INTERRUPTED, ConfigurationError
 if TYPE_CHECKING:
     from paxos.runtime.serving import NodeExit
 
-__all__ = ["JsonLines", "add", "set_up_logging"]
+__all__ = ["JsonLines", "add", "logging_to_stderr"]
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _BACKENDS: Final = ("asyncio", "trio")
@@ -69,7 +71,6 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     for name, wanted in (("trio", arguments.backend == "trio"), ("uvloop", arguments.uvloop)):
         if wanted and importlib.util.find_spec(name) is None:
             raise ConfigurationError(f"{name} is not installed; pip install 'paxos-family[{name}]'")
-    set_up_logging(arguments.log_level, arguments.log_json)
     config = load_cluster(arguments.config)
     options = {"use_uvloop": True} if arguments.uvloop else {}
     if arguments.stop_with_stdin:
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     async def main() -> "NodeExit":
         return await run_node(config, arguments.node)
 
-    ended = anyio.run(main, backend=arguments.backend, backend_options=options)
+    with logging_to_stderr(arguments.log_level, arguments.log_json):
+        ended = anyio.run(main, backend=arguments.backend, backend_options=options)
     out.result(attrs.asdict(ended))
     return EXIT_INTERRUPTED if ended.signal == "SIGINT" else EXIT_DONE
 
@@ -116,12 +118,18 @@ def _as_text(value: object) -> object:
     return str(value)
 
 
-def set_up_logging(level: str, as_json: bool) -> None:
-    """Send what `paxos` logs to standard error."""
+@contextmanager
+def logging_to_stderr(level: str, as_json: bool) -> Iterator[None]:
+    """Send what `paxos` logs to standard error, for as long as the block runs."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
     handler.setFormatter(JsonLines() if as_json else text)
     logger = logging.getLogger("paxos")
+    before = logger.handlers[:], logger.level, logger.propagate
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before

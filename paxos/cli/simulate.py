@@ -65,7 +65,9 @@ def _add_files(parser: Parser) -> None:
     )
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write every step, a JSON object a line")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what --replay needs")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="make a saved run again: the file says what")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="make a saved run again: the file says what"
+    )
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:

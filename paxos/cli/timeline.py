@@ -28,7 +28,7 @@ def timeline(trace: bytes, nodes: Sequence[NodeId]) -> Iterator[str]:
         nodes: the columns, in order.
     """
     width = max(14, min(_WIDTH, 150 // max(len(nodes), 1)))
-    yield " " * 14 + "".join(f"node {node}".ljust(width) for node in nodes).rstrip()
+    yield " " * 15 + "".join(f"node {node}".ljust(width) for node in nodes).rstrip()
     up = dict.fromkeys(nodes, True)
     for text in trace.decode().splitlines():
         step = json.loads(text)

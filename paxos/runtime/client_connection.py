@@ -76,8 +76,11 @@ async def _greet(stream: ByteStream, address: Address, security: Security, clust
     except TimeoutError as error:
         raise Unreachable(f"{address}: no answer to the handshake within {_PATIENCE_S:g} s") from error
     except CONNECTION_ERRORS as error:
-        hint = "" if security.on else " (a node that requires TLS does that to a plain connection)"
-        raise Unreachable(f"{address}: closed the connection in the handshake{hint}") from error
+        if security.on:
+            hint = "a node that does not accept this client's certificate does that"
+        else:
+            hint = "a node that requires TLS does that to a plain connection"
+        raise Unreachable(f"{address}: closed the connection in the handshake ({hint})") from error
     if isinstance(answer, Refused):
         text = f"{address}: {answer.reason}"
         raise Unreachable(text) if answer.code == BUSY else as_error(answer._replace(reason=text))

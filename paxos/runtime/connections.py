@@ -23,6 +23,7 @@ from paxos.runtime.engine import Engine
 from paxos.runtime.events import EventSink
 from paxos.runtime.handshake import (
     BUSY,
+    DUPLICATE,
     HANDSHAKE_MESSAGES,
     LOST_DISK,
     MALFORMED,
@@ -40,7 +41,7 @@ from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import CONNECTION_ERRORS, reason_of, run_until_first
 from paxos.runtime.tls import Security
 from paxos.service import Cancel, Reply, ReplyKind, Submit
-from paxos.wire import FrameBuffer
+from paxos.wire import FrameBuffer, MessageTable
 
 __all__ = ["Inbound"]
 
@@ -48,6 +49,8 @@ _READ_BYTES: Final = 64 * 1024
 #: How long a client over its bounds is not read at a time, seconds: its end must still be noticed.
 _PAUSE_S: Final = 1.0
 _FAREWELL_S: Final = 1.0
+#: So many different refusals are counted.
+_REFUSALS_MAX: Final = 64
 #: The first two bytes of a TLS connection.
 _TLS_HELLO: Final = b"\x16\x03"
 
@@ -88,6 +91,8 @@ class Inbound:
         # Strangers, the longest waiting first.
         self._strangers: dict[object, anyio.CancelScope] = {}
         self._peers: dict[NodeId, anyio.CancelScope] = {}
+        # How often each was given, by its sentence; the latest last.
+        self._refusals: dict[str, int] = {}
 
     async def serve(self, stream: ByteStream) -> None:
         """Serve one connection until it ends; never raises for what the other side does."""
@@ -161,9 +166,20 @@ class Inbound:
         return len(self._engine.clients) >= self._limits.clients
 
     async def _refuse(self, stream: ByteStream, refusal: Refused) -> None:
-        self._refused(f"a connection was refused: {refusal.reason}")
+        if self._is_news(refusal):
+            self._refused(f"a connection was refused: {refusal.reason}")
         with suppress(*CONNECTION_ERRORS), anyio.move_on_after(_FAREWELL_S):
             await stream.send(HANDSHAKE_MESSAGES.encode([refusal]))
+
+    def _is_news(self, refusal: Refused) -> bool:
+        """Whether to say so: a node that does not belong here calls again and again, all day long."""
+        if refusal.code not in (MISMATCH, DUPLICATE, LOST_DISK):
+            return True
+        count = self._refusals.pop(refusal.reason, 0) + 1
+        self._refusals[refusal.reason] = count
+        if len(self._refusals) > _REFUSALS_MAX:
+            del self._refusals[next(iter(self._refusals))]
+        return count & (count - 1) == 0
 
     # --- peers --------------------------------------------------------------------------------------
 
@@ -186,7 +202,7 @@ class Inbound:
 
     async def _read_peer(self, stream: ByteStream, peer: NodeId) -> None:
         buffer = FrameBuffer()
-        decode, receive = self._tables.from_peer.decode, self._engine.receive
+        table, receive = self._tables.from_peer, self._engine.receive
         first = True
         while True:
             bodies = buffer.feed(await stream.receive(_READ_BYTES))
@@ -196,10 +212,7 @@ class Inbound:
                     first = False
                     if self._heard_refusal(body):
                         return
-                for group, epoch, _, message in decode(body):
-                    if group or epoch:
-                        raise WireError(f"message for group {group}, epoch {epoch}; this node has 0 and 0")
-                    messages.append(message)
+                messages += _unpack(table, body)
             if messages:
                 receive(peer, messages)
 
@@ -260,14 +273,14 @@ class _ClientConnection:
     async def read(self) -> None:
         """Hand over what the client asks, while it keeps within its bounds."""
         buffer = FrameBuffer()
-        decode, request = self._tables.from_client.decode, self._engine.request
+        table, request = self._tables.from_client, self._engine.request
         while True:
             if self._over():
                 await self._pause()
             data = await self._stream.receive(_READ_BYTES)
             messages: list[Any] = []
             for body in buffer.feed(data):
-                messages += [envelope.message for envelope in decode(body)]
+                messages += _unpack(table, body)
             if messages:
                 request(self, self._within_bounds(messages))
 
@@ -326,6 +339,16 @@ class _CountedOutbox(ClientOutbox):
         """An answer that the node need not make."""
         super().put(Reply(request, ReplyKind.REJECTED, None, reason))
         self.flush()
+
+
+def _unpack(table: MessageTable, body: bytes) -> list[Any]:
+    """The messages in a frame's body. Raises WireError."""
+    messages = []
+    for group, epoch, _, message in table.decode(body):
+        if group or epoch:
+            raise WireError(f"a message for group {group}, epoch {epoch}; this node has group 0, epoch 0")
+        messages.append(message)
+    return messages
 
 
 async def _close(stream: ByteStream) -> None:

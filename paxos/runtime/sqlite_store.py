@@ -29,11 +29,11 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from paxos.errors import StoreFailed, StoreRefused
+from paxos.errors import StoreError, StoreFailed, StoreRefused
 from paxos.runtime.sqlite_wal import wal_damage, wal_generation
 from paxos.runtime.store import (
     FORMAT_VERSION,
@@ -130,7 +130,7 @@ class SqliteStore:
         # After a checkpoint sqlite starts the log over with the next write.
         self._log_may_start_over = True
         # Who forgets to close would leave it to the interpreter's end, in whatever order things go there.
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
 
     @property
     def card(self) -> StoreCard:
@@ -191,7 +191,7 @@ class SqliteStore:
             if not self._open:
                 return
             self._open = False
-            atexit.unregister(self.close)
+            atexit.unregister(self._close_at_exit)
             try:
                 if self._stopped is None and _checkpoint(self._database):
                     # Noted before sqlite removes the log, which is then no longer missed.
@@ -202,6 +202,11 @@ class SqliteStore:
                 _close_database(self._database, self._directory, self._lock, keep=self._stopped is not None)
             finally:
                 self._lock.release()
+
+    def _close_at_exit(self) -> None:
+        # A write that the disk never finished is still in there: the next opening takes this for a crash.
+        with suppress(StoreError):
+            self.close()
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:

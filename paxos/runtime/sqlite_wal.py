@@ -32,7 +32,7 @@ _FRAME: Final = struct.Struct(">IIIIII")
 _MAGIC: Final = 0x377F0682
 _WORD: Final = 0xFFFFFFFF
 #: So often a log can not start over before the system writes a mark to the disk of its own accord.
-_STARTS_LIMIT: Final = 1 << 20
+_STARTS_LIMIT: Final = 1 << 16
 
 
 class _Head(NamedTuple):

@@ -206,7 +206,9 @@ class Node:
         if effects.events:
             turn.events = effects.events
         turn.wake_at_s, turn.room = effects.wake_at_s, effects.room
-        self._take_identity(turn)
+        identity = self.identity
+        if identity.wake_at_s is not None or identity.writes or identity.sends:
+            self._take_identity(turn)
         return turn
 
     def status(self) -> dict[str, object]:

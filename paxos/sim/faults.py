@@ -119,12 +119,6 @@ class SlowNode:
 Happening: TypeAlias = Crash | Wipe | Cut | Pause | SlowNode
 
 
-def _list(kind: type) -> Any:
-    return attrs.field(
-        default=(), converter=fields.freeze, validator=fields.tuple_of(kind), metadata={"of": kind}
-    )
-
-
 def _random() -> Any:
     return attrs.field(default=0, validator=fields.count(0, _MAX_RANDOM))
 
@@ -169,11 +163,21 @@ class Faults:
     slow_disk_s: float = attrs.field(default=0.1, validator=fields.number(0, 60, unit="seconds"))
     skew_s: float = attrs.field(default=0.0, validator=fields.number(0, _DAY_S, unit="seconds"))
     drift: float = attrs.field(default=0.0, validator=fields.number(0, 0.5))
-    crashes: tuple[Crash, ...] = _list(Crash)
-    partitions: tuple[Cut, ...] = _list(Cut)
-    pauses: tuple[Pause, ...] = _list(Pause)
-    slow_nodes: tuple[SlowNode, ...] = _list(SlowNode)
-    wipes: tuple[Wipe, ...] = _list(Wipe)
+    crashes: tuple[Crash, ...] = attrs.field(
+        default=(), converter=fields.freeze, validator=fields.tuple_of(Crash), metadata={"of": Crash}
+    )
+    partitions: tuple[Cut, ...] = attrs.field(
+        default=(), converter=fields.freeze, validator=fields.tuple_of(Cut), metadata={"of": Cut}
+    )
+    pauses: tuple[Pause, ...] = attrs.field(
+        default=(), converter=fields.freeze, validator=fields.tuple_of(Pause), metadata={"of": Pause}
+    )
+    slow_nodes: tuple[SlowNode, ...] = attrs.field(
+        default=(), converter=fields.freeze, validator=fields.tuple_of(SlowNode), metadata={"of": SlowNode}
+    )
+    wipes: tuple[Wipe, ...] = attrs.field(
+        default=(), converter=fields.freeze, validator=fields.tuple_of(Wipe), metadata={"of": Wipe}
+    )
     random_crashes: int = _random()
     random_partitions: int = _random()
     random_pauses: int = _random()
