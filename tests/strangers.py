@@ -1,4 +1,4 @@
-"""Connections made by hand, byte by byte, and a node that is none: for tests of what the runtime withstands."""
+"""Connections made by hand, byte by byte, and a node that is none: for tests of the runtime."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +9,7 @@ import anyio.abc
 
 from paxos.command import RequestId, digest_of
 from paxos.errors import WireError
+from paxos.runtime import Client
 from paxos.runtime.handshake import HANDSHAKE_MESSAGES, Hello, Kind, Refused, pack_values, read_first
 from paxos.runtime.tables import FROM_CLIENT, TO_CLIENT
 from paxos.runtime.tasks import CONNECTION_ERRORS
@@ -18,6 +19,21 @@ from paxos.wire import FrameBuffer
 #: Nothing here takes so long, unless it hangs.
 PATIENCE_S = 20.0
 CLIENT = Hello(Kind.CLIENT, "", "", 0, b"", 0, b"", "")
+
+
+async def until(condition: Callable[[], bool], every_s: float = 0.005) -> None:
+    """Wait until something is so that nobody tells us of. Raises TimeoutError when it never is."""
+    with anyio.fail_after(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(every_s)
+
+
+async def until_ready(client: Client, *nodes: int) -> None:
+    """Wait until these nodes may vote; before, nobody may be away."""
+    for node in nodes:
+        with anyio.fail_after(3 * PATIENCE_S):
+            while not (await client.status(node, timeout_s=PATIENCE_S))["ready"]:  # noqa: ASYNC110
+                await anyio.sleep(0.02)
 
 
 def submit(sequence: int, name: str, value: bytes = b"v") -> Submit:

@@ -1,16 +1,17 @@
 """A client against nodes that answer what a real one would not: late, twice, not now, elsewhere, never."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
 
-from paxos.errors import ClusterMismatch, OutcomeUnknown, PaxosError, Rejected, Unreachable
-from paxos.runtime import connect
-from paxos.runtime.handshake import BUSY, Refused
+from paxos.errors import ClusterMismatch, OutcomeUnknown, Rejected, Unreachable
+from paxos.runtime import Client, connect
+from paxos.runtime.handshake import BUSY, Hello, Refused
 from paxos.service import Cancel, Reply, ReplyKind, Submit
-from tests.strangers import CLIENT, PATIENCE_S, false_node, listening, peer_hello
+from tests.strangers import CLIENT, PATIENCE_S, false_node, listening, peer_hello, until
 
 pytestmark = pytest.mark.anyio
 
@@ -20,6 +21,12 @@ TWO = peer_hello("shop", 2, {})
 
 def done(request: Any, result: bytes | None = b"done") -> Reply:
     return Reply(request, ReplyKind.DONE, result, "")
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that soon tries another node."""
+    monkeypatch.setattr("paxos.runtime.client._PATIENCE_S", 0.3)
 
 
 class Script:
@@ -47,6 +54,17 @@ class Script:
         return [Reply(message.request, kind, None, self.detail)]
 
 
+@asynccontextmanager
+async def two_nodes(first: Any, second: Any, hello: Hello = TWO) -> AsyncIterator[Client]:
+    """A client of two false nodes that it meets in this order."""
+    async with AsyncExitStack() as stack:
+        addresses = [
+            await stack.enter_async_context(false_node(first, ONE)),
+            await stack.enter_async_context(false_node(second, hello)),
+        ]
+        yield await stack.enter_async_context(connect(addresses))
+
+
 async def test_not_now_is_asked_again_under_the_same_id() -> None:
     script = Script(ReplyKind.REJECTED, ReplyKind.REJECTED, ReplyKind.UNKNOWN)
     async with false_node(script, ONE) as address, connect([address]) as client:
@@ -71,12 +89,30 @@ async def test_rejected_after_an_unknown_outcome_is_unknown() -> None:
             await client.decide("x", b"1")
 
 
+async def test_rejected_after_a_lost_connection_is_unknown() -> None:
+    """Who was asked first may have carried it out."""
+    first = True
+
+    def behave(message: Any, stream: Any) -> Sequence[Any]:
+        nonlocal first
+        if not isinstance(message, Submit):
+            return []
+        if first:
+            first = False
+            raise anyio.EndOfStream
+        return [Reply(message.request, ReplyKind.REJECTED, None, "busy just now")]
+
+    async with false_node(behave, ONE) as address, connect([address], timeout_s=0.4) as client:
+        with pytest.raises(OutcomeUnknown, match="it may have been carried out"):
+            await client.decide("x", b"1")
+    assert not first
+
+
 async def test_no_answer_at_one_node_is_tried_at_the_next() -> None:
     silent, other = Script(*[None] * 1000), Script()
-    async with false_node(silent, ONE) as first, false_node(other, TWO) as second:
-        async with connect([first, second]) as client:
-            assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
-            assert client.node == 2
+    async with two_nodes(silent, other) as client:
+        assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
+        assert client.node == 2
     assert silent.requests == other.requests
 
 
@@ -87,19 +123,16 @@ async def test_no_answer_anywhere() -> None:
             await client.decide("x", b"1")
         with pytest.raises(Unreachable, match="may not reach a quorum"):
             await client.decided("x")
-        with anyio.fail_after(PATIENCE_S):
-            while len(silent.cancelled) < 2:
-                await anyio.sleep(0.005)
+        await until(lambda: len(silent.cancelled) == 2)
     assert silent.cancelled == silent.requests
 
 
 async def test_a_redirect_is_followed() -> None:
     elsewhere, other = Script(ReplyKind.REDIRECT, detail="2"), Script()
-    async with false_node(elsewhere, ONE) as first, false_node(other, TWO) as second:
-        async with connect([first, second]) as client:
-            assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
-            assert client.node == 2
-            assert await client.decide("y", b"1", timeout_s=PATIENCE_S) == b"done"
+    async with two_nodes(elsewhere, other) as client:
+        assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
+        assert client.node == 2
+        assert await client.decide("y", b"1", timeout_s=PATIENCE_S) == b"done"
 
 
 async def test_answers_to_nobody() -> None:
@@ -124,10 +157,9 @@ async def test_a_node_that_answers_nonsense_is_left() -> None:
     def behave(message: Any, stream: Any) -> Sequence[Any]:
         return [done(message.request)._replace(kind=77)] if isinstance(message, Submit) else []
 
-    async with false_node(behave, ONE) as first, false_node(Script(), TWO) as second:
-        async with connect([first, second]) as client:
-            assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
-            assert client.node == 2
+    async with two_nodes(behave, Script()) as client:
+        assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
+        assert client.node == 2
 
 
 async def test_refused_by_a_busy_node() -> None:
@@ -157,30 +189,25 @@ async def test_something_else_answers() -> None:
 
 async def test_another_cluster_at_a_second_address() -> None:
     script, strange = Script(None), Script()
-    async with false_node(script, ONE) as first, false_node(strange, ONE._replace(cluster="shep")) as second:
-        async with connect([first, second]) as client:
-            # The first does not answer; the second is of another cluster; so the first again.
-            assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
+    async with two_nodes(script, strange, TWO._replace(cluster="shep")) as client:
+        # The first does not answer; the second is of another cluster; so the first again.
+        assert await client.decide("x", b"1", timeout_s=PATIENCE_S) == b"done"
     assert strange.requests == []
     assert len(script.connections) == 2
 
 
-async def test_more_calls_than_are_sent_at_once() -> None:
+async def test_more_calls_than_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its window a client keeps calls back; one that was never sent is certainly not carried out."""
+    monkeypatch.setattr("paxos.runtime.client._PATIENCE_S", PATIENCE_S)
     silent = Script(*[None] * 5000)
-    errors: list[type[PaxosError]] = []
-
-    async with false_node(silent, ONE) as address, connect([address]) as client:
-
-        async def call(number: int) -> None:
-            try:
-                await client.decide(f"n{number}", b"1", timeout_s=1.0)
-            except PaxosError as error:
-                errors.append(type(error))
-
+    async with false_node(silent, ONE) as address, connect([address], timeout_s=PATIENCE_S) as client:
         async with anyio.create_task_group() as group:
-            for number in range(1100):
-                group.start_soon(call, number)
-    assert len(set(silent.requests)) == 1000
-    assert errors.count(OutcomeUnknown) == 1000
-    assert errors.count(Unreachable) == 100
+            for number in range(1000):
+                group.start_soon(client.decide, f"n{number}", b"1")
+            await until(lambda: len(silent.requests) == 1000)
+            with pytest.raises(Unreachable, match=r"not sent within 0\.2 s: earlier requests still wait"):
+                await client.decide("kept back", b"1", timeout_s=0.2)
+            assert len(silent.requests) == 1000
+            group.cancel_scope.cancel()
+        silent.kinds.clear()
+        assert await client.decide("x", b"1") == b"done"

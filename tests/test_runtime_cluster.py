@@ -2,20 +2,30 @@
 
 import gc
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import paxos
 from paxos.basic import BasicSettings
 from paxos.contract import Event
 from paxos.errors import ClusterMismatch, ConfigurationError, OutcomeUnknown, Unreachable
-from paxos.runtime import ClusterConfig, NodeConfig, connect, connect_sync
-from paxos.runtime import open_cluster, open_cluster_sync, open_node
+from paxos.runtime import (
+    ClusterConfig,
+    NodeConfig,
+    connect,
+    connect_sync,
+    open_cluster,
+    open_cluster_sync,
+    open_node,
+)
 from tests.processes import free_ports, write_config
+from tests.strangers import stranger, submit, until
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +33,7 @@ pytestmark = pytest.mark.anyio
 PATIENCE_S = 30.0
 
 
-async def together(*calls: Callable[[], Awaitable[None]]) -> None:
+async def together(*calls: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async with anyio.create_task_group() as group:
         for call in calls:
             group.start_soon(call)
@@ -64,7 +74,7 @@ async def test_conflicting_clients_all_get_the_same() -> None:
                 value = await clients[number].decide(f"d{decree}", b"from-%d" % number)
                 chosen[decree].add(value)
 
-        await together(*(lambda number=number: propose(number) for number in range(4)))  # type: ignore[misc]
+        await together(*(lambda number=number: propose(number) for number in range(4)))
         assert {client.node for client in clients} == {1, 2, 3}
     assert [len(values) for values in chosen.values()] == [1] * 20
 
@@ -76,7 +86,7 @@ async def test_many_calls_over_one_connection() -> None:
         async def call(number: int) -> None:
             answers[number] = await client.decide(f"n{number}", b"%d" % number, timeout_s=PATIENCE_S)
 
-        await together(*(lambda number=number: call(number) for number in range(2500)))  # type: ignore[misc]
+        await together(*(lambda number=number: call(number) for number in range(2500)))
         assert answers == {number: b"%d" % number for number in range(2500)}
         assert (await client.status())["clients"] == 1
 
@@ -154,7 +164,7 @@ async def test_without_a_quorum_the_outcome_is_unknown() -> None:
         await client.decide("known", b"1")
         await cluster.stop_node(2)
         await cluster.stop_node(3)
-        with pytest.raises(OutcomeUnknown, match="decide 'x': no answer within 0.3 s; it may have"):
+        with pytest.raises(OutcomeUnknown, match=r"decide 'x': no answer within 0\.3 s; it may have"):
             await client.decide("x", b"1", timeout_s=0.3)
         with pytest.raises(Unreachable, match="decided 'x': no node answered in time"):
             await client.decided("x", timeout_s=0.3)
@@ -182,7 +192,7 @@ async def test_a_busy_node_is_asked_again() -> None:
         async def call(number: int) -> None:
             answers.append(await client.decide(f"n{number}", b"v", timeout_s=PATIENCE_S))
 
-        await together(*(lambda number=number: call(number) for number in range(30)))  # type: ignore[misc]
+        await together(*(lambda number=number: call(number) for number in range(30)))
         assert answers == [b"v"] * 30
 
 
@@ -215,7 +225,7 @@ async def test_a_cancelled_call_leaves_nothing_behind() -> None:
         for round_ in range(30):
             names = [f"c{round_}-{number}" for number in range(5)]
             with anyio.move_on_after(0.0005 * round_):
-                await together(*(lambda name=name: _decide(client, name) for name in names))  # type: ignore[misc]
+                await together(*(lambda name=name: _decide(client, name) for name in names))
             # The next call gets its own answer, whatever the cancelled ones were about to get.
             assert await client.decide(f"mine-{round_}", b"%d" % round_) == b"%d" % round_
         assert (await client.status())["requests"] == 0
@@ -232,9 +242,24 @@ async def test_a_cancelled_call_is_taken_back_at_the_node() -> None:
         await cluster.stop_node(3)
         with anyio.move_on_after(0.2):
             await client.decide("x", b"1")
-        with anyio.fail_after(PATIENCE_S):
-            while (await client.status())["requests"]:
-                await anyio.sleep(0.01)
+        engine = cluster.nodes[1]._server._engine
+        assert engine is not None
+        await until(lambda: engine.status()["requests"] == 0)
+
+
+async def test_a_client_that_is_gone_is_forgotten() -> None:
+    async with open_cluster() as cluster:
+        await cluster.client().decide("warm", b"1")
+        await cluster.stop_node(2)
+        await cluster.stop_node(3)
+        engine = cluster.nodes[1]._server._engine
+        assert engine is not None
+        async with stranger(cluster.addresses[0]) as gone:
+            await gone.greet()
+            await gone.ask(submit(1, "x"), submit(2, "y"))
+            await until(lambda: engine.status()["requests"] == 2)
+            # No farewell, just the end of the connection.
+        await until(lambda: engine.status()["requests"] == 0)
 
 
 async def test_calls_end_when_their_client_is_closed() -> None:
@@ -246,13 +271,12 @@ async def test_calls_end_when_their_client_is_closed() -> None:
         errors.append(caught.value)
 
     async with anyio.create_task_group() as group:
-        async with open_cluster() as cluster:
-            async with connect(cluster.addresses) as client:
-                await client.decide("warm", b"1")
-                await cluster.stop_node(2)
-                await cluster.stop_node(3)
-                group.start_soon(call, client)
-                await anyio.sleep(0.2)
+        async with open_cluster() as cluster, connect(cluster.addresses) as client:
+            await client.decide("warm", b"1")
+            await cluster.stop_node(2)
+            await cluster.stop_node(3)
+            group.start_soon(call, client)
+            await anyio.sleep(0.2)
         with pytest.raises(Unreachable, match="the client is closed"):
             await client.decide("y", b"1")
     assert [type(error) for error in errors] == [OutcomeUnknown]
@@ -273,14 +297,18 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
     assert caught.value is error
     assert error.__cause__ is error.__context__ is None
     with pytest.raises(Mine):
-        async with open_cluster() as cluster, connect(cluster.addresses) as client:
-            await client.decide("x", b"1")
-            raise Mine
+        await _decide_and_fail()
     group = ExceptionGroup("the user's own", [Mine("2")])
     with pytest.raises(ExceptionGroup) as caught_group:
         async with open_cluster(nodes=1):
             raise group
     assert caught_group.value is group
+
+
+async def _decide_and_fail() -> None:
+    async with open_cluster() as cluster, connect(cluster.addresses) as client:
+        await client.decide("x", b"1")
+        raise Mine
 
 
 async def test_what_a_call_raises_comes_out_as_it_is(tmp_path: Path) -> None:
@@ -299,7 +327,7 @@ async def test_cancelling_the_block_ends_everything() -> None:
         async with open_cluster() as cluster, connect(cluster.addresses) as client:
             while True:
                 await client.decide("x", b"1")
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught
     # Cancelled while it is being opened, too.
     for step in range(10):
@@ -308,6 +336,16 @@ async def test_cancelling_the_block_ends_everything() -> None:
                 pass
     gc.collect()
     assert threading.active_count() <= before + 45  # the event loop's own workers, idle
+
+
+async def test_a_node_that_is_cancelled_while_it_starts_lets_go_of_its_store(tmp_path: Path) -> None:
+    config = write_config(tmp_path, 1)
+    for step in range(25):
+        with anyio.move_on_after(0.001 * step):
+            async with open_node(config):
+                await anyio.sleep_forever()
+    async with open_node(config) as node, connect([node.address]) as client:
+        assert await client.decide("x", b"1") == b"1"
 
 
 async def test_an_address_that_is_taken(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Watch:
             engine = running._server._engine
             assert engine is not None
             for box in engine.peers.values():
-                box.put = self._checked(number, box.put)  # type: ignore[method-assign]
+                box.put = self._checked(number, box.put)  # type: ignore[assignment,method-assign]
             receive = engine.node.receive
 
             def to_itself(
@@ -141,7 +141,8 @@ async def test_a_driver_that_waits_for_its_own_batch_only_is_seen(monkeypatch: p
     """A vote repeated in a turn without writes must wait for the turn that wrote it."""
     monkeypatch.setattr(Disk, "add", _wait_for_own_writes_only)
     held: list[Any] = []
-    disk = Disk(_SlowStore(anyio.Event()), held.extend, lambda error: None, EventSink(1))
+    store: Any = _SlowStore(anyio.Event())
+    disk = Disk(store, held.extend, lambda error: None, EventSink(1))
     disk.add([(b"k", b"v")], [(2, "first")])
     assert disk.add([], [(2, "again")]) == [(2, "again")]  # what the real one must not do
     monkeypatch.undo()

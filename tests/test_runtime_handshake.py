@@ -14,7 +14,14 @@ import pytest
 from paxos.basic import BasicSettings
 from paxos.basic import protocol as basic
 from paxos.contract import Event
-from paxos.errors import ClusterMismatch, ConfigurationError, NodeStopped, PaxosError, StoreRefused, Unreachable
+from paxos.errors import (
+    ClusterMismatch,
+    ConfigurationError,
+    NodeStopped,
+    PaxosError,
+    StoreRefused,
+    Unreachable,
+)
 from paxos.runtime import (
     ClusterConfig,
     MemoryDisk,
@@ -22,20 +29,19 @@ from paxos.runtime import (
     QuorumSpec,
     RunningNode,
     TlsConfig,
+    certificates,
     connect,
     make_certificates,
     open_cluster,
     open_node,
 )
-from paxos.runtime import certificates
-from paxos.runtime.handshake import Hello, Kind, Refused, differences
+from paxos.runtime.handshake import Doorkeeper, Hello, Kind, Refused, differences
 from paxos.runtime.store import Store
 from paxos.runtime.tables import Tables
 from paxos.runtime.tls import Security
 from paxos.service import Identity
-from paxos.runtime.handshake import Doorkeeper
 from tests.processes import free_ports
-from tests.strangers import CLIENT, PATIENCE_S, peer_hello, stranger
+from tests.strangers import CLIENT, PATIENCE_S, peer_hello, stranger, until
 
 pytestmark = pytest.mark.anyio
 
@@ -54,17 +60,14 @@ class Lines:
 
     async def wait_for(self, part: str) -> str:
         """The first line that holds this."""
-        with anyio.fail_after(PATIENCE_S):
-            while True:
-                for _, _, text in self.said:
-                    if part in text:
-                        return text
-                await anyio.sleep(0.01)
+        await until(lambda: any(part in text for _, _, text in self.said))
+        return next(text for _, _, text in self.said if part in text)
 
 
 def configs(nodes: int = 3, **changed: Any) -> ClusterConfig:
     """A cluster of memory stores."""
-    parts = [NodeConfig(node, f"127.0.0.1:{port}", "memory") for node, port in enumerate(free_ports(nodes), 1)]
+    ports = free_ports(nodes)
+    parts = [NodeConfig(node, f"127.0.0.1:{port}", "memory") for node, port in enumerate(ports, 1)]
     return attrs.evolve(ClusterConfig("shop", "paxos", tuple(parts)), **changed)
 
 
@@ -128,7 +131,9 @@ async def test_a_client_names_only_what_it_insists_on() -> None:
 
 
 @asynccontextmanager
-async def running(config: ClusterConfig, nodes: Sequence[int], **options: Any) -> AsyncIterator[list[RunningNode]]:
+async def running(
+    config: ClusterConfig, nodes: Sequence[int], **options: Any
+) -> AsyncIterator[list[RunningNode]]:
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(open_node(config, node, **options)) for node in nodes]
 
@@ -164,11 +169,10 @@ async def test_addresses_that_are_mixed_up() -> None:
     lines = Lines()
     config = configs()
     one, two, three = config.nodes
-    mixed = attrs.evolve(
-        config, nodes=(one, attrs.evolve(two, address=three.address), attrs.evolve(three, address=two.address))
-    )
+    swapped = (attrs.evolve(two, address=three.address), attrs.evolve(three, address=two.address))
+    mixed = attrs.evolve(config, nodes=(one, *swapped))
     async with running(config, [2, 3]), open_node(mixed, 1, on_event=lines):
-        await lines.wait_for("node 1 called node 2 and reached node 3: addresses are mixed up")
+        assert await lines.wait_for("node 1 called node 2 and reached node 3: addresses are mixed up")
 
 
 async def test_a_wiped_disk_is_refused_and_stops() -> None:
@@ -301,7 +305,7 @@ async def test_unknown_authorities_are_refused(authority: TlsConfig, stranger_au
         # The node does not know the client's.
         half = attrs.evolve(stranger_authority, ca=authority.ca)
         async with connect(cluster.addresses, tls=half, timeout_s=0.5) as client:
-            with pytest.raises(PaxosError, match=r"closed the connection in the handshake \(a node that does not accept"):
+            with pytest.raises(PaxosError, match=r"in the handshake \(a node that does not accept"):
                 await client.decide("x", b"1")
         await lines.wait_for("CERTIFICATE_VERIFY_FAILED")
         assert await cluster.client().decided("x") is None
@@ -335,16 +339,16 @@ async def test_a_certificate_for_somebody_else_is_refused(authority: TlsConfig, 
     false = TlsConfig(authority.ca, str(tmp_path / "node-{id}.pem"), str(tmp_path / "node-{id}.key"))
     async with running(config, [1, 2], on_event=lines):
         async with open_node(attrs.evolve(config, tls=false), 3, on_event=lines):
-            await lines.wait_for("who says to be node 3 has a certificate for node-2, localhost, not node-3")
+            await lines.wait_for("says to be node 3 has a certificate for node-2, localhost, not node-3")
         # A node's certificate is no client's, nor the other way round.
         as_client = TlsConfig(*(str(path).replace("{id}", "1") for path in attrs.astuple(authority)))
         async with connect([config.nodes[0].address], tls=as_client) as client:
-            with pytest.raises(ClusterMismatch, match="a client has a certificate for node-1, localhost, not client-"):
+            with pytest.raises(ClusterMismatch, match="client has a certificate for node-1, localhost, not"):
                 await client.decide("x", b"1")
-    async with open_node(attrs.evolve(config, tls=false), 2):
-        async with connect([config.nodes[1].address], tls=authority) as client:
-            with pytest.raises(ClusterMismatch, match="who says to be node 2 has a certificate for client-client"):
-                await client.decide("x", b"1")
+    address = config.nodes[1].address
+    async with open_node(attrs.evolve(config, tls=false), 2), connect([address], tls=authority) as client:
+        with pytest.raises(ClusterMismatch, match="says to be node 2 has a certificate for client-client"):
+            await client.decide("x", b"1")
 
 
 async def test_files_that_can_not_be_used(authority: TlsConfig, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whatever is sent to a live node costs one connection and one line; it goes on deciding for others."""
 
 import random
+import re
 import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,16 +12,16 @@ import anyio
 import cbor2
 import pytest
 
+from paxos.ballot import Ballot
 from paxos.basic import Prepare
 from paxos.basic import protocol as basic
-from paxos.ballot import Ballot
 from paxos.contract import Event
 from paxos.runtime import Cluster, Limits, open_cluster
 from paxos.runtime.handshake import HANDSHAKE_MESSAGES, Hello, Refused
 from paxos.runtime.tables import FROM_CLIENT, Tables
 from paxos.service import AskStatus, Cancel, Introduce, Reply, ReplyKind, StatusReply
-from paxos.wire import MAX_FRAME_BYTES, encode_frame
-from tests.strangers import CLIENT, PATIENCE_S, Stranger, peer_hello, stranger, submit
+from paxos.wire import encode_frame
+from tests.strangers import CLIENT, PATIENCE_S, Stranger, peer_hello, stranger, submit, until
 
 pytestmark = pytest.mark.anyio
 
@@ -37,9 +38,7 @@ class Refusals:
 
     async def one(self) -> str:
         """The one line there is, once there is one; forgets it."""
-        with anyio.fail_after(PATIENCE_S):
-            while not self.lines:
-                await anyio.sleep(0.005)
+        await until(lambda: bool(self.lines))
         assert len(self.lines) == 1, self.lines
         return self.lines.pop()
 
@@ -68,7 +67,7 @@ REQUEST = [b"c" * 16, 0, 1, b"d" * 8]
 #: What a client may send wrong, and what the line about it must say.
 WRONG: dict[str, tuple[bytes, str]] = {
     "length of 2^31": (struct.pack(">II", 1 << 31, 0), r"declares a body of 2147483648 bytes"),
-    "length just too long": (struct.pack(">II", MAX_FRAME_BYTES + 1, 0), r"declares a body of 8388609"),
+    "length just too long": (struct.pack(">II", (1 << 20) + 4096, 0), r"declares a body of 1052672 bytes"),
     "eight bytes of 2^62": (struct.pack(">Q", 1 << 62), r"declares a body of 1073741824 bytes"),
     "empty frame": (struct.pack(">II", 0, 0), r"declares a body of 0 bytes"),
     "checksum": (GOOD[:4] + struct.pack(">I", crc32(GOOD[8:]) ^ 1) + GOOD[8:], r"checksum"),
@@ -90,7 +89,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "negative": (message(203, -1), r"AskStatus.sequence"),
     "too many fields": (message(203, 1, 2), r"AskStatus: expected an array of 1 fields"),
     "short client id": (message(200, [b"c", 0, 1, b"d" * 8], b""), r"Submit.request.client"),
-    "long body": (message(200, REQUEST, bytes(2 << 20)), r"Submit.body"),
+    "long body": (message(200, REQUEST, bytes((1 << 20) + 1200)), r"Submit.body"),
+    "longer body": (message(200, REQUEST, bytes(2 << 20)), r"declares a body of 20971"),
     "group": (message(203, 1, group=-1), r"message.group"),
     "another group": (message(203, 1, group=7), r"group 7, epoch 0; this node has group 0"),
 }
@@ -108,7 +108,7 @@ async def test_wrong_bytes_cost_their_connection(what: str, cluster_under_attack
         await attacker.read_to_end()
     line = await refusals.one()
     assert line.startswith("a client sent what it should not; its connection was closed: ")
-    assert pytest.importorskip("re").search(expected, line), line
+    assert re.search(expected, line), line
     assert len(line) < 600
     assert "\n" not in line
 
@@ -137,7 +137,7 @@ async def test_mutated_messages() -> None:
     """Right bytes with one byte changed, under a right checksum."""
     draw = random.Random(2)
     body = FROM_CLIENT.encode([submit(1, "mutant"), Cancel(submit(2, "x").request), AskStatus(3)])[8:]
-    async with attacked() as (cluster, refusals):
+    async with attacked() as (cluster, _):
         for _ in range(150):
             mutant = bytearray(body)
             mutant[draw.randrange(len(mutant))] = draw.randrange(256)
@@ -207,9 +207,7 @@ async def test_a_peer_that_sends_what_it_should_not() -> None:
 async def test_a_flood_of_half_open_connections() -> None:
     async with attacked(Limits(half_open=20)) as (cluster, refusals), AsyncExitStack() as stack:
         flood = [await stack.enter_async_context(stranger(cluster.addresses[0])) for _ in range(60)]
-        with anyio.fail_after(PATIENCE_S):
-            while len(refusals.lines) < 40:
-                await anyio.sleep(0.01)
+        await until(lambda: len(refusals.lines) >= 40)
         # The oldest went; the newest have the rest of their time, and one of them still becomes a client.
         for each in flood[:40]:
             assert await each.read_to_end() == b""
@@ -278,6 +276,52 @@ async def test_a_client_with_too_many_requests() -> None:
             assert isinstance(answer, StatusReply)
             assert b'"requests": 20' in answer.body
         await cluster.start_node(2)
+
+
+async def test_large_requests_that_wait() -> None:
+    """Their bytes are bounded for one client, and for all clients together."""
+    limits = Limits(client_bytes=1 << 20, all_clients_bytes=3 << 20)
+    async with attacked(limits) as (cluster, _), AsyncExitStack() as stack:
+        await cluster.stop_node(2)
+        await cluster.stop_node(3)
+        engine = cluster.nodes[1]._server._engine
+        assert engine is not None
+        crowd = [await stack.enter_async_context(stranger(cluster.addresses[0])) for _ in range(8)]
+        value = bytes(1 << 18)
+
+        async def keep_asking(greedy: Stranger, group: int) -> None:
+            for number in range(20):
+                request = submit(1000 * group + number, f"{group}-{number}", value)
+                await greedy.send(FROM_CLIENT.encode([request]))
+
+        async with anyio.create_task_group() as tasks:
+            for number, greedy in enumerate(crowd):
+                assert isinstance(await greedy.greet(), Hello)
+                tasks.start_soon(keep_asking, greedy, number)
+            await until(lambda: int(str(engine.status()["requests"])) >= 10)
+            for _ in range(10):
+                await anyio.sleep(0.02)
+                # Three megabytes are twelve requests; each connection may be one beyond.
+                assert int(str(engine.status()["requests"])) <= 12 + 8
+            tasks.cancel_scope.cancel()
+        await cluster.start_node(2)
+
+
+async def test_frames_that_are_never_finished() -> None:
+    limits = Limits(all_clients_bytes=2 << 20)
+    async with attacked(limits) as (cluster, refusals), AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(stranger(cluster.addresses[0])) for _ in range(6)]
+        for number, greedy in enumerate(crowd):
+            assert isinstance(await greedy.greet(), Hello)
+            await greedy.send(struct.pack(">II", 1 << 20, 0) + bytes(900_000))
+            await until(lambda number=number: len(refusals.lines) >= number - 1)  # type: ignore[misc]
+        for greedy in crowd[:4]:
+            await greedy.read_to_end()
+        assert refusals.lines == [
+            "a client's connection was closed: too many large requests arrive at once"
+        ] * 4
+        # The latest have done nothing worse than others.
+        assert await crowd[5].is_open()
 
 
 async def test_too_many_clients() -> None:

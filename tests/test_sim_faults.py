@@ -1,6 +1,7 @@
 """Faults are data, and every kind of them really does something."""
 
 import json
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -24,7 +25,7 @@ from paxos.sim import (
     topology_names,
 )
 
-BUSY = Workload(operations=300, names=None, reads=0.0)
+BUSY = Workload(operations=150, names=None, reads=0.0)
 
 
 def _lines(result: Result):
@@ -66,7 +67,7 @@ def test_loss_drops_messages():
 def test_duplicates_arrive_too():
     plain, doubled = run(workload=BUSY), run(workload=BUSY, faults=Faults(duplicate=0.3))
     assert doubled.ok
-    assert doubled.seen["duplicated"] > 100
+    assert doubled.seen["duplicated"] > 50
     assert doubled.deliveries > plain.deliveries * 1.2
 
 
@@ -86,7 +87,8 @@ def test_only_reordering_lets_messages_overtake():
     far = Topology.uniform(20.0)
     ordered = run(workload=busy, topology=far, faults=Faults(jitter=2.0, loss=0.05), trace=True)
     mixed = run(workload=busy, topology=far, faults=Faults(reorder=0.2), trace=True)
-    assert ordered.ok and mixed.ok
+    assert ordered.ok
+    assert mixed.ok
     assert _overtakings(ordered) == 0
     assert _overtakings(mixed) > 20
 
@@ -109,11 +111,11 @@ def test_a_cut_is_one_way():
     result = run(workload=BUSY, faults=faults, trace=True)
     assert result.ok
     assert _received(result, 1, 2, 3.0, 6.0) == []
-    assert len(_received(result, 2, 1, 3.0, 6.0)) > 50
-    assert len(_received(result, 1, 3, 3.0, 6.0)) > 50
-    assert len(_received(result, 1, 2, 0.0, 3.0)) > 50
-    assert len(_received(result, 1, 2, 6.0, 9.0)) > 50
-    assert result.seen["cut"] > 50
+    assert len(_received(result, 2, 1, 3.0, 6.0)) > 20
+    assert len(_received(result, 1, 3, 3.0, 6.0)) > 20
+    assert len(_received(result, 1, 2, 0.0, 3.0)) > 20
+    assert len(_received(result, 1, 2, 6.0, 9.0)) > 20
+    assert result.seen["cut"] > 20
 
 
 def test_two_cuts_of_one_link_heal_one_by_one():
@@ -122,7 +124,7 @@ def test_two_cuts_of_one_link_heal_one_by_one():
     assert result.ok
     assert _received(result, 1, 2, 2.0, 6.0) == []
     assert _received(result, 1, 3, 2.0, 4.0) == []
-    assert len(_received(result, 1, 3, 4.0, 6.0)) > 20
+    assert len(_received(result, 1, 3, 4.0, 6.0)) > 5
     assert _received(result, 2, 3, 8.0, 10.0) == []
 
 
@@ -148,17 +150,30 @@ def test_a_crash_while_writing_loses_tears_or_keeps(unsynced, lost, kept):
     assert (result.seen.get("writes kept", 0) > 0) == kept
 
 
+def test_a_sync_of_an_earlier_life_ends_nothing_in_this_one():
+    crashes = [Crash(at_s, 2, 0.0, "lost", "writing") for at_s in (1.0, 3.0, 5.0, 7.0)]
+    result = run(workload=BUSY, faults=Faults(crashes=crashes), hardware=Hardware(sync_s=0.05), trace=True)
+    assert result.ok
+    own = [line for line in _lines(result) if line.get("node") == 2]
+    starts = [line["at_ns"] for line in own if line["action"] == "restart"]
+    assert len(starts) == 4
+    for start in starts:
+        # A start writes a reservation at once; its own sync takes as long as any.
+        first = next(line for line in own if line["action"] == "durable" and line["at_ns"] >= start)
+        assert first["at_ns"] - start == 50_000_000
+
+
 def test_a_slow_disk_delays_and_nothing_more():
     eager = attrs.evolve(BUSY, think_s=0.0)
     plain = run(workload=eager)
     slow = run(workload=eager, faults=Faults(slow_disk=0.5, slow_disk_s=0.1), duration_s=60)
     assert slow.ok
-    assert slow.seen["slow sync"] > 100
-    assert len(_latencies(slow)) == len(_latencies(plain)) == 300
+    assert slow.seen["slow sync"] > 50
+    assert len(_latencies(slow)) == len(_latencies(plain)) == 150
     assert sum(_latencies(slow)) > 10 * sum(_latencies(plain))
     assert {"lost", "crash", "timeout"}.isdisjoint(slow.seen)
     # Repeated questions may get further promises; what is decided is decided once.
-    assert slow.seen["chosen"] == 300
+    assert slow.seen["chosen"] == 150
 
 
 def test_a_paused_node_does_everything_later():
@@ -166,7 +181,7 @@ def test_a_paused_node_does_everything_later():
     assert result.ok
     steps = [line["at_ns"] for line in _lines(result) if line.get("node") == 2]
     assert not [at for at in steps if 2e9 < at < 3.5e9]
-    assert steps.count(3.5e9) > 20
+    assert steps.count(3.5e9) > 10
     assert _received(result, 1, 2, 2.1, 3.4)
 
 
@@ -181,8 +196,8 @@ def test_a_slow_node_takes_its_time():
         and 2.1e9 < line["at_ns"] < 6.9e9
         and (line["action"] == "request" or (line["action"] == "receive" and line["sender"] != 2))
     ]
-    assert len(times) > 50
-    assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 0.02e9
+    assert len(times) > 30
+    assert min(b - a for a, b in pairwise(times)) >= 0.02e9
 
 
 def test_service_time_and_bandwidth_are_felt():
@@ -190,7 +205,7 @@ def test_service_time_and_bandwidth_are_felt():
     quick = run(workload=big)
     busy = run(workload=big, hardware=Hardware(service_s=0.002))
     narrow = run(workload=big, hardware=Hardware(bandwidth_bytes_s=1_000_000))
-    assert quick.ok and busy.ok and narrow.ok
+    assert [quick.ok, busy.ok, narrow.ok] == [True, True, True]
     # Ten kilobytes at a megabyte a second: 10 ms for each Accept, which its decision needs.
     assert min(_latencies(narrow)) > 0.01 > max(_latencies(quick))
     assert min(_latencies(busy)) > min(_latencies(quick)) + 3 * 0.002
@@ -207,7 +222,7 @@ def test_clocks_are_off_as_much_as_said():
             readings.setdefault(configuration.node, []).append(now)
             receive(sender, message, now)
 
-        replica.receive = spy
+        vars(replica)["receive"] = spy
         return replica
 
     spied = attrs.evolve(protocol, replica=spying)
@@ -215,15 +230,16 @@ def test_clocks_are_off_as_much_as_said():
     assert sorted(readings) == [1, 2, 3]
     skews = [seen[0].wall_s - 1_700_000_000 for seen in readings.values()]
     rates = [(seen[-1].monotonic_s - seen[0].monotonic_s) / 9 for seen in readings.values()]
-    assert len({round(skew, 3) for skew in skews}) == 3 and max(map(abs, skews)) <= 3.2
+    assert len({round(skew, 3) for skew in skews}) == 3
+    assert max(map(abs, skews)) <= 3.2
     assert max(rates) - min(rates) > 0.01
     for seen in readings.values():
-        assert all(a.monotonic_s <= b.monotonic_s for a, b in zip(seen, seen[1:], strict=False))
+        assert all(a.monotonic_s <= b.monotonic_s for a, b in pairwise(seen))
         assert all(reading.error_s >= 3.0 for reading in seen)
 
 
 def test_a_wiped_node_stops_and_that_is_no_violation():
-    for seed in range(10):
+    for seed in range(4):
         result = run(seed=seed, faults=Faults(wipes=[Wipe(5.0, 2, 0.5)]), workload=BUSY)
         assert result.ok
         assert list(result.stopped) == [2]
@@ -246,7 +262,7 @@ def test_losing_a_quorum_of_disks_ends_the_run_without_blame():
 def test_named_faults_happen(name):
     seen: set[str] = set()
     faults = Faults.named(name)
-    for seed in range(3):
+    for seed in range(2):
         result = run(seed=seed, faults=faults, workload=BUSY)
         assert result.ok
         seen |= {what for what, times in result.seen.items() if times}
@@ -319,7 +335,7 @@ def test_bad_faults_are_refused(data, message):
 
 def test_faults_of_a_wrong_kind_are_refused():
     with pytest.raises(ConfigurationError, match=r"Faults.crashes\[0\]: expected Crash, got Pause"):
-        Faults(crashes=[Pause(1, 1, 1)])  # type: ignore[list-item]
+        Faults(crashes=[Pause(1, 1, 1)])
     with pytest.raises(ConfigurationError, match="expected names such as crash,loss"):
         Faults.named(None)  # type: ignore[arg-type]
 
@@ -399,9 +415,9 @@ def test_bad_topologies_are_refused(arguments, message):
 
 
 def test_bad_hardware_and_places_are_refused():
-    with pytest.raises(ConfigurationError, match="Hardware.sync_s: -1 is outside"):
+    with pytest.raises(ConfigurationError, match=r"Hardware.sync_s: -1 is outside"):
         Hardware(sync_s=-1)
-    with pytest.raises(ConfigurationError, match="Hardware.bandwidth_bytes_s: 5 is outside"):
+    with pytest.raises(ConfigurationError, match=r"Hardware.bandwidth_bytes_s: 5 is outside"):
         Hardware(bandwidth_bytes_s=5)
     with pytest.raises(ConfigurationError, match="unknown key 'cores'"):
         Hardware.from_json({"cores": 4})

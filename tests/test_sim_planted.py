@@ -4,6 +4,8 @@ Each is found twice where it can be: by the invariants at the very step, and, wi
 clients were told and nodes know.
 """
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -17,7 +19,7 @@ from paxos.sim.world import World
 
 BLIND = attrs.evolve(protocol, invariants=())
 #: Much contention, slow disks, and crashes while they work.
-HARD = {
+HARD: dict[str, Any] = {
     "workload": Workload(operations=200, clients=4, names=20, window=2, reads=0.1),
     "hardware": Hardware(sync_s=0.02),
     "faults": Faults(random_crashes=40, loss=0.1, reorder=0.1),

@@ -165,7 +165,7 @@ class PromiseMonotone(Watch):
                 said = self._compare(step, decree, ghost)
                 if said is not None:
                     return said
-        elif step.message.__class__ is Prepare or step.message.__class__ is Accept:
+        elif isinstance(step.message, (Prepare, Accept)):
             decree = step.message.decree
             return self._compare(step, decree, self._promised.of(step.node, decree))
         return None

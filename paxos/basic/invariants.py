@@ -166,15 +166,14 @@ class VotesOnce(Watch):
                     del self._heard[key]
             return None
         message, sender = step.message, step.sender
-        if (message.__class__ is Promise or message.__class__ is Accepted) and sender is not None:
-            if sender in self._quorums.members:
-                decree, ballot = message[:2]
-                key = (step.node, decree, ballot, message.__class__)
-                heard = self._heard.get(key)
-                if heard is None:
-                    self._heard[key] = heard = set()
-                    self._keys.setdefault(step.node, {}).setdefault(decree, set()).add(key)
-                heard.add(sender)
+        if isinstance(message, (Promise, Accepted)) and sender in self._quorums.members:
+            decree, ballot = message[:2]
+            key = (step.node, decree, ballot, message.__class__)
+            heard = self._heard.get(key)
+            if heard is None:
+                self._heard[key] = heard = set()
+                self._keys.setdefault(step.node, {}).setdefault(decree, set()).add(key)
+            heard.add(sender)
         return None
 
     def _accept(self, step: Step, message: Accept) -> str | None:
@@ -189,17 +188,13 @@ class VotesOnce(Watch):
 
     def _after(self, step: Step) -> str | None:
         message = step.message
-        if not step.applies or message.__class__ is not Accepted:
-            return None
         for decree, _ in decisions(step):
-            if decree != message.decree:
-                continue
-            heard = self._heard.get((step.node, message.decree, message.ballot, Accepted), set())
-            if not self._quorums.is_quorum(heard, Phase.TWO):
-                what = f"decides with votes at {message.ballot} of {sorted(heard)} alone"
-                return at(step, message.decree, what)
-        # Decided: the node counts nothing for it any more.
-        for decree, _ in decisions(step):
+            if isinstance(message, Accepted) and decree == message.decree:
+                heard = self._heard.get((step.node, decree, message.ballot, Accepted), set())
+                if not self._quorums.is_quorum(heard, Phase.TWO):
+                    what = f"decides with votes at {message.ballot} of {sorted(heard)} alone"
+                    return at(step, decree, what)
+            # Decided: the node counts nothing for it any more.
             for key in self._keys.get(step.node, {}).pop(decree, ()):
                 del self._heard[key]
         return None

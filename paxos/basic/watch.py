@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from paxos.ballot import NodeId
-from paxos.contract import Message, Step
+from paxos.contract import Step
 from paxos.quorum import QuorumSystem
 
 __all__ = ["Handler", "PerNode", "Watch", "at", "decisions"]
@@ -32,29 +32,26 @@ class Watch:
     def observe(self, step: Step) -> str | None:
         """See one step; a sentence naming what broke, or None."""
         said = self._before(step)
+        if said is not None:
+            return said
         # What leaves in a step was made before the step could act on it: the order matters for own votes.
-        if said is None and self._left and step.left:
-            said = self._each(step, step.left, self._left)
-        if said is None and self._created and step.created:
-            said = self._each(step, step.created, self._created)
-        return said if said is not None else self._after(step)
-
-    @staticmethod
-    def _each(
-        step: Step, messages: Sequence[tuple[NodeId, Message]], handlers: Mapping[type, Handler]
-    ) -> str | None:
-        for _, message in messages:
-            handler = handlers.get(message.__class__)
-            if handler is not None:
-                said = handler(step, message)
-                if said is not None:
-                    return said
-        return None
+        for handlers, messages in ((self._left, step.left), (self._created, step.created)):
+            if not handlers:
+                continue
+            for _, message in messages:
+                handler = handlers.get(message.__class__)
+                if handler is not None:
+                    said = handler(step, message)
+                    if said is not None:
+                        return said
+        return self._after(step) if step.applies or step.action == "restart" else None
 
     def _before(self, step: Step) -> str | None:
+        """Called first, for every step."""
         return None
 
     def _after(self, step: Step) -> str | None:
+        """Called for steps that applied something, and for restarts."""
         return None
 
 

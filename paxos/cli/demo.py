@@ -175,13 +175,13 @@ class Demo:
         self.processes = processes
         self.decrees = decrees
         self.out = out
-        self.members = config.members
-        self.victim = self.members[-1]
+        self.members: tuple[NodeId, ...] = config.members
+        self.victim: NodeId = self.members[-1]
         self.rounds: list[Round] = []
         self.decided: dict[bytes, bytes] = {}
         #: Every way in which two nodes or clients were found to differ; there must be none.
         self.differences: list[str] = []
-        self.compared = 0
+        self.compared: int = 0
 
     async def run(self) -> None:
         """Everything that needs a running cluster.

@@ -8,6 +8,7 @@
     node_server.py                 one node: the tasks around its engine
     engine.py                      its heart: no await in it
     connections.py, peers.py       who calls, and whom it calls
+    clients.py                     what a client's connection may do
     handshake.py, tls.py           who is there
     disk.py, outbox.py, limits.py  group commit; what waits to leave; bounds
     tasks.py, events.py, tables.py

@@ -129,7 +129,7 @@ def _percentile(values: Sequence[float], percent: int) -> float:
 
 def _measure_syncs(directory: Path) -> list[float]:
     """How long it takes to append a page to a file and sync it, milliseconds."""
-    took_ms = []
+    took_ms: list[float] = []
     page = os.urandom(_SYNC_BYTES)
     descriptor = os.open(directory / "sync", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
@@ -146,7 +146,7 @@ def _measure_syncs(directory: Path) -> list[float]:
 async def _one_by_one(client: Client, seconds: float, value_bytes: int) -> list[float]:
     """Latencies of one client that waits for each answer, milliseconds."""
     value = os.urandom(value_bytes)
-    took_ms = []
+    took_ms: list[float] = []
     started_s = time.perf_counter()
     while time.perf_counter() - started_s < seconds:
         before_s = time.perf_counter()
@@ -192,8 +192,7 @@ async def _processes(directory: Path, nodes: int, loop: str) -> AsyncIterator[Cl
         stack.callback(_end, running)
         logs = [stack.enter_context((directory / f"{node}.log").open("w+b")) for node in config.members]
         for node, log in zip(config.members, logs, strict=True):
-            command = [sys.executable, "-m", "paxos.runtime", str(config.path), str(node), "--loop", loop]
-            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log))
+            running.append(_start(config, node, loop, log))
         for node, process, log in zip(config.members, running, logs, strict=True):
             await anyio.to_thread.run_sync(_wait_ready, node, process, log, abandon_on_cancel=True)
         yield config
@@ -217,6 +216,11 @@ def _configure(directory: Path, nodes: int) -> ClusterConfig:
     )
     (directory / "cluster.toml").write_text(dump_cluster(config), encoding="utf-8")
     return config
+
+
+def _start(config: ClusterConfig, node: int, loop: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "paxos.runtime", str(config.path), str(node), "--loop", loop]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
 
 
 def _wait_ready(node: int, process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:

@@ -2,8 +2,7 @@
 
 A connection is a task that ends when the connection does.  A stranger has a few seconds, and there are a
 bounded number of them: the one that has waited longest makes room.  A peer's connection is only read; what
-goes to that peer goes over the connection that this node opened.  A client's is read while the client keeps
-within its bounds, and written by a task of its own.
+goes to that peer goes over the connection that this node opened.  What a client may do is in `clients.py`.
 
 Whatever a stranger, peer or client sends wrong costs this one connection and one line in the log.
 """
@@ -17,8 +16,8 @@ import anyio
 from anyio.abc import ByteStream
 
 from paxos.ballot import NodeId
-from paxos.command import RequestId
 from paxos.errors import WireError
+from paxos.runtime.clients import Budget, ClientConnection, unpack
 from paxos.runtime.engine import Engine
 from paxos.runtime.events import EventSink
 from paxos.runtime.handshake import (
@@ -36,23 +35,17 @@ from paxos.runtime.handshake import (
     read_first,
 )
 from paxos.runtime.limits import Limits
-from paxos.runtime.outbox import ClientOutbox
 from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import CONNECTION_ERRORS, reason_of, run_until_first
 from paxos.runtime.tls import Security
-from paxos.service import Cancel, Reply, ReplyKind, Submit
-from paxos.wire import FrameBuffer, MessageTable
+from paxos.wire import FrameBuffer
 
 __all__ = ["Inbound"]
 
 _READ_BYTES: Final = 64 * 1024
-#: How long a client over its bounds is not read at a time, seconds: its end must still be noticed.
-_PAUSE_S: Final = 1.0
 _FAREWELL_S: Final = 1.0
 #: So many different refusals are counted.
 _REFUSALS_MAX: Final = 64
-#: The first two bytes of a TLS connection.
-_TLS_HELLO: Final = b"\x16\x03"
 
 
 class Inbound:
@@ -88,6 +81,7 @@ class Inbound:
         self._events = events
         self._met = met
         self._lost_disk = lost_disk
+        self._budget = Budget(int(limits.all_clients_bytes))
         # Strangers, the longest waiting first.
         self._strangers: dict[object, anyio.CancelScope] = {}
         self._peers: dict[NodeId, anyio.CancelScope] = {}
@@ -149,12 +143,15 @@ class Inbound:
             return None
         if isinstance(hello, Refused):
             raise WireError("a connection began with Refused")
-        refusal = self._doorkeeper.admit(hello)
+        # The name first: the doorkeeper remembers what it is told of nodes.
         wrong_name = self._security.wrong_name(stream, hello.kind, hello.node)
+        refusal: Refused | None
         if wrong_name:
             who = self._doorkeeper.mine.node
             refusal = Refused(MISMATCH, f"node {who} refuses a connection: {wrong_name}")
-        elif refusal is None and hello.kind == Kind.CLIENT and self._is_full():
+        else:
+            refusal = self._doorkeeper.admit(hello)
+        if refusal is None and hello.kind == Kind.CLIENT and self._is_full():
             refusal = Refused(BUSY, f"{len(self._engine.clients)} clients are connected; try another node")
         if refusal is not None:
             await self._refuse(stream, refusal)
@@ -212,7 +209,7 @@ class Inbound:
                     first = False
                     if self._heard_refusal(body):
                         return
-                messages += _unpack(table, body)
+                messages += unpack(table, body)
             if messages:
                 receive(peer, messages)
 
@@ -230,125 +227,21 @@ class Inbound:
     # --- clients ------------------------------------------------------------------------------------
 
     async def _serve_client(self, stream: ByteStream) -> None:
-        client = _ClientConnection(stream, self._engine, self._tables, self._limits)
+        client = ClientConnection(stream, self._engine, self._tables, self._limits, self._budget)
         self._engine.clients[client] = client.outbox
         try:
-            await run_until_first(client.read, client.write)
+            with anyio.CancelScope() as scope:
+                self._budget.enter(client, scope)
+                await run_until_first(client.read, client.write)
+            if scope.cancelled_caught:
+                self._refused("a client's connection was closed: too many large requests arrive at once")
         except WireError as error:
             self._refused(f"a client sent what it should not; its connection was closed: {error}")
         except TimeoutError:
             self._refused("a client's connection was closed: it does not read its answers")
         finally:
+            self._budget.leave(client)
             self._engine.disconnect(client)
-
-
-class _ClientConnection:
-    """One client's connection; also what the node knows the client by."""
-
-    def __init__(self, stream: ByteStream, engine: Engine, tables: Tables, limits: Limits) -> None:
-        self._stream = stream
-        self._engine = engine
-        self._tables = tables
-        self._limits = limits
-        self._may_read = anyio.Event()
-        self._open: set[RequestId] = set()
-        self.outbox = _CountedOutbox(self)
-
-    def answered(self, request: RequestId) -> None:
-        """A request has its answer."""
-        self._open.discard(request)
-        self._may_read.set()
-
-    def taken(self) -> None:
-        """Answers were sent."""
-        self._may_read.set()
-
-    def _over(self) -> bool:
-        return (
-            len(self._open) >= self._limits.client_requests
-            or self.outbox.queued_bytes >= self._limits.client_bytes
-            or not self._engine.room.is_set()
-        )
-
-    async def read(self) -> None:
-        """Hand over what the client asks, while it keeps within its bounds."""
-        buffer = FrameBuffer()
-        table, request = self._tables.from_client, self._engine.request
-        while True:
-            if self._over():
-                await self._pause()
-            data = await self._stream.receive(_READ_BYTES)
-            messages: list[Any] = []
-            for body in buffer.feed(data):
-                messages += _unpack(table, body)
-            if messages:
-                request(self, self._within_bounds(messages))
-
-    async def _pause(self) -> None:
-        """Wait until the client is within its bounds again, or a while: it may be gone meanwhile."""
-        with anyio.move_on_after(_PAUSE_S):
-            while self._over():
-                if not self._engine.room.is_set():
-                    await self._engine.room.wait()
-                else:
-                    self._may_read = anyio.Event()
-                    await self._may_read.wait()
-
-    def _within_bounds(self, messages: list[Any]) -> list[Any]:
-        """What the node is to see: requests far above the bound are rejected here."""
-        limit = 2 * self._limits.client_requests
-        taken = []
-        for message in messages:
-            if message.__class__ is Submit:
-                if len(self._open) >= limit:
-                    text = f"this connection has {len(self._open)} requests without an answer; wait for some"
-                    self.outbox.reject(message.request, text)
-                    continue
-                self._open.add(message.request)
-            elif message.__class__ is Cancel:
-                self._open.discard(message.request)
-            taken.append(message)
-        return taken
-
-    async def write(self) -> None:
-        """Send answers as they come.
-
-        Raises:
-            TimeoutError: the client does not take them.
-        """
-        while True:
-            data = await self.outbox.take()
-            with anyio.fail_after(self._limits.send_s):
-                await self._stream.send(data)
-            self.taken()
-
-
-class _CountedOutbox(ClientOutbox):
-    """A client's answers, which count down its open requests."""
-
-    def __init__(self, client: _ClientConnection) -> None:
-        super().__init__(client._tables.to_client)
-        self._client = client
-
-    def put(self, message: Any) -> None:
-        super().put(message)
-        if message.__class__ is Reply:
-            self._client.answered(message.request)
-
-    def reject(self, request: RequestId, reason: str) -> None:
-        """An answer that the node need not make."""
-        super().put(Reply(request, ReplyKind.REJECTED, None, reason))
-        self.flush()
-
-
-def _unpack(table: MessageTable, body: bytes) -> list[Any]:
-    """The messages in a frame's body. Raises WireError."""
-    messages = []
-    for group, epoch, _, message in table.decode(body):
-        if group or epoch:
-            raise WireError(f"a message for group {group}, epoch {epoch}; this node has group 0, epoch 0")
-        messages.append(message)
-    return messages
 
 
 async def _close(stream: ByteStream) -> None:

@@ -121,7 +121,12 @@ class Engine:
         status = self.node.status()
         status["clients"] = len(self.clients)
         status["peers"] = {
-            str(peer): {"queued_bytes": box.queued_bytes, "sent": box.sent, "dropped": box.dropped}
+            str(peer): {
+                "connected": box.connected,
+                "queued_bytes": box.queued_bytes,
+                "sent": box.sent,
+                "dropped": box.dropped,
+            }
             for peer, box in self.peers.items()
         }
         if self.disk is not None:

@@ -32,7 +32,11 @@ class Limits:
         half_open: connections at once that have not said it yet; beyond, the oldest is closed.
         clients: connections of clients at once; beyond, a new one is refused.
         client_requests: requests of one client's connection without an answer; beyond, it is not read.
-        client_bytes: answers that wait for one client to read, bytes; beyond, it is not read.
+        client_bytes: requests without an answer, and answers that wait to be read, of one client, bytes;
+            beyond, it is not read.
+        all_clients_bytes: requests without an answer of all clients, bytes; beyond, none is read. The same
+            again for frames of theirs that are not complete; beyond, the oldest of these connections is
+            closed.
         send_s: seconds in which whoever is at the other end must take what is sent, before it is closed.
         peer_bytes: messages that wait for one peer, bytes; beyond, the oldest are dropped.
         connect_s: seconds for opening a connection to a peer.
@@ -46,6 +50,7 @@ class Limits:
     clients: float = _number(1024)
     client_requests: float = _number(1024)
     client_bytes: float = _number(4 << 20)
+    all_clients_bytes: float = _number(256 << 20)
     send_s: float = _number(10.0)
     peer_bytes: float = _number(16 << 20)
     connect_s: float = _number(5.0)

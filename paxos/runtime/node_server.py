@@ -147,7 +147,8 @@ class NodeServer:
                 await self._serve(ears, disk, ready)
             finally:
                 if disk is None:
-                    await anyio.to_thread.run_sync(store.close)
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(store.close)
                 else:
                     await disk.close()
                 self.events.say("stopped", "stopped", level=logging.INFO)
@@ -169,9 +170,7 @@ class NodeServer:
         """
         if self._engine is None:
             raise NodeStopped(f"node {self.id} does not run")
-        status = self._engine.status()
-        status["connected"] = sorted(peer for peer, caller in self._callers.items() if caller.connected)
-        return status
+        return self._engine.status()
 
     # --- starting -----------------------------------------------------------------------------------
 

@@ -44,6 +44,8 @@ class PeerOutbox:
         self._fresh: list[Any] = []
         self._sealed: deque[tuple[bytes, int]] = deque()
         self._waiting: anyio.Event | None = None
+        #: Whether the peer is connected now; kept here by whoever calls it.
+        self.connected = False
         #: Encoded bytes that wait.
         self.queued_bytes = 0
         #: Messages dropped since the start.

@@ -76,8 +76,6 @@ class Caller:
         self._nudge = anyio.Event()
         self._last_text = ""
         self._secured: ByteStream
-        #: Whether the peer is connected now.
-        self.connected = False
 
     def nudge(self) -> None:
         """The peer was heard of: do not wait any longer before calling it."""
@@ -156,12 +154,12 @@ class Caller:
             self._lost_disk(refused)
 
     async def _use(self) -> None:
-        self.connected = True
+        self._outbox.connected = True
         self._events.say("connected", f"connected to node {self._peer}", peer=self._peer)
         try:
             await run_until_first(self._write, self._watch)
         finally:
-            self.connected = False
+            self._outbox.connected = False
 
     async def _write(self) -> None:
         stream, outbox, send_s = self._secured, self._outbox, self._limits.send_s

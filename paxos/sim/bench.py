@@ -85,7 +85,8 @@ def run_benchmark(
     figures: dict[bool, list[tuple[Result, float]]] = {False: [], True: []}
     for _ in range(repeats):
         for watched, measured in figures.items():
-            measured.append(_measure(nodes, max(operations // (_WATCHED_SHARE if watched else 1), 1), watched))
+            share = _WATCHED_SHARE if watched else 1
+            measured.append(_measure(nodes, max(operations // share, 1), watched))
             if advance is not None:
                 advance()
     return SimBenchmark(

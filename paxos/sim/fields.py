@@ -13,7 +13,19 @@ import attrs
 
 from paxos.errors import ConfigurationError
 
-__all__ = ["choice", "count", "from_plain", "ids", "number", "plain", "text", "tuple_of"]
+__all__ = [
+    "choice",
+    "count",
+    "flag",
+    "freeze",
+    "from_plain",
+    "ids",
+    "number",
+    "plain",
+    "share",
+    "text",
+    "tuple_of",
+]
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -19,6 +19,8 @@ from paxos.sim.workload import Workload
 from paxos.sim.world import World
 
 __all__ = ["run"]
+
+T = TypeVar("T")
 
 _MAX_NODES: Final = 100
 
@@ -71,13 +73,7 @@ def run(
     if not isinstance(found, ProtocolDescription):
         raise ConfigurationError(f"protocol: expected a name or a description, got {found!r:.60}")
     system = _quorums(found, nodes, quorums)
-    place = Topology.named(topology) if isinstance(topology, str) else topology
-    wrong = Faults.named(faults) if isinstance(faults, str) else faults if faults is not None else Faults()
-    work = workload if workload is not None else Workload()
-    machines = hardware if hardware is not None else Hardware()
-    for value, kind in ((place, Topology), (wrong, Faults), (work, Workload), (machines, Hardware)):
-        if not isinstance(value, kind):
-            raise ConfigurationError(f"{kind.__name__.lower()}: expected {kind.__name__}, got {value!r:.60}")
+    place, wrong, work, machines = _data(topology, faults, workload, hardware)
     _seconds("duration_s", duration_s)
     _seconds("grace_s", grace_s)
     if type(max_steps) is not int or max_steps < 1:
@@ -126,6 +122,22 @@ def _result(world: World, source: Choices) -> Result:
         stopped={site.id: site.stopped for site in world.sites.values() if site.stopped is not None},
         trace=world.trace.bytes() if world.trace is not None else None,
     )
+
+
+def _data(
+    topology: object, faults: object, workload: object, hardware: object
+) -> tuple[Topology, Faults, Workload, Hardware]:
+    place = Topology.named(topology) if isinstance(topology, str) else topology
+    wrong = Faults.named(faults) if isinstance(faults, str) else Faults() if faults is None else faults
+    work = Workload() if workload is None else workload
+    machines = Hardware() if hardware is None else hardware
+    return _of(Topology, place), _of(Faults, wrong), _of(Workload, work), _of(Hardware, machines)
+
+
+def _of(kind: type[T], value: object) -> T:
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{kind.__name__.lower()}: expected {kind.__name__}, got {value!r:.60}")
+    return value
 
 
 def _quorums(protocol: ProtocolDescription, nodes: int, quorums: QuorumSystem | None) -> QuorumSystem:

@@ -137,10 +137,6 @@ class Topology:
                 f"{nodes} nodes do not fit"
             )
 
-    def site_of(self, index: int) -> str:
-        """The site's name of the node at `index`, from 0, among the members; empty where none are named."""
-        return self.sites[index] if self.sites else ""
-
     def to_json(self) -> dict[str, object]:
         """As JSON carries it."""
         data: dict[str, object] = fields.plain(self)

@@ -1,0 +1,219 @@
+"""A client's connection, seen from the node: read while it keeps within its bounds, written by its own task.
+
+Every bound answers with back-pressure first: a client with too many requests, with large ones, or with
+answers it does not take, is not read until that is better.  It is looked at now and then all the same, since
+it may be gone.  What it sends meanwhile, far above a bound, is rejected without bothering the node.
+
+What one client may do, a thousand may do at once, so all together have a budget as well.  It counts the
+requests that wait and the unfinished frames; when unfinished frames fill it, the one that began first is
+given up, since it may never be finished.
+"""
+
+from typing import Any, Final
+
+import anyio
+from anyio.abc import ByteStream
+
+from paxos.command import RequestId
+from paxos.errors import WireError
+from paxos.runtime.engine import Engine
+from paxos.runtime.limits import Limits
+from paxos.runtime.outbox import ClientOutbox
+from paxos.runtime.tables import Tables
+from paxos.service import Cancel, Reply, ReplyKind, Submit
+from paxos.service.messages import MAX_BODY_BYTES
+from paxos.wire import MAX_BODY_BYTES_OF_MANY, FrameBuffer, MessageTable
+
+__all__ = ["Budget", "ClientConnection", "unpack"]
+
+_READ_BYTES: Final = 64 * 1024
+#: How long a client over its bounds is not read at a time, seconds: its end must still be noticed.
+_PAUSE_S: Final = 1.0
+#: The longest frame that a client has a reason to send: one with the largest request, or many small ones.
+_FRAME_BYTES: Final = max(MAX_BODY_BYTES + 1024, MAX_BODY_BYTES_OF_MANY)
+
+
+class Budget:
+    """What all clients together may make the node keep.
+
+    Args:
+        limit_bytes: of requests without an answer, and again of unfinished frames.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._scopes: dict[object, anyio.CancelScope] = {}
+        # Bytes of its unfinished frame, by client; the one that began first in front.
+        self._unfinished: dict[object, int] = {}
+        self._unfinished_bytes = 0
+        #: Bytes of requests without an answer.
+        self.requests_bytes = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether no more requests should be read."""
+        return self.requests_bytes >= self._limit_bytes
+
+    def enter(self, client: object, scope: anyio.CancelScope) -> None:
+        """A client is there; it ends when its scope is cancelled."""
+        self._scopes[client] = scope
+
+    def leave(self, client: object) -> None:
+        """A client is gone."""
+        self.unfinished(client, 0)
+        self._scopes.pop(client, None)
+
+    def unfinished(self, client: object, size: int) -> None:
+        """So many bytes of a client's next frame are there."""
+        if client not in self._scopes:
+            return  # given up already, and about to notice
+        self._unfinished_bytes += size - self._unfinished.get(client, 0)
+        if size:
+            self._unfinished[client] = size
+        else:
+            self._unfinished.pop(client, None)
+        while self._unfinished_bytes > self._limit_bytes:
+            oldest = next(iter(self._unfinished))
+            self._unfinished_bytes -= self._unfinished.pop(oldest)
+            self._scopes.pop(oldest).cancel()
+
+
+class ClientConnection:
+    """One client's connection; also what the node knows the client by.
+
+    Args:
+        stream: connected, and past the handshake.
+        engine: the node.
+        tables: which messages each side may send.
+        limits: bounds.
+        budget: shared by all clients.
+    """
+
+    def __init__(
+        self, stream: ByteStream, engine: Engine, tables: Tables, limits: Limits, budget: Budget
+    ) -> None:
+        self._stream = stream
+        self._engine = engine
+        self._tables = tables
+        self._limits = limits
+        self._budget = budget
+        self._may_read = anyio.Event()
+        # Requests without an answer, and the bytes of each.
+        self._open: dict[RequestId, int] = {}
+        self._open_bytes = 0
+        self.outbox = _CountedOutbox(tables.to_client, self)
+
+    def ended(self, request: RequestId) -> None:
+        """A request has its answer, or nobody waits for it."""
+        size = self._open.pop(request, 0)
+        self._open_bytes -= size
+        self._budget.requests_bytes -= size
+        self._may_read.set()
+
+    def _begun(self, request: RequestId, size: int) -> None:
+        size -= self._open.get(request, 0)
+        self._open[request] = self._open.get(request, 0) + size
+        self._open_bytes += size
+        self._budget.requests_bytes += size
+
+    def _over(self, times: int = 1) -> bool:
+        """Whether the client has so many times what it should have."""
+        return (
+            len(self._open) >= times * self._limits.client_requests
+            or self._open_bytes >= times * self._limits.client_bytes
+            or self.outbox.queued_bytes >= times * self._limits.client_bytes
+        )
+
+    def _wait_first(self) -> bool:
+        return self._over() or self._budget.spent or not self._engine.room.is_set()
+
+    async def read(self) -> None:
+        """Hand over what the client asks, while it keeps within its bounds.
+
+        Raises:
+            WireError: it sent what it should not.
+        """
+        buffer = FrameBuffer(_FRAME_BYTES)
+        table, request = self._tables.from_client, self._engine.request
+        try:
+            while True:
+                if self._wait_first():
+                    await self._pause()
+                data = await self._stream.receive(_READ_BYTES)
+                messages: list[Any] = []
+                for body in buffer.feed(data):
+                    messages += unpack(table, body)
+                self._budget.unfinished(self, buffer.pending)
+                if messages:
+                    request(self, self._within_bounds(messages))
+        finally:
+            for each in tuple(self._open):
+                self.ended(each)
+
+    async def _pause(self) -> None:
+        """Wait until the client is within its bounds again, or a while: it may be gone meanwhile."""
+        with anyio.move_on_after(_PAUSE_S):
+            while self._wait_first():
+                if not self._engine.room.is_set():
+                    await self._engine.room.wait()
+                elif self._over():
+                    self._may_read = anyio.Event()
+                    await self._may_read.wait()
+                else:
+                    # The others have spent what there is: nobody tells when that is better.
+                    await anyio.sleep(_PAUSE_S / 20)
+
+    def _within_bounds(self, messages: list[Any]) -> list[Any]:
+        """What the node is to see: requests far above a bound are rejected here."""
+        taken = []
+        for message in messages:
+            if message.__class__ is Submit:
+                if self._over(2):
+                    text = f"this connection has {len(self._open)} requests without an answer; wait for some"
+                    self.outbox.reject(message.request, text)
+                    continue
+                self._begun(message.request, len(message.body))
+            elif message.__class__ is Cancel:
+                self.ended(message.request)
+            taken.append(message)
+        return taken
+
+    async def write(self) -> None:
+        """Send answers as they come.
+
+        Raises:
+            TimeoutError: the client does not take them.
+        """
+        while True:
+            data = await self.outbox.take()
+            with anyio.fail_after(self._limits.send_s):
+                await self._stream.send(data)
+            self._may_read.set()
+
+
+class _CountedOutbox(ClientOutbox):
+    """A client's answers, which end its requests."""
+
+    def __init__(self, table: MessageTable, client: ClientConnection) -> None:
+        super().__init__(table)
+        self._client = client
+
+    def put(self, message: Any) -> None:
+        super().put(message)
+        if message.__class__ is Reply:
+            self._client.ended(message.request)
+
+    def reject(self, request: RequestId, reason: str) -> None:
+        """An answer that the node need not make."""
+        super().put(Reply(request, ReplyKind.REJECTED, None, reason))
+        self.flush()
+
+
+def unpack(table: MessageTable, body: bytes) -> list[Any]:
+    """The messages in a frame's body. Raises WireError."""
+    messages = []
+    for group, epoch, _, message in table.decode(body):
+        if group or epoch:
+            raise WireError(f"a message for group {group}, epoch {epoch}; this node has group 0, epoch 0")
+        messages.append(message)
+    return messages

@@ -1,0 +1,160 @@
+"""Nodes in real processes, with real sockets and a real disk: killed, restarted, stopped."""
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from paxos.errors import Unreachable
+from paxos.runtime import connect, make_certificates
+from tests.processes import Process, Processes, write_config
+from tests.strangers import until_ready
+from tests.torture import disagreement, torture
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals are what this is about"),
+]
+
+PATIENCE_S = 60.0
+#: The loops under test are those of the nodes.
+LOOPS = ("asyncio", "uvloop", "trio")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of the clients, of which there are tests enough elsewhere."""
+    return "asyncio"
+
+
+async def start(processes: Processes, *nodes: int) -> None:
+    await anyio.to_thread.run_sync(lambda: processes.start(*nodes))
+
+
+async def wait(process: Process) -> int:
+    return await anyio.to_thread.run_sync(process.wait)
+
+
+async def test_kill_and_restart(tmp_path: Path) -> None:
+    """What was decided is decided, whoever was killed meanwhile."""
+    config = write_config(tmp_path)
+    with Processes(config, LOOPS) as processes:
+        await start(processes)
+        async with connect(processes.addresses, timeout_s=PATIENCE_S) as client:
+            assert await client.decide("a", b"1") == b"1"
+            await until_ready(client, 1, 2, 3)
+            for victim in (1, 2, 3):
+                processes.nodes[victim].kill()
+                assert await client.decide(f"without-{victim}", b"%d" % victim) == b"%d" % victim
+                await start(processes, victim)
+                status = await client.status(victim)
+                assert status["ready"]
+            # All at once.
+            for node in (1, 2, 3):
+                processes.nodes[node].kill()
+            await start(processes)
+            for address in processes.addresses:
+                async with connect([address], timeout_s=PATIENCE_S) as one:
+                    assert await one.decide("a", b"2") == b"1"
+                    for victim in (1, 2, 3):
+                        assert await one.decided(f"without-{victim}") == b"%d" % victim
+
+
+async def test_sigterm_ends_a_node_in_bounded_time(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with Processes(config, LOOPS) as processes:
+        await start(processes)
+        async with connect(processes.addresses, timeout_s=PATIENCE_S) as client:
+            await client.decide("a", b"1")
+
+            async def keep_deciding() -> None:
+                number = 0
+                while True:
+                    number += 1
+                    await client.decide(f"d{number}", b"1")
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(keep_deciding)
+                await anyio.sleep(0.2)
+                for node, number in ((1, signal.SIGTERM), (2, signal.SIGINT)):
+                    processes.nodes[node].signal(number)
+                    assert await wait(processes.nodes[node]) == 0
+                    assert "stopped" in processes.nodes[node].log()
+                    await start(processes, node)
+                group.cancel_scope.cancel()
+            # Also in the middle of nothing, and with connections that say nothing.
+            async with await anyio.connect_tcp("127.0.0.1", config.node(3).port):
+                processes.nodes[3].terminate()
+                assert await wait(processes.nodes[3]) == 0
+
+
+async def test_a_node_without_its_disk_stops(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with Processes(config) as processes:
+        await start(processes)
+        async with connect(processes.addresses, timeout_s=PATIENCE_S) as client:
+            await client.decide("a", b"1")
+            await until_ready(client, 1, 2, 3)
+            processes.nodes[2].kill()
+            (tmp_path / "data" / "2").rename(tmp_path / "old")
+            await start(processes, 2)
+            assert await wait(processes.nodes[2]) == 6
+            error = processes.nodes[2].log().splitlines()[-1]
+            assert re.match(r"error: node 2 lost its disk: node [13] knows it by store [0-9a-f]{32}, ", error)
+            # With the old disk it is welcome again.
+            (tmp_path / "data" / "2").rename(tmp_path / "new")
+            (tmp_path / "old").rename(tmp_path / "data" / "2")
+            await start(processes, 2)
+            assert (await client.status(2))["ready"]
+
+
+async def test_what_keeps_a_node_from_starting(tmp_path: Path) -> None:
+    config = write_config(tmp_path, 1)
+    with Processes(config) as processes:
+        await start(processes)
+        # The same again: its address is taken, and so would be its store.
+        other = Process(config, 1)
+        assert await wait(other) == 2
+        assert re.fullmatch(r"error: node 1: can not listen at .*: Address already in use; .*\n", other.log())
+        other.close()
+        missing = Process(config, 7)
+        assert await wait(missing) == 2
+        assert re.fullmatch(r"error: .*there is no node 7; .*\n", missing.log())
+        missing.close()
+
+
+async def test_processes_with_tls(tmp_path: Path) -> None:
+    tls = make_certificates(tmp_path / "tls", [1, 2, 3])
+    config = write_config(tmp_path, tls=tls)
+    with Processes(config, LOOPS) as processes:
+        await start(processes)
+        async with connect(processes.addresses, tls=config.tls, timeout_s=PATIENCE_S) as client:
+            assert await client.decide("a", b"1") == b"1"
+        async with connect(processes.addresses, timeout_s=0.3) as plain:
+            with pytest.raises(Unreachable, match="requires TLS"):
+                await plain.decided("a")
+
+
+@pytest.mark.parametrize(
+    ("answers", "complaint"),
+    [
+        ([None, None, None], ""),
+        ([None, b"1", b"1"], ""),
+        ([b"1", None, b"1"], "undecided after it was decided"),
+        ([b"1", b"2"], "decided differently"),
+        ([None, b"3"], "chosen, and nobody proposed it"),
+    ],
+)
+async def test_the_comparison_finds_what_is_wrong(answers: list[bytes | None], complaint: str) -> None:
+    assert disagreement({b"1", b"2"}, answers) == complaint
+
+
+async def test_torture_in_short(tmp_path: Path) -> None:
+    report = await torture(tmp_path, seconds=6.0, seed=7)
+    assert report.wrong == []
+    assert report.decided > 20
+    assert report.kills + report.stops >= 3
