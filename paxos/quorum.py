@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, combinations, groupby, islice, product
 from types import MappingProxyType
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 from paxos.ballot import NodeId
 from paxos.errors import QuorumError
@@ -64,7 +64,8 @@ class Phase(enum.Enum):
     TWO = "phase-2"  #: acceptances: phase 2 of a classic ballot
     FAST = "fast"  #: acceptances: phase 2 of a fast ballot (Fast Paxos)
 
-    __hash__ = object.__hash__  # done in C, where Enum's own would cost as much as the rest of `is_quorum`
+    if not TYPE_CHECKING:  # or every type that names a Phase counts as partially unknown
+        __hash__ = object.__hash__  # in C; Enum's own would cost as much as the rest of `is_quorum`
 
 
 class QuorumSystem(abc.ABC):

@@ -317,9 +317,9 @@ async def test_frames_that_are_never_finished() -> None:
             await until(lambda number=number: len(refusals.lines) >= number - 1)  # type: ignore[misc]
         for greedy in crowd[:4]:
             await greedy.read_to_end()
-        assert refusals.lines == [
-            "a client's connection was closed: too many large requests arrive at once"
-        ] * 4
+        assert (
+            refusals.lines == ["a client's connection was closed: too many large requests arrive at once"] * 4
+        )
         # The latest have done nothing worse than others.
         assert await crowd[5].is_open()
 

@@ -1,17 +1,17 @@
 """The runtime: what drives a node in the real world, with its sockets, its disk and its clock.
 
-    config.py, config_values.py    the cluster file
-    store.py, sqlite_*.py          what a node must not forget
-    opening.py, blocking.py        what users open: `connect`, `open_node`, `open_cluster`, and without async
-    serving.py, __main__.py        one node as a process
-    client.py, client_connection.py
-    node_server.py                 one node: the tasks around its engine
-    engine.py                      its heart: no await in it
-    connections.py, peers.py       who calls, and whom it calls
-    clients.py                     what a client's connection may do
-    handshake.py, tls.py           who is there
-    disk.py, outbox.py, limits.py  group commit; what waits to leave; bounds
-    tasks.py, events.py, tables.py
+config.py, config_values.py    the cluster file
+store.py, sqlite_*.py          what a node must not forget
+opening.py, blocking.py        what users open: `connect`, `open_node`, `open_cluster`, and without async
+serving.py, __main__.py        one node as a process
+client.py, client_connection.py
+node_server.py                 one node: the tasks around its engine
+engine.py                      its heart: no await in it
+connections.py, peers.py       who calls, and whom it calls
+clients.py                     what a client's connection may do
+handshake.py, tls.py           who is there
+disk.py, outbox.py, limits.py  group commit; what waits to leave; bounds
+tasks.py, events.py, tables.py
 """
 
 from paxos.runtime.blocking import SyncClient, SyncCluster, connect_sync, open_cluster_sync

@@ -101,7 +101,7 @@ class ClientConnection:
         # Requests without an answer, and the bytes of each.
         self._open: dict[RequestId, int] = {}
         self._open_bytes = 0
-        self.outbox = _CountedOutbox(tables.to_client, self)
+        self.outbox: _CountedOutbox = _CountedOutbox(tables.to_client, self)
 
     def ended(self, request: RequestId) -> None:
         """A request has its answer, or nobody waits for it."""

@@ -62,11 +62,11 @@ class Disk:
         self._dead = False
         self._stuck = False
         #: Batches written, and records in them.
-        self.batches = 0
-        self.records = 0
+        self.batches: int = 0
+        self.records: int = 0
         #: Seconds spent writing, all batches together; and the slowest batch.
-        self.total_s = 0.0
-        self.slowest_s = 0.0
+        self.total_s: float = 0.0
+        self.slowest_s: float = 0.0
 
     def add(self, writes: list[tuple[bytes, bytes | None]], held: Held) -> Held:
         """Take over one turn's writes and held messages.

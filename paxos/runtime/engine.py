@@ -60,9 +60,9 @@ class Engine:
         self.clients: dict[ClientKey, ClientOutbox] = {}
         self.disk: Disk | None = None
         #: Set while the replica takes requests.
-        self.room = anyio.Event()
+        self.room: anyio.Event = anyio.Event()
         self.room.set()
-        self.stopped = False
+        self.stopped: bool = False
         self._events = events
         self._failed = failed
         self._to_self: list[Any] = []

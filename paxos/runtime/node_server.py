@@ -24,7 +24,7 @@ from anyio.abc import SocketListener, TaskGroup
 from paxos.ballot import NodeId
 from paxos.contract import Configuration, Draw
 from paxos.errors import ConfigurationError, NodeStopped, RecordError, StoreRefused
-from paxos.runtime.config import Address, ClusterConfig, parse_address
+from paxos.runtime.config import Address, ClusterConfig, NodeConfig, parse_address
 from paxos.runtime.connections import Inbound
 from paxos.runtime.disk import Disk
 from paxos.runtime.engine import Engine, read_clocks
@@ -103,14 +103,14 @@ class NodeServer:
         opener: StoreOpener = open_configured_store,
     ) -> None:
         self.config = config
-        self.node_config = config.node(node)
+        self.node_config: NodeConfig = config.node(node)
         self.id = node
-        self.events = EventSink(node, on_event)
-        self.limits = limits or Limits()
+        self.events: EventSink = EventSink(node, on_event)
+        self.limits: Limits = limits or Limits()
         #: Why the node stopped by itself; None while it has not.
         self.failure: Exception | None = None
         #: Set when the node has ended, however.
-        self.ended = anyio.Event()
+        self.ended: anyio.Event = anyio.Event()
         self._opener = opener
         self._security = Security(config.tls, node)
         self._protocol = config.description()

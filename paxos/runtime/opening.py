@@ -137,7 +137,7 @@ class _Ready:
     """Whether a node came up."""
 
     def __init__(self) -> None:
-        self.event = anyio.Event()
+        self.event: anyio.Event = anyio.Event()
         self.error: Exception | None = None
 
 

@@ -47,11 +47,11 @@ class PeerOutbox:
         #: Whether the peer is connected now; kept here by whoever calls it.
         self.connected = False
         #: Encoded bytes that wait.
-        self.queued_bytes = 0
+        self.queued_bytes: int = 0
         #: Messages dropped since the start.
-        self.dropped = 0
+        self.dropped: int = 0
         #: Messages handed to a connection since the start.
-        self.sent = 0
+        self.sent: int = 0
 
     def put(self, message: Any) -> None:
         """Add a message; `flush` must follow before the node's turn is over."""
@@ -115,7 +115,7 @@ class ClientOutbox:
         self._answers: deque[Any] = deque()
         self._waiting: anyio.Event | None = None
         #: About so many bytes wait.
-        self.queued_bytes = 0
+        self.queued_bytes: int = 0
 
     def put(self, message: Any) -> None:
         """Add an answer."""

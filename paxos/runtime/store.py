@@ -303,7 +303,7 @@ class MemoryDisk:
     def __init__(self) -> None:
         self.records: dict[bytes, bytes] = {}
         self.card: StoreCard | None = None
-        self.in_use = False
+        self.in_use: bool = False
 
     def open(self, *, cluster: str, node: int, protocol: str) -> "MemoryStore":
         """Open the store on this disk, making it if there is none.

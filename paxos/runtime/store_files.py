@@ -220,8 +220,8 @@ class DirectoryLock:
 
     def __init__(self, descriptor: int | None, text: _LockText) -> None:
         self._descriptor = descriptor
-        self.open_incarnation = text.incarnation
-        self.mark = text.mark
+        self.open_incarnation: int = text.incarnation
+        self.mark: LogMark = text.mark
 
     @classmethod
     def acquire(cls, directory: Path) -> "DirectoryLock":

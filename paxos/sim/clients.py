@@ -50,16 +50,16 @@ class _Ongoing:
     def __init__(
         self, session: "Session", name: bytes, value: bytes | None, message: Submit, call_ns: int
     ) -> None:
-        self.session = session
-        self.name = name
-        self.value = value
-        self.message = message
-        self.call_ns = call_ns
+        self.session: Session = session
+        self.name: bytes = name
+        self.value: bytes | None = value
+        self.message: Submit = message
+        self.call_ns: int = call_ns
         self.return_ns: int | None = None
         self.outcome: str | None = None
         self.out: bytes | None = None
         self.node: int | None = None
-        self.tries = 0
+        self.tries: int = 0
 
 
 class Session:
@@ -68,15 +68,15 @@ class Session:
     __slots__ = ("deadline_ns", "home", "index", "key", "left", "op", "sequence", "site", "timer_ns")
 
     def __init__(self, index: int, home: "Site", left: int) -> None:
-        self.index = index
-        self.home = home
-        self.left = left
-        self.key = b"client%010d" % index
-        self.sequence = 0
-        self.site = home
+        self.index: int = index
+        self.home: Site = home
+        self.left: int = left
+        self.key: bytes = b"client%010d" % index
+        self.sequence: int = 0
+        self.site: Site = home
         self.op: _Ongoing | None = None
-        self.deadline_ns = 0
-        self.timer_ns = _NEVER
+        self.deadline_ns: int = 0
+        self.timer_ns: int = _NEVER
 
 
 class Clients:
@@ -100,7 +100,7 @@ class Clients:
         self._ended = False
         self._operations: list[_Ongoing] = []
         #: Operations that wait for an answer.
-        self.waiting = 0
+        self.waiting: int = 0
         begins_ns = int(workload.start_s * _NS)
         sessions = min(workload.clients * len(self._sites), max(workload.operations, 1))
         each = max(-(-workload.operations // sessions), 1)

@@ -35,7 +35,7 @@ class Disk:
     def __init__(self, prefix: bytes | None = None) -> None:
         self.durable: dict[bytes, bytes] = {}
         self.replica_records: dict[bytes, bytes] = {}
-        self.working = False
+        self.working: bool = False
         self._prefix = prefix
         self._cut = len(prefix or b"")
         self._syncing: list[tuple[_Writes, _Held]] = []

@@ -63,31 +63,31 @@ class Site:
 
     def __init__(self, configuration: Configuration, store_id: bytes, disk: Disk) -> None:
         self.id: NodeId = configuration.node
-        self.configuration = configuration
-        self.store_id = store_id
-        self.disk = disk
+        self.configuration: Configuration = configuration
+        self.store_id: bytes = store_id
+        self.disk: Disk = disk
         self.node: Node | None = None
         #: Counts starts: what belongs to an earlier life is void.
-        self.life = 0
+        self.life: int = 0
         #: Why it stopped itself; None while it did not.
         self.stopped: str | None = None
-        self.clock_rate = 1.0
-        self.skew_s = 0.0
+        self.clock_rate: float = 1.0
+        self.skew_s: float = 0.0
         #: A crash that waits for its disk to be at work.
         self.doom: Crash | None = None
         #: Whether it lost its disk once: it must not vote then, and nobody expects it to remember.
-        self.wiped = False
+        self.wiped: bool = False
         #: Whether its clocks are not virtual time itself.
-        self.odd_clock = False
-        self.born_ns = 0
+        self.odd_clock: bool = False
+        self.born_ns: int = 0
         self.wake_s: float | None = None
-        self.wanted_ns = NEVER
-        self.timer_ns = NEVER
+        self.wanted_ns: int = NEVER
+        self.timer_ns: int = NEVER
         #: Whether messages queue here: the node is slow, or stands still.
-        self.hindered = False
-        self.service_ns = 0
-        self.free_ns = 0
-        self.paused_ns = 0
+        self.hindered: bool = False
+        self.service_ns: int = 0
+        self.free_ns: int = 0
+        self.paused_ns: int = 0
 
 
 class Loop:
@@ -126,11 +126,11 @@ class Loop:
         self.choices = choices
         self.seen = seen
         self.trace = trace
-        self.now_ns = 0
-        self.steps = 0
+        self.now_ns: int = 0
+        self.steps: int = 0
         self.messages: defaultdict[type, int] = defaultdict(int)
         self.violations: list[Violation] = []
-        self.over = False
+        self.over: bool = False
         self._faults = faults
         self._slow_disks = faults.slow_disk > 0
         self._watch = watch
@@ -244,6 +244,12 @@ class Loop:
         self.steps += 1
         if self._observed:
             self.observe(site, "durable", None, None, None, NO_TURN, released, None)
+
+    def crashed(self, site: Site) -> None:
+        """Count a node's end as a step, and show it."""
+        self.steps += 1
+        if self._observed:
+            self.observe(site, "crash", None, None, None, NO_TURN, [], None)
 
     def _woken(self, event: Any) -> None:
         _, _, _, site, life, _, _ = event

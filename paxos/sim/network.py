@@ -61,7 +61,7 @@ class Network:
         self._free: dict[tuple[NodeId, NodeId], int] = {}
         self._healed = False
         #: Whether every message takes the nominal delay and nothing more.
-        self.plain = False
+        self.plain: bool = False
         self._judge()
 
     def _judge(self) -> None:

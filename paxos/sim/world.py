@@ -17,7 +17,7 @@ from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients
 from paxos.sim.disk import Disk
 from paxos.sim.faults import Crash, Cut, Faults, Happening, Pause, SlowNode, Wipe, plan_of
-from paxos.sim.loop import NEVER, NO_TURN, NS, Loop, Site, place_of
+from paxos.sim.loop import NEVER, NS, Loop, Site, place_of
 from paxos.sim.network import Network
 from paxos.sim.topology import Hardware, Topology
 from paxos.sim.verdict import judge_decisions, judge_history
@@ -81,7 +81,7 @@ class World(Loop):
         for happening in plan:
             self.at(round(happening.at_s * NS), self._happen, happening)
         self.at(int(duration_s * NS), self._heal)
-        self.clients = Clients(self, workload, int(duration_s * NS))
+        self.clients: Clients = Clients(self, workload, int(duration_s * NS))
 
     def _set_clocks(self) -> None:
         for site in self.sites.values():
@@ -146,9 +146,7 @@ class World(Loop):
         """A node raised: it stops, and unless it lost its disk that breaks a promise."""
         site.stopped = f"{type(error).__name__}: {error}"
         self._down(site, "lost")
-        self.steps += 1
-        if self._observed:
-            self.observe(site, "crash", None, None, None, NO_TURN, [], None)
+        self.crashed(site)
         if isinstance(error, NodeStopped) and site.wiped:
             self.seen["stopped"] += 1
             if not self._quorate():
@@ -212,9 +210,7 @@ class World(Loop):
     def _crash(self, site: Site, crash: Crash | Wipe) -> None:
         self.seen["crash" if isinstance(crash, Crash) else "wipe"] += 1
         self._down(site, crash.unsynced if isinstance(crash, Crash) else "lost")
-        self.steps += 1
-        if self._observed:
-            self.observe(site, "crash", None, None, None, NO_TURN, [], None)
+        self.crashed(site)
         if isinstance(crash, Wipe):
             site.disk.wipe()
             site.store_id = _store_id(site.id, site.life)
