@@ -159,3 +159,13 @@ def test_effects_are_taken_once() -> None:
 def test_an_instant_knows_the_wall_clock_only_when_told() -> None:
     assert Instant(7.0) == (7.0, 0.0, float("inf"))
     assert Configuration(1, THREE).members == (1, 2, 3)
+
+
+def test_a_protocol_that_is_not_installed_is_named_by_its_module() -> None:
+    assert find_protocol("paxos.basic:protocol") is find_protocol("paxos")
+    with pytest.raises(ConfigurationError, match="its paxos.basic:protocoll failed: module"):
+        find_protocol("paxos.basic:protocoll")
+    with pytest.raises(ConfigurationError, match="its nowhere:protocol failed: No module named 'nowhere'"):
+        find_protocol("nowhere:protocol")
+    with pytest.raises(ConfigurationError, match="paxos.basic:Acceptor is a type, not"):
+        find_protocol("paxos.basic:Acceptor")

@@ -7,6 +7,7 @@ distribution plugs in the same way as the ones that come along.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
@@ -27,6 +28,7 @@ __all__ = [
     "Invariant",
     "InvariantMaker",
     "ProtocolDescription",
+    "Specification",
     "Step",
     "find_protocol",
     "protocol_names",
@@ -90,6 +92,20 @@ InvariantMaker: TypeAlias = Callable[[QuorumSystem], Invariant]
 
 
 @attrs.frozen
+class Specification:
+    """The TLA+ module of a protocol, and its actions tied to the code's handlers by name.
+
+    Args:
+        module: the module's name, without ".tla".
+        actions: for each action of the module, the `Event.action` that the code's handler traces; the names
+            are equal unless this says otherwise.
+    """
+
+    module: str
+    actions: Mapping[str, str]
+
+
+@attrs.frozen
 class ProtocolDescription:
     """Everything the drivers and tools know of a protocol.
 
@@ -105,6 +121,8 @@ class ProtocolDescription:
         bound_ms: `bound_ms(site, sites, rtt_ms, quorums)`: the closed-form latency at `site`
             between submission and knowing the decision, without contention, or None.
         projection: replica -> the specification's variables, or None.
+        specification: how the handlers and the TLA+ actions belong together, or None.
+        scope: makes the small closed world of the protocol's roles that exhaustive search explores, or None.
         documentation: a paragraph for people.
     """
 
@@ -120,6 +138,8 @@ class ProtocolDescription:
         Callable[[NodeId, Sequence[NodeId], Callable[[NodeId, NodeId], float], QuorumSystem], float] | None
     ) = None
     projection: Callable[[Replica], Hashable] | None = None
+    specification: Specification | None = None
+    scope: Callable[..., Any] | None = None
     documentation: str = ""
 
 
@@ -144,24 +164,32 @@ def protocol_names() -> tuple[str, ...]:
 
 
 def find_protocol(name: str) -> ProtocolDescription:
-    """The installed protocol called `name`.
+    """The protocol called `name`: an installed one, or "package.module:attribute" for one that is not.
 
     Raises:
-        ConfigurationError: there is none, or what its entry point names is no protocol.
+        ConfigurationError: there is none, or what the name leads to is no protocol.
     """
+    module, _, attribute = name.partition(":")
+    if attribute:
+        return _load(name, f"{module}:{attribute}", lambda: getattr(import_module(module), attribute))
     points = _entry_points()
     if name not in points:
         known = ", ".join(sorted(points)) or "none"
-        raise ConfigurationError(f"no protocol named {name!r} is installed; known here: {known}")
-    try:
-        protocol = points[name].load()
-    except Exception as error:  # whatever a module of another distribution raises when imported
         raise ConfigurationError(
-            f"protocol {name!r}: its entry point {points[name].value} failed: {error}"
-        ) from error
+            f"no protocol named {name!r} is installed; known here: {known}; "
+            "one that is not installed is named package.module:attribute"
+        )
+    return _load(name, f"entry point {points[name].value}", points[name].load)
+
+
+def _load(name: str, where: str, load: Callable[[], object]) -> ProtocolDescription:
+    try:
+        protocol = load()
+    except Exception as error:  # whatever somebody's module raises when imported
+        raise ConfigurationError(f"protocol {name!r}: its {where} failed: {error}") from error
     if not isinstance(protocol, ProtocolDescription):
         raise ConfigurationError(
-            f"protocol {name!r}: entry point {points[name].value} is a {type(protocol).__name__}, "
+            f"protocol {name!r}: {where} is a {type(protocol).__name__}, "
             "not a paxos.contract.ProtocolDescription"
         )
     return protocol
