@@ -63,10 +63,10 @@ def test_a_name_that_is_not_there_says_which_are(monkeypatch: pytest.MonkeyPatch
         find_protocol("raft")
     _points(monkeypatch, ("b", "x:y"), ("a", "x:y"))
     assert protocol_names() == ("a", "b")
-    with pytest.raises(ConfigurationError, match=r"known here: a, b$"):
+    with pytest.raises(ConfigurationError, match=r"known here: a, b;"):
         find_protocol("c")
     _points(monkeypatch)
-    with pytest.raises(ConfigurationError, match=r"known here: none$"):
+    with pytest.raises(ConfigurationError, match=r"known here: none;"):
         find_protocol("paxos")
 
 
