@@ -183,7 +183,7 @@ def wheel(environment: Environment, plan: Plan) -> Result:
         place = BUILD / "wheel-tests" / environment.interpreter.full
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(ROOT / "tests", place / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("pyproject.toml", "README.md"):
+        for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
             shutil.copy(ROOT / name, place / name)
         return pytest("wheel", environment, plan, place, ["-m", "public"], {"PAXOS_TEST_WHEEL": "1"})
 
