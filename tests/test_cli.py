@@ -5,6 +5,7 @@ What needs running nodes is in test_cli_cluster.py.
 
 import argparse
 import json
+import os
 import re
 import socket
 import subprocess
@@ -123,7 +124,12 @@ def test_help_loads_nothing_heavy() -> None:
     ("arguments", "words"),
     [
         ([], "required: COMMAND"),
-        (["dcide"], "invalid choice: 'dcide'"),
+        (["--debug", "status"], "options come after the command: paxos status --debug"),
+        (
+            ["status", "--cluster", "h:1", "--timout", "3"],
+            "--timout 3; did you mean --timeout?; see `paxos status",
+        ),
+        (["dcide"], "no command 'dcide'; did you mean decide?"),
         (["decide"], "required: NAME, VALUE"),
         (["decide", "a", "b"], "one of the arguments --config --cluster is required"),
         (["decide", "a", "b", "--cluster", "h:1", "--config", "f"], "not allowed with"),
@@ -146,7 +152,7 @@ def test_help_loads_nothing_heavy() -> None:
             ["serve", "--config", "f", "--node", "1", "--uvloop", "--backend", "trio"],
             "leave out --backend trio",
         ),
-        (["check"], "one of the arguments --config --store is required"),
+        (["check"], "one of the arguments --config --store --history is required"),
         (["check", "--store", "absent"], "there is no store here"),
         (["check", "--store", "x", "--node", "1"], "--node goes with --config"),
         (["check", "--config", "x", "--list"], "--list goes with --store"),
@@ -297,7 +303,7 @@ def test_version(capsys: Capture) -> None:
 def test_init_writes_a_file_that_check_likes(capsys: Capture, tmp_path: Path) -> None:
     place = tmp_path / "new" / "my shop"
     assert main(["init", str(place), "--nodes", "5", "--base-port", "29101"]) == EXIT_DONE
-    assert f"paxos serve --config {place}/cluster.toml --node 5" in capsys.readouterr().out
+    assert f"paxos serve --config '{place}/cluster.toml' --node 5" in capsys.readouterr().out
     config = load_cluster(place / "cluster.toml")
     assert (config.id, config.members) == ("my-shop", (1, 2, 3, 4, 5))
     assert config.node(5).address == "127.0.0.1:29105"
@@ -478,7 +484,17 @@ BALLOT = Ballot(1, 2)
 PREFIX = replica_prefix(0, 0)
 
 
-def make_store(directory: Path, records: dict[bytes, bytes], cluster: str = "shop", node: int = 2) -> None:
+def make_store(
+    directory: Path,
+    records: dict[bytes, bytes],
+    cluster: str = "shop",
+    node: int = 2,
+    members: tuple[int, ...] | None = (1, 2, 3),
+) -> None:
+    """A store with these records, used with these members; None for one that does not say with which."""
+    if records and members is not None:
+        configuration = Configuration(node, Majority(members))
+        records = dict([charter_record(find_protocol("paxos"), configuration)]) | records
     store = open_store(str(directory), cluster=cluster, node=node, protocol="paxos")
     try:
         store.write(list(records.items()))
@@ -491,7 +507,8 @@ def test_check_reads_a_store_back(tmp_path: Path, capsys: Capture) -> None:
     make_store(tmp_path / "2", {PREFIX + key: value for key, value in decided.items()})
     assert main(["check", "--store", str(tmp_path / "2"), "--list"]) == EXIT_DONE
     text = capsys.readouterr().out
-    assert "2 records, 2 decrees decided, 0 open" in text
+    assert "3 records, 2 decrees decided, 0 open" in text
+    assert "made for members 1, 2, 3: majority(1,2,3)" in text
     assert text.endswith("a = b'\\xff'\nb = blue\n")
     assert main(["check", "--store", str(tmp_path / "2"), "--list", "--json"]) == EXIT_DONE
     found = json_of(capsys)
@@ -559,3 +576,66 @@ def test_check_notes_stores_in_memory_and_stores_in_use(tmp_path: Path, capsys: 
     assert found["node 1 store"]["verdict"] == "note"
     assert "in use by" in found["node 1 store"]["detail"]
     assert found["node 3 store"]["verdict"] == "note"
+
+
+def test_check_compares_what_must_never_change(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["init", str(tmp_path), "--id", "shop", "--base-port", "29701"]) == EXIT_DONE
+    path = str(tmp_path / "cluster.toml")
+    votes = {PREFIX + chosen_key(b"a"): pack_chosen(BALLOT, b"blue")}
+    make_store(tmp_path / "data/1", votes, node=1)
+    make_store(tmp_path / "data/2", votes, node=2, members=(1, 2, 4))
+    make_store(tmp_path / "data/3", votes, node=3, members=None)
+    capsys.readouterr()
+    assert main(["check", "--config", path, "--json"]) == EXIT_USAGE
+    found = {each["what"]: each for each in json_of(capsys)["findings"]}
+    assert found["node 1 store"]["verdict"] == "ok"
+    assert found["node 2 store"]["verdict"] == found["node 3 store"]["verdict"] == "bad"
+    assert "members 1, 2, 4 in the store, 1, 2, 3 in cluster.toml" in found["node 2 store"]["detail"]
+    assert "does not say for which members" in found["node 3 store"]["detail"]
+    assert main(["check", "--store", str(tmp_path / "data/2")]) == EXIT_DONE
+    assert "made for members 1, 2, 4: majority(1,2,4)" in capsys.readouterr().out
+    assert main(["check", "--store", str(tmp_path / "data/3")]) == EXIT_USAGE
+    assert "refused: it does not say for which members" in capsys.readouterr().out
+
+
+def test_check_sees_a_store_that_its_peers_refused(tmp_path: Path, capsys: Capture) -> None:
+    identity = Identity(2, (1, 2, 3), b"s" * 16, {}, 0.0)
+    identity.give_up("node 2 runs on an old copy")
+    [(key, value)] = [(key, value) for key, value in identity.writes if value is not None]
+    make_store(tmp_path / "2", {key: value})
+    assert main(["check", "--store", str(tmp_path / "2"), "--json"]) == EXIT_USAGE
+    found = json_of(capsys)
+    assert found["refused"] == "node 2 runs on an old copy"
+    assert found["charter"]["members"] == "1, 2, 3"
+    make_store(tmp_path / "3", {key: value[:-1]})
+    assert main(["check", "--store", str(tmp_path / "3"), "--json"]) == EXIT_CHECK_FAILED
+
+
+def test_one_node_alone_is_warned(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["init", str(tmp_path), "--nodes", "1", "--base-port", "29801"]) == EXIT_DONE
+    assert "one node alone: if its disk is lost, every decision is" in capsys.readouterr().out
+    path = tmp_path / "cluster.toml"
+    text = path.read_text()
+    assert "the node starts empty and unnoticed" in text
+    path.write_text(text.replace('"data/1"', '"memory"'))
+    assert main(["check", "--config", str(path), "--json"]) == EXIT_DONE
+    found = {each["what"]: each for each in json_of(capsys)["findings"]}
+    assert "if its disk is wiped it starts empty and unnoticed" in found["quorums"]["detail"]
+    assert "every decision is lost" in found["node 1 store"]["detail"]
+
+
+def test_a_name_that_the_terminal_can_not_show_ends_nothing(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(paxos.__file__).parents[1])}
+    for more in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "paxos", "init", str(tmp_path / "имя" / "-".join(["x", *more])), *more],
+            env=environ, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == EXIT_DONE, done.stderr
+        assert "\\u0438" in done.stdout
+
+
+def test_a_value_from_a_closed_standard_input(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["decide", "a", "-", "--cluster", "127.0.0.1:1"]) == EXIT_USAGE
+    said(capsys, "standard input is closed")

@@ -1,6 +1,7 @@
 """A cluster in this process, on real sockets: what users open, call, cancel and close."""
 
 import gc
+import importlib.util
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -441,3 +442,29 @@ async def test_arguments_that_can_not_be() -> None:
     with pytest.raises(ConfigurationError, match="no protocol named 'paxoss'"):
         async with open_cluster("paxoss"):
             raise AssertionError
+
+
+def test_the_sync_facade_after_its_end() -> None:
+    with paxos.open_cluster_sync(nodes=1) as cluster:
+        client = cluster.client()
+        assert client.decide("a", b"1") == b"1"
+    for call in (
+        lambda: client.decide("a", b"1"),
+        client.status,
+        cluster.client,
+        lambda: cluster.stop_node(1),
+    ):
+        with pytest.raises(Unreachable, match="it is closed: its `with` block has ended"):
+            call()
+
+
+def test_a_loop_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="expected asyncio or trio, got 'curio'"):
+        with paxos.open_cluster_sync(nodes=1, backend="curio"):
+            pass
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        ConfigurationError, match=r"trio is not installed; pip install 'paxos-family\[trio\]'"
+    ):
+        with paxos.connect_sync(["127.0.0.1:1"], backend="trio"):
+            pass

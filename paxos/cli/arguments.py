@@ -1,9 +1,10 @@
 """How arguments are taken: parsers that teach, and the arguments that several commands have in common."""
 
 import argparse
+import difflib
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import attrs
@@ -23,6 +24,7 @@ __all__ = [
     "add_cluster_arguments",
     "add_command",
     "count",
+    "did_you_mean",
     "seconds",
     "target_of",
 ]
@@ -55,10 +57,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
+        #: The parsers of its subcommands, by name.
+        self.commands: dict[str, Parser] = {}
+
+    @property
+    def option_names(self) -> list[str]:
+        """All options that it takes."""
+        return list(self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments."""
         raise UsageError(f"{message}; see `{self.prog} --help`", self.format_usage().rstrip())
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` when something known is near, else nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def add_command(commands: Commands, name: str, run: Run, what: str, more: str, examples: str) -> Parser:

@@ -1,7 +1,8 @@
 """`paxos bench`: how fast it is here.
 
-Four things, each with its own question: `core` asks what the algorithm costs, `wire` what the format costs,
-`sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk.
+Five things, each with its own question: `core` asks what the algorithm costs, `wire` what the format costs,
+`sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `history` how
+long the checker looks for an order.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from paxos.cli.arguments import Commands, add_command, count, seconds
+from paxos.cli.histories import bench_histories
 from paxos.cli.output import Output
 from paxos.errors import EXIT_DONE
 
@@ -37,17 +39,19 @@ def add(commands: Commands) -> None:
         "  core     decisions a second by roles called directly: both phases, nothing stored\n"
         "  wire     messages encoded and decoded a second\n"
         "  sim      message deliveries simulated a second, trace and invariants off and on\n"
-        "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n\n"
+        "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n"
+        "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
-        "core, wire and sim a second is one of processor time, so that what else runs is left out; in core "
-        "and wire the garbage collector rests, as with timeit. The cluster is measured once, in real time.",
+        "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
+        "in core and wire the garbage collector rests, as with timeit. The cluster is measured once, in real "
+        "time.",
         "  paxos bench core\n"
         "  paxos bench core --repeats 9 --seconds 1\n"
         "  paxos bench cluster --loop uvloop --seconds 10\n"
         "  paxos bench cluster --directory /mnt/disk --json | jq .decisions_per_s",
     )
     parser.add_argument(
-        "what", choices=tuple(_BENCHES), metavar="core|wire|sim|cluster", help="what to measure"
+        "what", choices=tuple(_BENCHES), metavar="core|wire|sim|cluster|history", help="what to measure"
     )
     parser.add_argument(
         "--repeats", type=count(1, 1000), default=5, metavar="N", help="how often, cluster once (5)"
@@ -57,7 +61,10 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--nodes", type=count(1, 99), default=3, metavar="N", help="sim, cluster: nodes (3)")
     parser.add_argument(
-        "--operations", type=count(1, 1_000_000), default=6000, metavar="N", help="sim: in each run (6000)"
+        "--operations",
+        type=count(1, 1_000_000),
+        metavar="N",
+        help="in each run of sim (6000), in each history (5000)",
     )
     cluster = parser.add_argument_group("cluster only")
     cluster.add_argument(
@@ -111,7 +118,7 @@ def _sim(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     from paxos.sim.bench import run_benchmark
 
     with out.progress("the simulator", 2 * arguments.repeats) as bar:
-        found = run_benchmark(arguments.nodes, arguments.operations, arguments.repeats, bar.advance)
+        found = run_benchmark(arguments.nodes, arguments.operations or 6000, arguments.repeats, bar.advance)
     rows = [
         (rate.name, f"{rate.median:,.0f} deliveries/s", f"{rate.low:,.0f} to {rate.high:,.0f}")
         for rate in (found.plain, found.watched)
@@ -124,7 +131,9 @@ def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]
     import anyio
 
     from paxos.runtime.bench import ClusterFigures, benchmark_cluster
+    from paxos.runtime.tasks import require_backend
 
+    require_backend(arguments.loop)
     with out.progress("a cluster of real processes", 100) as bar:
         shown = 0
 
@@ -162,4 +171,5 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "wire": _wire,
     "sim": _sim,
     "cluster": _cluster,
+    "history": bench_histories,
 }

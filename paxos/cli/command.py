@@ -8,7 +8,9 @@ error that nobody foresaw is a bug and ends in exit code 70, which scripts can n
 `--debug` shows where it came from.
 """
 
+import argparse
 import contextlib
+import io
 import os
 import sys
 import traceback
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from paxos.cli import bench, check, decrees, demo, init, serve, simulate, version
-from paxos.cli.arguments import Parser, UsageError
+from paxos.cli.arguments import Parser, UsageError, did_you_mean
 from paxos.cli.output import Output
 from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, PaxosError
 
@@ -59,10 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code; `paxos --help` lists what each means.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks is shown escaped, and ends nothing.
+            stream.reconfigure(errors="backslashreplace")
     out = Output("--json" in arguments)
     debug = "--debug" in arguments
     try:
-        parsed = build_parser().parse_args(arguments)
+        parsed = _parsed(arguments)
         return int(parsed.run(parsed, out))
     except UsageError as error:
         out.say(error.usage)
@@ -89,7 +95,29 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for group in _GROUPS:
         group.add(commands)
+    parser.commands = dict(commands.choices)
     return parser
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """The arguments, taken by the command that they name; what it does not know is refused in its name."""
+    parser = build_parser()
+    commands = parser.commands
+    if arguments[:1] == ["help"] and set(arguments[1:2]) <= commands.keys():
+        arguments = [*arguments[1:2], "--help"]
+    name = next((each for each in arguments if not each.startswith("-")), None)
+    if name is None or arguments[0] in ("--help", "-h", "--version"):
+        return parser.parse_args(arguments)
+    if name not in commands:
+        parser.error(f"there is no command {name!r}{did_you_mean(name, commands)}")
+    if arguments[0] != name:
+        parser.error(f"options come after the command: paxos {name} {arguments[0]} ...")
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        command = commands[name]
+        near = did_you_mean(unknown[0], command.option_names) if unknown[0].startswith("-") else ""
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{near}")
+    return parsed
 
 
 def _one_cause(error: BaseException) -> BaseException:

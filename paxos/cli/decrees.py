@@ -53,7 +53,8 @@ def add(commands: Commands) -> None:
         "status",
         run_status,
         "ask every node how it does",
-        "A line for each node, the unreachable ones included; exit code 3 when none can be reached.",
+        "A line for each node, the unreachable ones included, and which nodes are refused by others and why; "
+        "exit code 3 when none can be reached.",
         "  paxos status --config cluster.toml\n"
         "  paxos status --config cluster.toml --json | jq '.nodes[] | select(.reachable | not)'",
     )
@@ -92,13 +93,20 @@ def run_status(arguments: argparse.Namespace, out: Output) -> int:
                 status.get(name, "") for name in ("node", "address", "ready", "decided", "open", "requests")
             ]
             cells[2] = "yes" if cells[2] else "no"
-            rows.append([*cells, status.get("summary", "")])
+            rows.append([*cells, _says(status)])
         else:
             rows.append([status["node"] or "?", status["address"], "-", "-", "-", "-", status["error"]])
     reached = sum(bool(status["reachable"]) for status in found)
     out.table(f"{reached} of {len(found)} nodes reached:", _COLUMNS, rows)
     out.result({"reached": reached, "nodes": found})
     return EXIT_DONE if reached else EXIT_UNREACHABLE
+
+
+def _says(status: dict[str, Any]) -> str:
+    """A node's summary, and which of its peers refuse it."""
+    refusals = {peer: how.get("refused") for peer, how in status.get("peers", {}).items()}
+    refused = [f"REFUSED by node {peer}: {why}" for peer, why in refusals.items() if why]
+    return "; ".join([str(status.get("summary", "")), *refused])
 
 
 def _shown(name: bytes) -> str | bytes:
@@ -113,6 +121,8 @@ def _value(text: str) -> bytes:
     """The value that an argument stands for."""
     if text != "-":
         return os.fsencode(text)
+    if sys.stdin is None:
+        raise ConfigurationError("standard input is closed, and the value - is read from there")
     data = sys.stdin.buffer.read(MAX_COMMAND_BYTES + 1)
     if len(data) > MAX_COMMAND_BYTES:
         raise ConfigurationError(f"standard input: the value is longer than {MAX_COMMAND_BYTES} bytes")

@@ -7,6 +7,7 @@ It is read back before it is written, so that what `init` leaves behind always w
 import argparse
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +46,14 @@ protocol = {protocol}
 """
 _NODE: Final = """
 [[node]]
-{id}# never give an id to another disk: a wiped node needs a new id
+{id}# never give an id to another disk: a wiped node is refused
 {address}# where it listens, for peers and clients
 {store}# a directory of this node's own
+"""
+_ALONE: Final = """\
+# With no other node nobody remembers this store: if the disk is lost, the node starts empty and unnoticed,
+# and every decision is gone. With three, a wiped disk is refused. Members are fixed: begin with as many
+# as you want to end with.
 """
 _REGION: Final = '# region = "CA"               # optional: where it is, for people\n'
 _TLS: Final = """
@@ -94,7 +100,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     directory: Path = arguments.directory
     path = directory / FILE_NAME
     text = cluster_text(
-        identifier=arguments.id or _id_from(directory.resolve().name),
+        identifier=_id_from(directory.resolve().name) if arguments.id is None else arguments.id,
         protocol=arguments.protocol,
         nodes=arguments.nodes,
         host=arguments.host,
@@ -118,14 +124,16 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
             file.write(text)
     except OSError as error:
         raise ConfigurationError(f"{error.filename or path}: can not be written: {error.strerror}") from error
-    commands = [f"paxos serve --config {path} --node {node}" for node in config.members]
+    commands = [f"paxos serve --config {shlex.quote(str(path))} --node {node}" for node in config.members]
     result = {"path": str(path), "id": config.id, "nodes": list(config.members), "serve": commands}
     lines = [
         f"wrote {path}",
         "start each node in a terminal of its own:",
         *(f"  {line}" for line in commands),
     ]
-    lines += ["then:", f"  paxos decide leader node-1 --config {path}"]
+    if len(config.members) == 1:
+        lines.append("one node alone: if its disk is lost, every decision is, and nobody notices")
+    lines += ["then:", f"  paxos decide leader node-1 --config {shlex.quote(str(path))}"]
     out.result(result, "\n".join(lines))
     return EXIT_DONE
 
@@ -165,6 +173,8 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
         )
         if node == 1:
             parts.append(_REGION)
+    if nodes == 1:
+        parts.append(_ALONE)
     if tls:
         parts.append(_TLS.format(directory=TLS_DIRECTORY))
     return "".join(parts)

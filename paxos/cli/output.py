@@ -54,7 +54,9 @@ class Output:
     def result(self, value: Mapping[str, object], text: str = "") -> None:
         """The result: the object with `--json`, the text (if any) without."""
         if self.as_json:
-            print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+            # What an encoding can not say, JSON can.
+            plain = (sys.stdout.encoding or "").lower().replace("-", "") not in ("utf8", "utf8sig")
+            print(json.dumps(value, ensure_ascii=plain, allow_nan=False), flush=True)
         elif text:
             print(text, flush=True)
 

@@ -5,7 +5,6 @@ object a line.  SIGTERM and Ctrl-C stop it gracefully: what is on its way to the
 """
 
 import argparse
-import importlib.util
 import json
 import logging
 import os
@@ -39,9 +38,9 @@ def add(commands: Commands) -> None:
         "serve",
         run,
         "run one node of a cluster",
-        "Runs until SIGTERM or Ctrl-C. The very first start of a node waits until a majority's size of the "
-        "others know its store (in a cluster of three: both), so start them all; after that any minority may "
-        "be down. A node whose disk was wiped is refused by the others: give it a new id, or the old disk.",
+        "Runs until SIGTERM, SIGHUP or Ctrl-C. A node's very first start waits until a majority's size of "
+        "the others know its store (in a cluster of three: both), so start them all; after that any minority "
+        "may be down. A node whose disk was wiped is refused by the others: give it the old disk.",
         "  paxos serve --config cluster.toml --node 2\n"
         "  paxos serve --config cluster.toml --node 2 --uvloop --log-json --log-level warning\n"
         "  paxos check --config cluster.toml --node 2      first: would it start?",
@@ -65,12 +64,11 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
 
     from paxos.runtime.config import load_cluster
     from paxos.runtime.serving import run_node
+    from paxos.runtime.tasks import require_backend
 
     if arguments.uvloop and arguments.backend != "asyncio":
         raise ConfigurationError("--uvloop is a loop of asyncio; leave out --backend trio")
-    for name, wanted in (("trio", arguments.backend == "trio"), ("uvloop", arguments.uvloop)):
-        if wanted and importlib.util.find_spec(name) is None:
-            raise ConfigurationError(f"{name} is not installed; pip install 'paxos-family[{name}]'")
+    require_backend("uvloop" if arguments.uvloop else arguments.backend)
     config = load_cluster(arguments.config)
     options = {"use_uvloop": True} if arguments.uvloop else {}
     if arguments.stop_with_stdin:

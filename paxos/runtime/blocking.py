@@ -5,20 +5,24 @@ give has the same methods, without `await`.  They may be called from many thread
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from paxos.ballot import NodeId
+from paxos.errors import Unreachable
 from paxos.runtime.client import Client
 from paxos.runtime.config import ClusterConfig, QuorumSpec, TlsConfig
 from paxos.runtime.events import OnEvent
 from paxos.runtime.limits import Limits
 from paxos.runtime.opening import Cluster, connect, open_cluster
+from paxos.runtime.tasks import require_backend
 
 __all__ = ["SyncClient", "SyncCluster", "connect_sync", "open_cluster_sync"]
+
+T = TypeVar("T")
 
 
 class SyncClient:
@@ -30,15 +34,15 @@ class SyncClient:
 
     def decide(self, name: str | bytes, value: bytes, *, timeout_s: float | None = None) -> bytes:
         """Get a value chosen for a name, and learn which; see `Client.decide`."""
-        return self._portal.call(lambda: self._client.decide(name, value, timeout_s=timeout_s))
+        return _call(self._portal, lambda: self._client.decide(name, value, timeout_s=timeout_s))
 
     def decided(self, name: str | bytes, *, timeout_s: float | None = None) -> bytes | None:
         """What is chosen for a name, or None; see `Client.decided`."""
-        return self._portal.call(lambda: self._client.decided(name, timeout_s=timeout_s))
+        return _call(self._portal, lambda: self._client.decided(name, timeout_s=timeout_s))
 
     def status(self, node: NodeId | None = None, *, timeout_s: float | None = None) -> dict[str, Any]:
         """How a node does; see `Client.status`."""
-        return self._portal.call(lambda: self._client.status(node, timeout_s=timeout_s))
+        return _call(self._portal, lambda: self._client.status(node, timeout_s=timeout_s))
 
 
 class SyncCluster:
@@ -60,15 +64,36 @@ class SyncCluster:
 
     def client(self, node: NodeId | None = None) -> SyncClient:
         """A client that lives as long as the cluster; see `Cluster.client`."""
-        return SyncClient(self._portal.call(self._cluster.client, node), self._portal)
+        return SyncClient(_call(self._portal, lambda: self._open_client(node)), self._portal)
 
     def stop_node(self, node: NodeId) -> None:
         """Stop a node; see `Cluster.stop_node`."""
-        self._portal.call(self._cluster.stop_node, node)
+        _call(self._portal, lambda: self._cluster.stop_node(node))
 
     def start_node(self, node: NodeId) -> None:
         """Start a node that was stopped; see `Cluster.start_node`."""
-        self._portal.call(self._cluster.start_node, node)
+        _call(self._portal, lambda: self._cluster.start_node(node))
+
+    async def _open_client(self, node: NodeId | None) -> Client:
+        return self._cluster.client(node)
+
+
+def _call(portal: BlockingPortal, call: Callable[[], Awaitable[T]]) -> T:
+    """Call something on the loop's thread, as long as there is one."""
+    called = False
+
+    async def run() -> T:
+        nonlocal called
+        called = True
+        return await call()
+
+    try:
+        return portal.call(run)
+    except RuntimeError as error:
+        # The portal says only this of itself, and in these words.
+        if called or "portal is not running" not in str(error):
+            raise
+        raise Unreachable("it is closed: its `with` block has ended; open another one") from error
 
 
 @contextmanager
@@ -92,8 +117,9 @@ def connect_sync(
         backend_options: its options, as `anyio.run` takes them.
 
     Raises:
-        ConfigurationError: see `connect`.
+        ConfigurationError: see `connect`; or there is no such backend.
     """
+    require_backend(backend)
     opened = connect(addresses, tls=tls, cluster=cluster, timeout_s=timeout_s)
     with (
         start_blocking_portal(backend, dict(backend_options or {})) as portal,
@@ -137,8 +163,9 @@ def open_cluster_sync(
         backend_options: its options, as `anyio.run` takes them.
 
     Raises:
-        ConfigurationError, StoreRefused, PaxosError: see `open_cluster`.
+        ConfigurationError, StoreRefused, PaxosError: see `open_cluster`; or there is no such backend.
     """
+    require_backend(backend)
     opened = open_cluster(
         protocol,
         nodes,

@@ -24,7 +24,7 @@ class NodeExit:
 
     Args:
         node: which.
-        signal: the name of the signal that stopped it, SIGTERM or SIGINT.
+        signal: the name of the signal that stopped it: SIGTERM, SIGINT or SIGHUP.
         status: how it did at the end.
     """
 
@@ -41,7 +41,7 @@ async def run_node(
     on_ready: Callable[[RunningNode], None] | None = None,
     limits: Limits | None = None,
 ) -> NodeExit:
-    """Run one node until SIGTERM or SIGINT, then stop it gracefully, in bounded time.
+    """Run one node until SIGTERM, SIGINT or SIGHUP, then stop it gracefully, in bounded time.
 
     Must run on the main thread, where Python takes signals.
 
@@ -61,15 +61,23 @@ async def run_node(
     """
     caught: list[str] = []
 
-    async def wait_for_signal() -> None:
-        wanted = (signal.SIGINT,) if sys.platform == "win32" else (signal.SIGTERM, signal.SIGINT)
-        with anyio.open_signal_receiver(*wanted) as signals:
+    # Signals are taken from the very beginning: one that comes while the node starts waits until it has.
+    with anyio.open_signal_receiver(*_stop_signals()) as signals:
+
+        async def wait_for_signal() -> None:
             async for each in signals:
                 caught.append(signal.Signals(each).name)
                 return
 
-    async with open_node(config, node, on_event=on_event, limits=limits) as running:
-        if on_ready is not None:
-            on_ready(running)
-        await run_until_first(wait_for_signal, running.wait_stopped)
-        return NodeExit(running.id, caught[0] if caught else "", running.status())
+        async with open_node(config, node, on_event=on_event, limits=limits) as running:
+            if on_ready is not None:
+                on_ready(running)
+            await run_until_first(wait_for_signal, running.wait_stopped)
+            return NodeExit(running.id, caught[0] if caught else "", running.status())
+
+
+def _stop_signals() -> tuple[signal.Signals, ...]:
+    """What stops a node: SIGHUP too, which is what closing its terminal sends."""
+    if sys.platform == "win32":
+        return (signal.SIGINT,)
+    return (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

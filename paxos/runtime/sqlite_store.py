@@ -99,7 +99,7 @@ _NAMED_LIMIT: Final = 20
 
 _RECOVER: Final = (
     "put back a copy of the whole directory made while the node was stopped and after its last write, "
-    "or replace the node by one with a new id"
+    "or leave the node down: a cluster's members are fixed"
 )
 
 
@@ -280,6 +280,8 @@ def open_sqlite_store(directory: Path, *, cluster: str, node: int, protocol: str
     lock = DirectoryLock.acquire(directory)
     try:
         card = _read_identity(directory, lock)
+        if lock.blank:
+            lock.claim()
         if card is None:
             card = new_card(cluster=cluster, node=node, protocol=protocol)
             _make_database(directory, card)
@@ -351,6 +353,12 @@ def _read_identity(directory: Path, lock: DirectoryLock) -> StoreCard | None:
     records = directory / RECORDS_NAME
     exists = records.exists()
     if marker is not None and exists:
+        if marker.incarnation > 0 and lock.blank:
+            # Only it tells whether the log is missed, and how much of it.
+            raise StoreRefused(
+                f"store {directory}: has lost its {LOCK_NAME!r} file, which tells whether the node was stopped "
+                f"properly and what its log must hold; {_RECOVER}"
+            )
         return marker
     if marker is not None and marker.incarnation > 0:
         raise StoreRefused(
@@ -426,7 +434,7 @@ def _check_files(directory: Path, lock: DirectoryLock) -> None:
             raise StoreRefused(
                 f"store {directory}: was not closed properly, and {damage} ({path.name}{_LOG_SUFFIX}); "
                 f"{_RECOVER}. (Only if you know that a tool of sqlite's has copied the log into the database "
-                f"and removed it: removing the file {LOCK_NAME!r} lets the node start without it.)"
+                f"and removed it: writing 0 0 0 0 into the file {LOCK_NAME!r} lets the node start without it.)"
             )
 
 
@@ -608,6 +616,11 @@ def _report(
 
 
 def _unreadable(directory: Path, cause: sqlite3.Error) -> StoreRefused:
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return StoreRefused(
+            f"store {directory}: {RECORDS_NAME} can not be used: the disk is full; free some space and start "
+            "again: nothing is lost"
+        )
     return StoreRefused(
         f"store {directory}: {RECORDS_NAME} can not be used: {_words(cause)}; check the disk and who "
         f"may write there; if the file is damaged, {_RECOVER}"

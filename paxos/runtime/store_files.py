@@ -117,7 +117,7 @@ def decode_card(text: str | bytes, where: str) -> StoreCard:
     """
     damaged = StoreRefused(
         f"{where}: the store's identity is damaged; put back a copy of the whole directory made while the "
-        f"node was stopped and after its last write, or replace the node by one with a new id"
+        f"node was stopped and after its last write, or leave the node down: a cluster's members are fixed"
     )
     try:
         fields = json.loads(text)
@@ -199,15 +199,19 @@ _NO_MARK: Final = LogMark(0, 0)
 
 
 class _LockText(NamedTuple):
-    """What stands in the lock; the process is 0 when nobody is named."""
+    """What stands in the lock; the process is 0 when nobody is named, and `blank` when it says nothing."""
 
     process: int
     incarnation: int
     mark: LogMark
+    blank: bool = False
 
     def encode(self) -> bytes:
         # Always the same length, so it is written over in place, at once, and whole.
         return b"%20d %20d %20d %20d\n" % (self.process, self.incarnation, *self.mark)
+
+
+_BLANK: Final = _LockText(0, 0, _NO_MARK, blank=True)
 
 
 class DirectoryLock:
@@ -220,6 +224,8 @@ class DirectoryLock:
 
     def __init__(self, descriptor: int | None, text: _LockText) -> None:
         self._descriptor = descriptor
+        #: Whether nothing stands in it: the store was never opened, or the file is not the one it had.
+        self.blank: bool = text.blank
         self.open_incarnation: int = text.incarnation
         self.mark: LogMark = text.mark
 
@@ -241,8 +247,9 @@ class DirectoryLock:
             _lock(descriptor, directory, shared=False)
             text = _read_lock(descriptor)
             lock = cls(descriptor, text)
-            lock._write(text._replace(process=os.getpid()))
-            sync_file(descriptor)
+            if not text.blank:
+                lock._write(text._replace(process=os.getpid()))
+                sync_file(descriptor)
         except OSError as cause:
             os.close(descriptor)
             raise StoreRefused(f"store {directory}: can not be written: {cause}") from cause
@@ -262,7 +269,7 @@ class DirectoryLock:
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            return cls(None, _LockText(0, 0, _NO_MARK))
+            return cls(None, _BLANK)
         except OSError as cause:
             raise StoreRefused(f"{path}: can not be read: {cause}") from cause
         try:
@@ -271,6 +278,13 @@ class DirectoryLock:
         except BaseException:
             os.close(descriptor)
             raise
+
+    def claim(self) -> None:
+        """Write down who has a directory in which nothing was opened yet. Raises `OSError`."""
+        assert self._descriptor is not None, "only an acquired lock is written"
+        self._write(_LockText(os.getpid(), 0, _NO_MARK))
+        sync_file(self._descriptor)
+        self.blank = False
 
     def set_open(self, incarnation: int, mark: LogMark = _NO_MARK) -> None:
         """Note durably which incarnation is open; 0 for none. Needs no room on the disk. Raises `OSError`."""
@@ -338,10 +352,7 @@ def _read_lock(descriptor: int) -> _LockText:
     """What stands in the lock."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     words = os.read(descriptor, 128).split()
-    if not words:  # a store that was never opened
-        return _LockText(0, 0, _NO_MARK)
     if len(words) != 4 or not all(word.isdigit() for word in words):
-        # Unreadable, so assume the worse: it was not closed properly.
-        return _LockText(0, 1, _NO_MARK)
+        return _BLANK
     process, incarnation, generation, commits = map(int, words)
     return _LockText(process, incarnation, LogMark(generation, commits))

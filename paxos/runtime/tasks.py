@@ -6,6 +6,7 @@ failed.  Nothing in this package lets such a group out: tasks end through `run_u
 handed to a user is opened through `task_scope`.
 """
 
+import importlib.util
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +16,9 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["CONNECTION_ERRORS", "plain", "reason_of", "run_until_first", "task_scope"]
+from paxos.errors import ConfigurationError
+
+__all__ = ["CONNECTION_ERRORS", "plain", "reason_of", "require_backend", "run_until_first", "task_scope"]
 
 #: What reading, writing or opening a connection raises when it is the other side or the network.
 #: An `ssl.SSLError` and a `TimeoutError` are both an OSError.
@@ -93,3 +96,18 @@ async def task_scope() -> AsyncIterator[TaskGroup]:
         raise plain(error) from None
     if failure is not None:
         raise failure
+
+
+def require_backend(name: str) -> None:
+    """Refuse an event loop that is none, or that is not installed.
+
+    Args:
+        name: "asyncio", "trio", or "uvloop" for the loop of that name under asyncio.
+
+    Raises:
+        ConfigurationError: says which, and what to install.
+    """
+    if name not in ("asyncio", "trio", "uvloop"):
+        raise ConfigurationError(f"backend: expected asyncio or trio, got {name!r:.60}")
+    if importlib.util.find_spec(name) is None:
+        raise ConfigurationError(f"{name} is not installed; pip install 'paxos-family[{name}]'")
