@@ -39,9 +39,9 @@ first steps:
 exit codes:
   0    done
   1    a plain no: undecided, rejected
-  2    usage, configuration, or a store refused at start
-  3    no quorum or no node could be reached within --timeout; nothing is unknown
-  4    outcome unknown: it may or may not have happened; trying again is safe
+  2    usage, configuration, or a store refused at start, one damaged beyond reading included
+  3    no node could be reached within --timeout, or no quorum for a read; nothing is unknown
+  4    outcome unknown: it may or may not have happened (decide without a quorum); trying again is safe
   5    a check failed: a violation, a difference, a damaged record
   6    a node stopped itself, because going on could lose or change a decision
   70   a bug in paxos: please report it, with what --debug shows
