@@ -73,9 +73,11 @@ class RecordError(PaxosError):
 
 
 class ProtocolBreach(PaxosError):
-    """A rule that makes the protocol safe was found broken: by a peer, or by this code.
+    """A rule that makes the protocol safe was found broken: by a peer, or by this code. Never by bad luck.
 
-    A node that sees one stops rather than go on; it is never raised by mere bad luck.
+    A role raises it and is unchanged. A node to which decisions turn out to differ (`Agreement`, `Stability`)
+    stops rather than go on. A single message that breaks a rule (`OneValuePerBallot`) it refuses, tells in
+    the event "breach", and goes on without: else one bad member could stop all others.
     """
 
     exit_code = EXIT_NODE_STOPPED

@@ -39,10 +39,9 @@ __all__ = [
     "check_intersections",
 ]
 
-# Limits: members of a system, and smallest quorums that are listed for a phase.
+# Limits: members, and smallest quorums listed for a phase; in searches states held, and quorums compared.
 MAX_MEMBERS: Final = 1_000
 MAX_QUORUMS: Final = 100_000
-# Bounds on exact searches: states held at once, and combinations of quorums compared.
 _MAX_STATES: Final = 100_000
 _MAX_COMPARISONS: Final = 50_000_000
 
@@ -272,7 +271,7 @@ class _ThresholdQuorums(_GivenQuorums[int]):
         return len(self.members) - next(count for count, held in enumerate(left, 1) if held >= threshold)
 
     def best_quorum(self, distance: Callable[[NodeId], float], phase: Phase = Phase.TWO) -> frozenset[NodeId]:
-        threshold, costs = self._of(phase), _costs(self, distance)
+        costs, threshold = _costs(self, distance), self._of(phase)
         nearest = sorted(self.members, key=lambda node: costs[node][0])
         reached = accumulate(self._weights[node] for node in nearest)
         radius = next(costs[n][0] for n, held in zip(nearest, reached, strict=True) if held >= threshold)
@@ -463,11 +462,7 @@ class ExplicitQuorums(_ListedQuorums):
     """
 
     def __init__(
-        self,
-        members: _Ids,
-        phase1: _Sets,
-        phase2: _Sets | None = None,
-        fast: _Sets | None = None,
+        self, members: _Ids, phase1: _Sets, phase2: _Sets | None = None, fast: _Sets | None = None
     ) -> None:
         members = _members(self, members)
         one = _listed(self, members, Phase.ONE, phase1)
@@ -604,6 +599,8 @@ def _failures(system: QuorumSystem, phase: Phase) -> Iterator[tuple[int, frozens
     Only a failure inside the quorum that is left changes anything, so these are the only ones tried;
     and a smallest quorum other than that one lacks some member of it, so every one turns up.
     """
+    if not isinstance(phase, Phase):
+        _refuse_phase(system, phase)
     states, tried, failed = {frozenset(system.members)}, 0, 0
     while states:
         fewer: set[frozenset[NodeId]] = set()
@@ -618,6 +615,8 @@ def _failures(system: QuorumSystem, phase: Phase) -> Iterator[tuple[int, frozens
 
 def _costs(system: QuorumSystem, distance: Callable[[NodeId], float]) -> dict[NodeId, tuple[float, int, int]]:
     """The distance of each member, and what it adds to a sum: infinite terms, and 2**-1074ths, exactly."""
+    if not callable(distance):
+        _fail(system, f"best_quorum() takes a function of a node, then a phase; not first {distance!r:.80}")
     costs: dict[NodeId, tuple[float, int, int]] = {}
     for node in system.members:
         value = float(distance(node))
@@ -674,7 +673,8 @@ def _check_limit(system: QuorumSystem, count: int, most: int, what: str) -> None
 
 
 def _refuse_phase(system: QuorumSystem, phase: Phase) -> NoReturn:
-    _fail(system, f"there are no quorums for {phase}; fast ballots need a system that has fast quorums")
+    why = "fast ballots need a system that has fast quorums"
+    _fail(system, f"there are no quorums for {phase!s:.80}; {why}, and a phase is Phase.ONE, TWO or FAST")
 
 
 def _refuse_quorums(system: QuorumSystem, phases: Sequence[Phase], quorums: _Sets) -> NoReturn:

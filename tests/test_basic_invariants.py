@@ -401,7 +401,8 @@ class EarlyLearner(Learner):
 class CountingLearner(Learner):
     """Counts votes, and not who cast them, or whether they may."""
 
-    def receive(self, sender: int, message: Accepted) -> Decision | None:
+    def receive(self, sender: int, message: Promise | Accepted | Nack) -> Decision | None:
+        assert isinstance(message, Accepted)
         _value, voters = self._tallies.setdefault(message.ballot, (message.value, set()))
         voters.add(next(node for node in self.quorums.members if node not in voters))
         return Decision(*message) if self.quorums.is_quorum(voters) else None
@@ -410,7 +411,8 @@ class CountingLearner(Learner):
 class SummingLearner(Learner):
     """Adds up the votes of different ballots."""
 
-    def receive(self, sender: int, message: Accepted) -> Decision | None:
+    def receive(self, sender: int, message: Promise | Accepted | Nack) -> Decision | None:
+        assert isinstance(message, Accepted)
         found = super().receive(sender, message._replace(ballot=Ballot(1, 1)))
         return found and Decision(*message)
 

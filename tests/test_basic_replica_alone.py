@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic import (
@@ -12,16 +14,19 @@ from paxos.basic import (
     BasicReplica,
     BasicSettings,
     Chosen,
+    Decision,
     Nack,
     Prepare,
     Promise,
     Reserved,
 )
+from paxos.basic.messages import MAX_ROUND
 from paxos.basic.records import acceptor_key, pack_acceptor, pack_chosen, pack_reservation
-from paxos.command import Command, Footprint, RequestId
+from paxos.command import MAX_COMMAND_BYTES, Command, Footprint, RequestId
 from paxos.contract import Configuration, Effects, Instant, OutcomeKind
-from paxos.errors import ConfigurationError, RecordError
+from paxos.errors import ConfigurationError, ProtocolBreach, RecordError
 from paxos.quorum import Majority
+from paxos.wire import encode_record
 from tests.cluster import check_bookkeeping
 
 THREE = Majority((1, 2, 3))
@@ -103,6 +108,25 @@ def test_a_reservation_counts_only_from_the_own_disk() -> None:
     assert replica.status().values["reserved_round"] == 1
 
 
+def test_votes_that_decide_otherwise_stop_the_node_and_one_bad_vote_does_not() -> None:
+    replica, out = lone_replica()
+    replica.submit([command(1, b"x", b"v")], Instant(0))
+    ballot = questions(replica, out, Prepare)
+    replica.receive(2, Promise(b"x", ballot, BOTTOM, None), Instant(0))
+    questions(replica, out, Accept)
+    replica.receive(3, Accepted(b"x", ballot, b"w"), Instant(0))
+    replica.receive(3, Accepted(b"x", ballot._replace(node=2), b"w"), Instant(0))
+    breaches = [event for event in take(replica, out).events if event.action == "breach"]
+    assert [event.arguments["sender"] for event in breaches] == [3]
+    assert "OneValuePerBallot" in str(breaches[0].arguments["reason"])
+    # As if it had been decided here at a lower ballot.
+    learner = replica._open[b"x"].learner
+    assert learner is not None
+    learner.decision = Decision(b"x", Ballot(0, 1), b"v")
+    with pytest.raises(ProtocolBreach, match="Agreement"):
+        replica.receive(2, Accepted(b"x", ballot._replace(node=2), b"w"), Instant(0))
+
+
 @pytest.mark.parametrize(
     ("key", "data", "said"),
     [
@@ -110,7 +134,7 @@ def test_a_reservation_counts_only_from_the_own_disk() -> None:
         (b"R", pack_acceptor(AcceptorRecord(Ballot(1, 1), BOTTOM, None)), "kind"),
         (b"Ax", pack_reservation(3), "kind"),
         (b"Ax", pack_acceptor(AcceptorRecord(Ballot(1, 1), Ballot(2, 1), b"v")), "above the promise"),
-        (b"Ax", pack_acceptor(AcceptorRecord(Ballot(3, 1), Ballot(2, 1), None)), "without ballot or value"),
+        (b"Ax", encode_record(2, 1, ((3, 1, 0), (2, 1, 0), None)), "without ballot or value"),
         (b"Cx", pack_chosen(Ballot(1, 1), b"v")[:-1], "corrupted"),
         (b"Zx", pack_chosen(Ballot(1, 1), b"v"), "not a record of Basic Paxos"),
     ],
@@ -119,6 +143,29 @@ def test_a_bad_record_is_refused_and_named(key: bytes, data: bytes, said: str) -
     with pytest.raises(RecordError, match=said) as caught:
         BasicReplica(Configuration(1, THREE), {key: data}, lambda name, bound: 0, Instant(0))
     assert repr(key) in str(caught.value)
+
+
+@given(st.data())
+def test_a_record_put_together_by_hand_is_what_the_encoder_makes(data: st.DataObject) -> None:
+    """In every length that CBOR writes in another way."""
+    rounds = st.sampled_from([0, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, MAX_ROUND])
+    ballots = st.builds(Ballot, rounds, st.sampled_from([0, 1, 23, 24, 2**31 - 1]), st.sampled_from([0, 24]))
+    sizes = st.sampled_from([0, 1, 23, 24, 255, 256, 65535, 65536, MAX_COMMAND_BYTES])
+    promised, vote, value = data.draw(ballots), data.draw(ballots), bytes(data.draw(sizes))
+    assert pack_acceptor(AcceptorRecord(promised, vote, value)) == encode_record(
+        2, 1, (list(promised), list(vote), value)
+    )
+    assert pack_acceptor(AcceptorRecord(promised, BOTTOM, None)) == encode_record(
+        2, 1, (list(promised), None, None)
+    )
+    assert pack_chosen(vote, value) == encode_record(3, 1, (list(vote), value))
+    assert pack_reservation(promised.round) == encode_record(1, 1, (promised.round,))
+
+
+@pytest.mark.parametrize(("vote", "value"), [(Ballot(1, 1), None), (BOTTOM, b"v"), (BOTTOM, b"")])
+def test_half_a_vote_is_not_written(vote: Ballot, value: bytes | None) -> None:
+    with pytest.raises(ValueError, match="both a ballot and a value, or neither"):
+        pack_acceptor(AcceptorRecord(Ballot(3, 1), vote, value))
 
 
 def test_a_decree_is_named_by_exactly_one_key() -> None:
@@ -205,7 +252,8 @@ def test_a_tracing_replica_tells_every_action() -> None:
     replica.receive(2, Accepted(b"x", ballot, b"v"), Instant(0))
     take(replica, out)
     told = [event.action for event in out.events if event.trace]
-    assert told == ["Phase1b", "Phase1a", "Phase2b", "Phase2a", "Learn"]
+    first = ["Restart", "Submit", "Phase1a", "Phase1b", "CountPromise", "CountPromise"]
+    assert told == [*first, "Phase2a", "Phase2b", "CountVote", "CountVote", "Learn"]
     assert [event.action for event in out.events if not event.trace] == ["chosen"]
     plain = BasicReplica(Configuration(1, THREE), {}, lambda name, bound: 0, Instant(0))
     plain.receive(2, Prepare(b"x", Ballot(1, 2)), Instant(0))

@@ -125,7 +125,7 @@ def test_an_acceptor_minds_its_own_decree_and_its_own_questions() -> None:
         with pytest.raises(ValueError, match="other"):
             one.receive(1, question)
     with pytest.raises(TypeError, match="Nack"):
-        one.receive(1, Nack(D, B1, B2))  # type: ignore[arg-type]
+        one.receive(1, Nack(D, B1, B2))  # type: ignore[call-overload]
     assert one.record() == AcceptorRecord(B1, BOTTOM, None)
 
 

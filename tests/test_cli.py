@@ -24,6 +24,7 @@ from paxos.cli import main, version
 from paxos.cli.check import look_at_store
 from paxos.cli.command import EXIT_BUG, build_parser
 from paxos.cli.output import Output, json_bytes, readable
+from paxos.contract import Configuration, find_protocol
 from paxos.errors import (
     EXIT_CHECK_FAILED,
     EXIT_DONE,
@@ -33,10 +34,12 @@ from paxos.errors import (
     NodeStopped,
     OutcomeUnknown,
 )
+from paxos.quorum import Majority
 from paxos.runtime.certificates import make_certificates
 from paxos.runtime.config import load_cluster
 from paxos.runtime.store import open_store
-from paxos.service import replica_prefix
+from paxos.service import Identity, charter_record, replica_prefix
+from tests.processes import free_ports
 
 Capture = pytest.CaptureFixture[str]
 
@@ -49,6 +52,10 @@ COMMANDS = (
     "decided",
     "status",
     "simulate",
+    "explore",
+    "exhaust",
+    "replay",
+    "spec",
     "bench",
     "version",
 )  # in order
@@ -342,6 +349,12 @@ def test_init_overwrites_nothing(capsys: Capture, tmp_path: Path) -> None:
     assert main(["init", str(tmp_path / "b"), "--tls"]) == EXIT_USAGE
     said(capsys, "tls: is there already")
     assert list((tmp_path / "b").iterdir()) == [tmp_path / "b" / "tls"]
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_init_takes_an_ipv6_host_with_and_without_brackets(host: str, tmp_path: Path) -> None:
+    assert main(["init", str(tmp_path / "a"), "--tls", "--host", host]) == EXIT_DONE
+    assert load_cluster(tmp_path / "a" / "cluster.toml").node(2).address == "[::1]:7102"
 
 
 def test_init_where_nothing_can_be_written(capsys: Capture, tmp_path: Path) -> None:
@@ -639,3 +652,21 @@ def test_a_value_from_a_closed_standard_input(capsys: Capture, monkeypatch: pyte
     monkeypatch.setattr(sys, "stdin", None)
     assert main(["decide", "a", "-", "--cluster", "127.0.0.1:1"]) == EXIT_USAGE
     said(capsys, "standard input is closed")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="is ended another way")
+@pytest.mark.parametrize(("shell", "code"), [("<&-", EXIT_USAGE), ("</dev/null", EXIT_DONE)])
+def test_to_stop_with_a_standard_input_that_has_ended(shell: str, code: int, tmp_path: Path) -> None:
+    assert (
+        main(["init", str(tmp_path / "c"), "--nodes", "1", "--base-port", str(free_ports(1)[0])]) == EXIT_DONE
+    )
+    command = (
+        f"exec {sys.executable} -m paxos serve --config c/cluster.toml --node 1 --stop-with-stdin {shell}"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(paxos.__file__).parents[1])}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("standard input is closed already" in done.stderr) == (code == EXIT_USAGE)

@@ -174,6 +174,8 @@ def test_status_lists_every_node(cluster: Any, tmp_path: Path, capsys: Capture) 
         [str(number), address, "yes"] for number, address in enumerate(cluster.addresses, 1)
     ]
     assert lines[5].split()[:3] == ["4", f"127.0.0.1:{port}", "-"]
+    assert lines[5].count(str(port)) == 1, "the address stands in its own column"
+    assert "refused" in lines[5]
     assert main(["status", "--config", str(path), "--timeout", "1", "--json"]) == EXIT_DONE
     found = json_of(capsys)
     assert found["reached"] == 3

@@ -49,6 +49,19 @@ def test_many_runs(capsys: Capture) -> None:
     assert capsys.readouterr().out == "3 runs, 0 broke something\n"
 
 
+@pytest.mark.parametrize(
+    "more",
+    ["--seed 9", "--seed 7", "--nodes 3", "--protocol paxos", "--faults none", "--topology lan", "--runs 1"]
+    + ["--duration 10", "--operations 3"],
+)
+def test_a_replay_is_not_told_what_the_file_says(more: str, capsys: Capture, tmp_path: Path) -> None:
+    saved = str(tmp_path / "run.json")
+    assert main(["simulate", "--operations", "3", "--save", saved]) == EXIT_DONE
+    capsys.readouterr()
+    assert main(["simulate", "--replay", saved, *more.split()]) == EXIT_USAGE
+    assert f"{more.split()[0]} does not go with --replay" in capsys.readouterr().err
+
+
 def test_a_saved_run_is_made_again(capsys: Capture, tmp_path: Path) -> None:
     saved, history, trace = (str(tmp_path / name) for name in ("run.json", "history", "trace"))
     arguments = ["simulate", "--faults", "crash,duplicate", "--nodes", "5", "--operations", "30", "--json"]

@@ -1,7 +1,10 @@
 """The README keeps its word: every example in it runs, every command in it exists, every figure has a row."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +49,29 @@ def test_an_example_runs_and_prints_what_it_says(
     assert printed
     for expected in outputs(block):
         assert f"{expected}\n" in printed
+
+
+def test_every_example_passes_a_strict_type_checker(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is not installed here")
+    for number, block in enumerate(PYTHON):
+        (tmp_path / f"example_{number}.py").write_text(block, encoding="utf-8")
+    package = Path(paxos.__file__).parents[1]
+    # An installed package is found by itself, and mypy wants it no other way.
+    found = {} if package.name == "site-packages" else {"MYPYPATH": str(package)}
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--config-file=",
+        f"--cache-dir={tmp_path / 'cache'}",
+        ".",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **found}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert f"no issues found in {len(PYTHON)} source files" in done.stdout
 
 
 def test_the_example_of_the_roles_is_short() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from paxos.errors import ClusterMismatch, OutcomeUnknown, Rejected, Unreachable
 from paxos.runtime import Client, connect
-from paxos.runtime.handshake import BUSY, Hello, Refused
+from paxos.runtime.handshake import BUSY, HANDSHAKE_MESSAGES, MISMATCH, Hello, Refused, read_first
 from paxos.service import Cancel, Reply, ReplyKind, Submit
 from tests.strangers import CLIENT, PATIENCE_S, false_node, listening, peer_hello, until
 
@@ -106,6 +106,47 @@ async def test_rejected_after_a_lost_connection_is_unknown() -> None:
         with pytest.raises(OutcomeUnknown, match="it may have been carried out"):
             await client.decide("x", b"1")
     assert not first
+
+
+@asynccontextmanager
+async def refusing_after_the_first() -> AsyncIterator[str]:
+    """A node that takes one request, breaks off, and is another cluster's from then on."""
+    served = 0
+
+    async def serve(stream: Any) -> None:
+        nonlocal served
+        served += 1
+        async with stream:
+            await read_first(stream)
+            if served > 1:
+                await stream.send(HANDSHAKE_MESSAGES.encode([Refused(MISMATCH, "cluster is 'shep' here")]))
+                return
+            await stream.send(HANDSHAKE_MESSAGES.encode([ONE]))
+            assert await stream.receive()
+
+    async with listening(serve) as address:
+        yield address
+
+
+async def test_refused_everywhere_after_an_unknown_outcome_is_unknown() -> None:
+    async with refusing_after_the_first() as address, connect([address]) as client:
+        with pytest.raises(OutcomeUnknown, match=r"decide 'x': it was sent, .* cluster is 'shep' here"):
+            await client.decide("x", b"1", timeout_s=PATIENCE_S)
+        # The next one was never sent; and who only asked has no outcome to be unsure of.
+        with pytest.raises(ClusterMismatch, match="cluster is 'shep' here"):
+            await client.decide("y", b"1", timeout_s=PATIENCE_S)
+    async with refusing_after_the_first() as address, connect([address]) as client:
+        with pytest.raises(ClusterMismatch, match="cluster is 'shep' here"):
+            await client.decided("x", timeout_s=PATIENCE_S)
+
+
+async def test_sent_elsewhere_to_the_end_is_no_rejection() -> None:
+    """Where it was sent on to nobody listens: nobody refused it either."""
+    script = Script(*[ReplyKind.REDIRECT] * 1000, detail="7")
+    async with false_node(script, ONE) as address, connect([address], timeout_s=0.3) as client:
+        with pytest.raises(Unreachable, match="decide 'x': "):
+            await client.decide("x", b"1")
+    assert script.requests
 
 
 async def test_no_answer_at_one_node_is_tried_at_the_next() -> None:

@@ -16,9 +16,10 @@ from paxos.runtime.disk import Disk
 from paxos.runtime.events import EventSink
 from paxos.runtime.outbox import PeerOutbox
 from paxos.runtime.store import Batch, Store
+from paxos.runtime.threads import call_on_loop
 from paxos.service import replica_prefix
 from paxos.testing import PowerCutDisk
-from tests.strangers import PATIENCE_S
+from tests.strangers import PATIENCE_S, until
 
 pytestmark = pytest.mark.anyio
 
@@ -151,7 +152,7 @@ async def test_a_driver_that_waits_for_its_own_batch_only_is_seen(monkeypatch: p
 
 def _wait_for_own_writes_only(self: Disk, writes: Any, held: Any) -> Any:
     if writes:
-        self._writes += writes
+        self._writes.update(writes)
         self._held += held
         return []
     return held
@@ -165,13 +166,14 @@ class _SlowStore:
 
     def __init__(self, begun: anyio.Event) -> None:
         self.begun = begun
+        self._call = call_on_loop()
         self.go = threading.Semaphore(0)
         self.batches: list[list[tuple[bytes, bytes | None]]] = []
         self.closed = False
 
     def write(self, batch: Batch) -> None:
         self.batches.append(list(batch))
-        anyio.from_thread.run_sync(self.begun.set)
+        self._call(lambda: self.begun.set())
         if not self.go.acquire(timeout=PATIENCE_S):
             raise OSError("nobody let it go")
 
@@ -212,7 +214,8 @@ async def test_a_disk_that_hangs_does_not_hang_the_end() -> None:
     store = _SlowStore(anyio.Event())
     released: list[Any] = []
     sink = EventSink(1, lambda event: said.append(event.action))
-    disk = Disk(store, released.extend, lambda error: None, sink)  # type: ignore[arg-type]
+    failed: list[Exception] = []
+    disk = Disk(store, released.extend, failed.append, sink)  # type: ignore[arg-type]
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:
             group.start_soon(disk.run)
@@ -221,9 +224,117 @@ async def test_a_disk_that_hangs_does_not_hang_the_end() -> None:
             disk.finish(0.05)
         await disk.close()
     assert said == ["disk-stuck"]
+    assert [type(error) for error in failed] == [StoreFailed]
     assert not store.closed
     assert released == []
     store.go.release()
+
+
+async def test_a_turn_that_comes_after_the_end_was_asked_for() -> None:
+    """It is written when there is still time; else neither written nor told, and the store is closed."""
+    said: list[str] = []
+    released: list[Any] = []
+    memory = MemoryDisk()
+    store = memory.open(cluster="shop", node=1, protocol="paxos")
+    disk = Disk(
+        store, released.extend, lambda error: None, EventSink(1, lambda event: said.append(event.action))
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(disk.run)
+        disk.add([(b"a", b"1")], [(2, "a")])
+        await until(lambda: released == [(2, "a")])
+        disk.finish(PATIENCE_S)
+        assert disk.add([(b"b", b"2")], [(2, "b")]) == []
+    assert disk.add([], [(2, "c")]) == []
+    assert disk.add([(b"d", b"3")], [(2, "d")]) == []
+    await disk.close()
+    assert released == [(2, "a"), (2, "b")]
+    assert dict(memory.records) == {b"a": b"1", b"b": b"2"}
+    assert not memory.in_use
+    assert said == []
+
+
+async def test_an_end_that_is_asked_for_before_the_disk_runs_is_bounded() -> None:
+    store = _SlowStore(anyio.Event())
+    failed: list[Exception] = []
+    disk = Disk(store, lambda held: None, failed.append, EventSink(1))  # type: ignore[arg-type]
+    disk.add([(b"a", b"1")], [(2, "a")])
+    disk.finish(0.05)
+    with anyio.fail_after(PATIENCE_S):
+        await disk.run()
+    assert [type(error) for error in failed] == [StoreFailed]
+    store.go.release()
+
+
+async def test_what_gathers_is_the_last_word_on_each_key_and_bounded() -> None:
+    released: list[Any] = []
+    drained: list[bool] = []
+    store = _SlowStore(anyio.Event())
+    disk = Disk(
+        store,  # type: ignore[arg-type]
+        released.extend,
+        lambda error: None,
+        EventSink(1),
+        limit_bytes=20_000,
+        drained=lambda: drained.append(disk.full),
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(disk.run)
+        disk.add([(b"first", b"")], [(2, 0)])
+        await store.begun.wait()
+        for number in range(1, 20):
+            disk.add([(b"same", bytes(4000)), (b"gone", None)], [(2, number)])
+            disk.add([(b"same", b"%d" % number)], [])
+        # As often as it was written over, it counts once.
+        assert not disk.full
+        assert disk.room.is_set()
+        for number in range(100):
+            disk.add([(b"k%d" % number, b"")], [])
+        assert disk.full
+        assert not disk.room.is_set()
+        store.begun = anyio.Event()
+        store.go.release(1)
+        await store.begun.wait()
+        assert len(store.batches[1]) == 102
+        assert dict(store.batches[1])[b"same"] == b"19"
+        assert disk.full  # still being written
+        store.go.release(1)
+        await disk.room.wait()
+        assert drained == [False]
+        assert disk.queued_bytes == 0
+        disk.finish(PATIENCE_S)
+    assert released == [(2, number) for number in range(20)]
+
+
+async def test_a_disk_that_hangs_lets_nobody_fill_the_memory() -> None:
+    """Neither peers nor clients are read when too much waits for the disk; later nothing is missing."""
+    go = threading.Event()
+    go.set()
+    disks = Disks(lambda node: go.wait(PATIENCE_S) and None if node == 1 else None)
+    limits = Limits(disk_bytes=300_000)
+    value = bytes(20_000)
+    async with open_cluster(open_store=disks, limits=limits) as cluster:
+        client = cluster.client(2)
+        await client.decide("first", b"1")
+        await until(lambda: cluster.nodes[3].status()["ready"] is True)
+        engine = cluster.nodes[1]._server._engine
+        assert engine is not None
+        assert engine.disk is not None
+        go.clear()
+        async with anyio.create_task_group() as group:
+            for number in range(60):
+                group.start_soon(client.decide, f"d{number}", value)
+            await until(lambda: engine.is_crowded)
+        # One frame from each peer, of a mebibyte or so, is still taken.
+        for number in range(60, 400):
+            await client.decide(f"d{number}", value)
+            assert engine.disk.queued_bytes < 300_000 + (2 << 20)
+        assert not engine.room.is_set()
+        go.set()
+        for number in range(400):
+            assert await cluster.client(1).decide(f"d{number}", b"other") == value
+        await until(lambda: engine.disk.queued_bytes == 0)
+        assert engine.room.is_set()
 
 
 async def test_the_end_waits_for_the_batch_that_is_being_written() -> None:

@@ -76,7 +76,8 @@ def configs(nodes: int = 3, **changed: Any) -> ClusterConfig:
 
 def doorkeeper() -> Doorkeeper:
     identity = Identity(1, (1, 2, 3), b"1" * 16, {}, 0.0)
-    return Doorkeeper(peer_hello("shop", 1, {"quorums": "majority"}, store_id=b"1" * 16), (1, 2, 3), identity)
+    mine = peer_hello("shop", 1, {"quorums": "majority"}, store_id=b"1" * 16)
+    return Doorkeeper(mine, (1, 2, 3), identity, lambda: None)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -111,7 +112,7 @@ async def test_admitted_and_then_not() -> None:
     assert door.admit(two._replace(incarnation=6, boot=b"new boot")) is None
     older = door.admit(two)
     assert older is not None
-    assert "another process runs as node 2: node 1 has met incarnation 6" in older.reason
+    assert "node 2 runs on an old copy of its store: node 1 has met incarnation 6" in older.reason
     assert "this is incarnation 5" in older.reason
     copied = door.admit(two._replace(incarnation=6))
     assert copied is not None
@@ -221,7 +222,7 @@ async def test_another_process_under_the_same_id() -> None:
         async with stranger(nodes[0].address) as copy:
             answer = await copy.greet(peer_hello("shop", 3, values, store_id=store_id, incarnation=1))
             assert isinstance(answer, Refused)
-            assert answer.code == "duplicate"
+            assert answer.code == "superseded"
         async with stranger(nodes[0].address) as other:
             answer = await other.greet(peer_hello("shop", 3, values, store_id=b"x" * 16))
             assert isinstance(answer, Refused)

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from paxos.errors import Unreachable
 from paxos.runtime import connect, make_certificates
-from tests.processes import Process, Processes, write_config
+from tests.processes import Process, Processes, free_ports, write_config
 from tests.strangers import until_ready
 from tests.torture import disagreement, torture
 
@@ -153,8 +154,75 @@ async def test_the_comparison_finds_what_is_wrong(answers: list[bytes | None], c
     assert disagreement({b"1", b"2"}, answers) == complaint
 
 
+async def test_the_comparison_finds_what_was_refused_and_done() -> None:
+    found = disagreement({b"1", b"2"}, [None, b"2"], {b"2"})
+    assert found == "chosen, and who proposed it was told that it was not carried out"
+    assert disagreement({b"1", b"2"}, [None, b"1"], {b"2"}) == ""
+
+
 async def test_torture_in_short(tmp_path: Path) -> None:
     report = await torture(tmp_path, seconds=6.0, seed=7)
     assert report.wrong == []
     assert report.decided > 20
     assert report.kills + report.stops >= 3
+
+
+_HANGING = """
+import sys, time
+from functools import partial
+import anyio
+from paxos.errors import PaxosError
+from paxos.runtime import ClusterConfig, Limits, MemoryDisk, NodeConfig, open_node, run_node, serving
+
+class Hanging:
+    def __init__(self, store):
+        self.card, self.load, self.close = store.card, store.load, store.close
+
+    def write(self, batch):
+        print("hangs", flush=True)
+        time.sleep(3600)
+
+def opener(config, node):
+    store = MemoryDisk().open(cluster=config.id, node=node, protocol=config.protocol)
+    if sys.argv[2] == "write":
+        return Hanging(store)
+    print("hangs", flush=True)
+    time.sleep(3600)
+
+serving.open_node = partial(open_node, open_store=opener)
+nodes = (NodeConfig(1, "127.0.0.1:" + sys.argv[3], "memory"),)
+config = ClusterConfig(id="test", protocol="paxos", nodes=nodes)
+backend = "trio" if sys.argv[1] == "trio" else "asyncio"
+options = {"use_uvloop": sys.argv[1] == "uvloop"} if backend == "asyncio" else {}
+run = partial(run_node, config, 1, limits=Limits(stop_s=0.2))
+try:
+    print(anyio.run(run, backend=backend, backend_options=options))
+except PaxosError as error:
+    print(error)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("what", ["write", "open"])
+@pytest.mark.parametrize("loop", LOOPS)
+async def test_a_disk_that_hangs_does_not_keep_the_process(loop: str, what: str) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", _HANGING, loop, what, str(free_ports(1)[0])]
+    async with await anyio.open_process(command, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        try:
+            with anyio.fail_after(PATIENCE_S):
+                assert (await process.stdout.receive()).startswith(b"hangs")
+                process.terminate()
+                text = b"".join([chunk async for chunk in process.stdout]).decode()
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+    if what == "write":
+        assert "the disk did not finish a batch in time" in text
+        assert process.returncode == 6
+    else:
+        assert text.strip() == "NodeExit(node=1, signal='SIGTERM', status={})"
+        assert process.returncode == 0

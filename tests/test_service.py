@@ -317,6 +317,7 @@ def test_nothing_is_promised_before_the_introduction() -> None:
     assert "until 2 more of nodes 2, 3 have recorded" in str(status["summary"])
     c.deliver(Introduce, 1, 2)
     c.deliver(Introduced, 2, 1)
+    assert "until node 3 has recorded" in str(c.nodes[1].status()["summary"])
     c.hand_over(Sent(2, 1, Introduced(c.stores[1])))
     assert c.nodes[1].identity.missing == (3,), "one witness counts once"
     c.hand_over(Sent(3, 1, Introduced(c.stores[2])))
@@ -416,6 +417,41 @@ def test_who_left_before_the_introduction_is_not_worked_for() -> None:
     c.settle(kept)
     assert gone not in c.answers
     assert c.nodes[1].machine.values() == {b"y": b"w"}
+
+
+def test_early_requests_are_bounded_in_bytes_and_those_of_clients_that_left_are_gone() -> None:
+    node = make_node()
+    value = bytes(MAX_COMMAND_BYTES - 100)
+    kept: list[Any] = []
+    for sequence in range(4200):
+        ask(node, decide_request("x", b"v" if sequence % 40 else value), sequence, f"client-{sequence}")
+        kept += node.turn().answers
+        node.disconnect(f"client-{sequence}", NOW)
+    # Nobody who is gone takes room from those who come.
+    assert kept == []
+    assert node.status()["requests"] == 0
+    for sequence in range(70):
+        ask(node, decide_request("x", value), sequence)
+    refused = [reply for _, reply in node.turn().answers]
+    assert len(refused) == 6  # 64 of a mebibyte, less a little each, are within the bound
+    assert {reply.kind for reply in refused} == {ReplyKind.REJECTED}
+
+
+def test_an_early_retry_is_submitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_node()
+    for client in ("first", "second"):
+        ask(node, decide_request("x", b"v"), 1, client)
+    request = ask(node, decide_request("y", b"w"), 2)
+    ask(node, decide_request("x", b"v"), 1, "third")
+    submitted: list[RequestId] = []
+
+    def submit(commands: Any, now: Instant) -> None:
+        submitted.extend(command.request for command in commands)
+
+    monkeypatch.setattr(node.replica, "submit", submit)
+    for witness in (2, 3):
+        node.receive(witness, Introduced(store_id(1)), NOW)
+    assert submitted == [request, request_id(decide_request("x", b"v"), 1)]
 
 
 # --- the machine of decrees --------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import pytest
 from paxos.basic import protocol
 from paxos.contract import Instant
 from paxos.errors import ConfigurationError
+from paxos.quorum import ExplicitQuorums, FlexibleQuorums, Majority, WeightedQuorums
+from paxos.service import wipes_detected
 from paxos.sim import (
     Crash,
     Cut,
@@ -24,6 +26,7 @@ from paxos.sim import (
     run,
     topology_names,
 )
+from paxos.sim.stepper import Stepper
 
 BUSY = Workload(operations=150, names=None, reads=0.0)
 
@@ -255,6 +258,68 @@ def test_losing_a_quorum_of_disks_ends_the_run_without_blame():
     assert any(op.outcome is None for op in result.operations)
 
 
+WIPED_SYSTEMS = [
+    Majority((1, 2)),
+    Majority((1, 2, 3)),
+    FlexibleQuorums((1, 2, 3), 3, 1),
+    FlexibleQuorums((1, 2, 3, 4), 4, 1),
+    FlexibleQuorums(range(1, 6), 2, 4),
+    ExplicitQuorums((1, 2, 3), [[1]], [[1]]),
+    WeightedQuorums({1: 3, 2: 1, 3: 1}),
+]
+
+
+@pytest.mark.parametrize("quorums", WIPED_SYSTEMS, ids=lambda system: system.describe())
+def test_wiped_nodes_stop_whatever_the_quorums(quorums):
+    """Also where a node is a quorum alone: what notices is not a quorum, but who remembers the store."""
+    members, stopped = quorums.members, 0
+    for seed in range(6):
+        lost = [members[(seed + each) % len(members)] for each in range(wipes_detected(len(members)))]
+        faults = Faults(
+            loss=0.1,
+            random_crashes=4,
+            random_partitions=2,
+            wipes=[Wipe(1.0 + place, node, 0.05) for place, node in enumerate(lost)],
+        )
+        work = Workload(operations=60, clients=4, names=3)
+        result = run(nodes=len(members), quorums=quorums, seed=seed, faults=faults, workload=work)
+        assert result.violations == ()
+        stopped += len(result.stopped)
+    assert stopped
+
+
+@pytest.mark.parametrize(
+    ("nodes", "faults", "message"),
+    [
+        (1, "wipe", "wipe: 1 disk may be lost, but in a cluster of 1 nobody would notice"),
+        (1, Faults(wipes=[Wipe(1, 1)]), "nobody would notice: no other node remembers the store"),
+        (2, Faults(wipes=[Wipe(1, 1)], random_wipes=1), "2 disks may be lost, but in a cluster of 2 that is"),
+        (3, Faults(wipes=[Wipe(1, 1), Wipe(2, 2), Wipe(3, 3)]), "certainly noticed of no more than 2"),
+    ],
+)
+def test_wipes_that_nobody_would_notice_are_refused(nodes, faults, message):
+    with pytest.raises(ConfigurationError, match=message):
+        run(nodes=nodes, faults=faults)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_and_they_would_break_what_must_hold(nodes, monkeypatch):
+    """The bound is where it has to be: one wipe more, and a decree is decided again."""
+    monkeypatch.setattr(Faults, "_check_wipes", lambda self, members: None)
+    wipes = [Wipe(5.0, node, 0.1) for node in range(1, nodes + 1)]
+    result = run(nodes=nodes, faults=Faults(wipes=wipes), workload=BUSY)
+    assert result.violations
+
+
+def test_a_directed_run_makes_no_such_wipe():
+    alone = Stepper("paxos", 1)
+    assert not alone.wipe(1)
+    pair = Stepper("paxos", 2)
+    assert pair.wipe(1)
+    assert not pair.wipe(2)
+    assert pair.wipe(1), "the one that has forgotten may forget again"
+
+
 # --- as data ---------------------------------------------------------------------------------------
 
 
@@ -335,7 +400,7 @@ def test_bad_faults_are_refused(data, message):
 
 def test_faults_of_a_wrong_kind_are_refused():
     with pytest.raises(ConfigurationError, match=r"Faults.crashes\[0\]: expected Crash, got Pause"):
-        Faults(crashes=[Pause(1, 1, 1)])
+        Faults(crashes=[Pause(1, 1, 1)])  # type: ignore[list-item]
     with pytest.raises(ConfigurationError, match="expected names such as crash,loss"):
         Faults.named(None)  # type: ignore[arg-type]
 

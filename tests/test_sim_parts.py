@@ -1,17 +1,30 @@
 """The parts of the simulator by themselves: choices, disk, network."""
 
 from collections import Counter
+from typing import Any, get_type_hints
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paxos.basic import MESSAGES, Ask
 from paxos.errors import ConfigurationError
-from paxos.sim import Choices, Crash, Cut, Faults, Hardware, Topology
+from paxos.sim import Choices, Crash, Cut, Faults, Hardware, Pause, SlowNode, Topology, Wipe, Workload
 from paxos.sim.disk import Disk
 from paxos.sim.faults import plan_of
 from paxos.sim.network import Network
+
+# --- what people write -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Crash, Cut, Faults, Hardware, Pause, SlowNode, Topology, Wipe, Workload])
+def test_a_checker_of_types_sees_what_each_field_takes(kind):
+    hints = get_type_hints(kind.__init__)
+    names = {field.name for field in attrs.fields(kind)}
+    assert hints.keys() == {*names, "return"}
+    assert Any not in hints.values()
+
 
 # --- choices ---------------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 import pytest
 
-from paxos.basic import Accepted, BasicReplica, Chosen, protocol
+from paxos.basic import Accepted, BasicReplica, BasicSettings, Chosen, protocol
 from paxos.basic.records import read_records
 from paxos.command import Command, Footprint
+from paxos.contract import Outcome, OutcomeKind
 from paxos.sim import Crash, Faults, Hardware, Operation, Workload, run
 from paxos.sim.disk import Disk
 from paxos.sim.verdict import judge_decisions, judge_history
@@ -207,8 +208,11 @@ def test_a_sound_history_is_accepted():
         _operation(call_s=2.5, return_s=3.0, out=b"a", client=2),
         _operation(name=b"e", value=b"c", return_s=None, outcome=None),
         _operation(name=b"f", value=b"x", outcome="rejected"),
+        # The same value by two clients: one's rejection says nothing of the other's.
+        _operation(name=b"g", value=b"y", outcome="rejected"),
+        _operation(name=b"g", value=b"y", outcome="unknown", client=1),
     ]
-    assert _judged(operations, {b"d": b"a", b"e": b"c"}) == set()
+    assert _judged(operations, {b"d": b"a", b"e": b"c", b"g": b"y"}) == set()
 
 
 @pytest.mark.parametrize(
@@ -222,6 +226,8 @@ def test_a_sound_history_is_accepted():
         ("Validity", [_operation(name=b"e", value=b"a", out=b"a")], {b"d": b"a"}),
         ("ReadFresh", [_operation(value=b"a", out=b"a"), _operation(call_s=1.5, return_s=2.0)], {}),
         ("Answered", [_operation(value=b"a", out=None)], {}),
+        ("RejectedNotApplied", [_operation(value=b"a", outcome="rejected")], {b"d": b"a"}),
+        ("RejectedNotApplied", [_operation(value=b"a", outcome="rejected"), _operation(out=b"a")], {}),
         ("Stability", [_operation(value=b"a", out=b"a"), _operation(value=b"b", outcome=None)], {b"d": b"b"}),
     ],
 )
@@ -234,3 +240,41 @@ def test_nodes_that_differ_are_found():
     ((name, sentence),) = judge_decisions({1: {b"d": b"a"}, 2: {b"d": b"b"}})
     assert name == "Agreement"
     assert "node 1 knows b'a', node 2 b'b'" in sentence
+
+
+# --- rejected is final -----------------------------------------------------------------------------------
+
+
+class _SaysNoAndDoes(BasicReplica):
+    """Tells the clients of a busy node that they are rejected, and proposes their values all the same."""
+
+    def _submit(self, request, decree, value, now):
+        if self._working and decree not in self._chosen:
+            self._out.outcomes.append(Outcome(request, OutcomeKind.REJECTED, reason="busy"))
+            if value is not None:
+                self._pursue(self._state(decree), decree, value, now)
+            return
+        super()._submit(request, decree, value, now)
+
+
+#: Nodes with room for one decree, and clients that turn to the next node before a slow one can answer.
+BUSY: dict[str, Any] = {
+    "workload": Workload(operations=60, clients=3, names=60, timeout_s=0.05),
+    "hardware": Hardware(sync_s=0.02),
+    "settings": BasicSettings(max_open=1),
+}
+
+
+def test_rejected_after_an_attempt_that_may_have_been_taken_is_unknown():
+    outcomes = set()
+    for seed in range(12):
+        result = run(seed=seed, **BUSY)
+        assert result.violations == ()
+        outcomes |= {op.outcome for op in result.operations}
+    assert outcomes == {"done", "rejected", "unknown"}
+
+
+def test_a_rejected_value_that_is_chosen_is_found():
+    lying = attrs.evolve(protocol, replica=_SaysNoAndDoes)
+    results = [run(lying, seed=seed, **BUSY | {"settings": None}) for seed in range(5)]
+    assert {violation.name for result in results for violation in result.violations} == {"RejectedNotApplied"}

@@ -66,7 +66,7 @@ def test_watching_changes_nothing():
     watched = run(seed=5, faults=ALL, trace=True, check=True)
     for trace, check in ((False, True), (True, False), (False, False)):
         other = run(seed=5, faults=ALL, trace=trace, check=check)
-        assert attrs.evolve(other, trace=None) == attrs.evolve(watched, trace=None)
+        assert attrs.evolve(other, trace=None, events=()) == attrs.evolve(watched, trace=None, events=())
 
 
 def test_a_list_that_runs_out_ends_quietly():

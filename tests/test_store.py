@@ -1,5 +1,6 @@
 """The store's contract: three stores against the conformance suite, and the suite against broken stores."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -399,6 +400,25 @@ def test_a_memory_disk_is_one_s_own() -> None:
     disk.open(cluster="c", node=1, protocol="paxos").close()
     with pytest.raises(StoreRefused, match=r"belongs to cluster 'c', not 'd' and node 1, not 2;"):
         disk.open(cluster="d", node=2, protocol="paxos")
+
+
+def test_a_broken_store_is_told_what_was_compared(tmp_path: Path) -> None:
+    """Without a word in anybody's conftest.py: asserts of the suite speak like those of a test file."""
+    (tmp_path / "test_mine.py").write_text(
+        "from paxos.runtime.store import MemoryDisk\n"
+        "from paxos.testing import StoreConformance\n"
+        "class TestMine(StoreConformance):\n"
+        "    def make_store(self, path, *, cluster='c', node=1, protocol='paxos'):\n"
+        "        store = MemoryDisk().open(cluster=cluster, node=node, protocol=protocol)\n"
+        "        store.write([(b'left over', b'1')])\n"
+        "        return store\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "new_store_is_empty"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(paxos.testing.__file__).parents[2])}
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert "assert {b'left over': b'1'} == {}" in done.stdout
 
 
 def test_the_testing_room_opens_lazily() -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -127,6 +128,37 @@ def test_the_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
     shutil.copytree(tmp_path / "store", tmp_path / "image")
     store.close()
     assert len(loaded(tmp_path / "image")) == 400
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_process_without_free_descriptors_goes_on_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also over a checkpoint, after which the log starts over and has to be looked at."""
+    import resource
+
+    monkeypatch.setattr(sqlite_store, "_CHECKPOINT_RECORDS", 3)
+    store = opened(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    logs = set()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+        with suppress(OSError):  # too many
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        assert len(taken) < 256
+        for number in range(20):
+            store.write([(b"k%d" % number, b"v")])
+            logs.add(store._mark.generation)
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    store.close()
+    assert len(loaded(tmp_path)) == 20
+    # It did start over, and that was seen.
+    assert len(logs) > 1
 
 
 def test_a_store_that_was_not_closed_is_closed_when_the_process_ends(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from paxos.errors import PaxosError
+from paxos.errors import OutcomeUnknown, PaxosError
 from paxos.runtime import Client, connect
 from tests.processes import Processes, write_config
 from tests.strangers import until_ready
@@ -45,7 +46,8 @@ class Report:
         seconds: how long it ran.
         decided: names that some client was told about.
         answers: how often clients were told something.
-        unknown: calls that ended without an answer.
+        unknown: calls whose outcome is unknown.
+        refused: calls that were certainly not carried out.
         kills: nodes ended by `kill -9`.
         stops: nodes ended by SIGTERM.
         pauses: nodes that were stopped for a while.
@@ -56,6 +58,7 @@ class Report:
     decided: int = 0
     answers: int = 0
     unknown: int = 0
+    refused: int = 0
     kills: int = 0
     stops: int = 0
     pauses: int = 0
@@ -64,9 +67,13 @@ class Report:
 
 @attrs.define
 class Said:
-    """Everything clients proposed and were told, by name; and each call as a line of history."""
+    """Everything clients proposed and were told, by name; and each call as a line of history.
+
+    What was refused is kept too: whoever proposed it was told that it was certainly not carried out.
+    """
 
     proposed: dict[str, set[bytes]] = attrs.field(factory=dict)
+    refused: dict[str, set[bytes]] = attrs.field(factory=dict)
     told: dict[str, dict[bytes, str]] = attrs.field(factory=dict)
     history: list[dict[str, Any]] = attrs.field(factory=list)
 
@@ -140,7 +147,13 @@ async def _propose(
                     said.proposed.setdefault(name, set()).add(value)
                     chosen = await client.decide(name, value)
             except PaxosError as error:
-                report.unknown += 1
+                certain = not isinstance(error, OutcomeUnknown)
+                if certain and not reading:
+                    said.refused.setdefault(name, set()).add(value)
+                report.refused += certain
+                report.unknown += not certain
+                if certain:
+                    continue  # it did not happen: a history leaves it out
                 line |= {"return": None, "out": None, "error": str(error)[:200]}
             else:
                 report.answers += 1
@@ -205,13 +218,21 @@ async def _compare(processes: Processes, said: Said, report: Report) -> None:
                 for name in said.proposed:
                     group.start_soon(ask, name)
     for name, answers in found.items():
-        complaint = disagreement(said.proposed[name], [value for value, _ in answers])
+        refused: Collection[bytes] = said.refused.get(name, ())
+        complaint = disagreement(said.proposed[name], [value for value, _ in answers], refused)
         if complaint:
             report.wrong.append(f"{name}: {complaint}: {answers}")
 
 
-def disagreement(proposed: set[bytes], answers: list[bytes | None]) -> str:
+def disagreement(
+    proposed: Collection[bytes], answers: Sequence[bytes | None], refused: Collection[bytes] = ()
+) -> str:
     """What is wrong with answers that were given one after the other; empty when nothing is.
+
+    Args:
+        proposed: every value that somebody proposed; no two proposals have the same.
+        answers: what clients and nodes said is chosen.
+        refused: proposals of clients who were told that they were certainly not carried out.
 
     Undecided may become decided, since whoever asks completes what was left half done; never the reverse.
     """
@@ -221,6 +242,8 @@ def disagreement(proposed: set[bytes], answers: list[bytes | None]) -> str:
             return "undecided after it was decided"
         if answer is not None and answer not in proposed:
             return "chosen, and nobody proposed it"
+        if answer is not None and answer in refused:
+            return "chosen, and who proposed it was told that it was not carried out"
         if known is not None and answer != known:
             return "decided differently"
         known = answer

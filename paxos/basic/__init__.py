@@ -25,7 +25,9 @@ from paxos.basic.messages import (
 )
 from paxos.basic.proposer import Proposer, ProposerState
 from paxos.basic.replica import BasicReplica
+from paxos.basic.scope import BasicScope
 from paxos.basic.settings import BasicSettings
+from paxos.basic.tracing import SPECIFICATION
 from paxos.contract import Decides, ProtocolDescription
 from paxos.quorum import Majority, Phase, QuorumSystem
 
@@ -39,6 +41,7 @@ __all__ = [
     "Ask",
     "BasicMessage",
     "BasicReplica",
+    "BasicScope",
     "BasicSettings",
     "Chosen",
     "Decision",
@@ -77,6 +80,8 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("chosen", "adopted", "preempted", "undecided"),
     bound_ms=_bound_ms,
+    specification=SPECIFICATION,
+    scope=BasicScope,
     documentation=(
         "Basic Paxos agrees on single values, each under a name of its own. Two round trips to a quorum and "
         "one write on each disk per round trip; any node may propose; a decision never changes."

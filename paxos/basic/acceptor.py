@@ -7,10 +7,10 @@ state they report is on disk.
 Source: Lamport, *Paxos Made Simple* (2001), section 2.2, P1a and P2.
 """
 
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, NoReturn, Self, overload
 
 from paxos.ballot import BOTTOM, Ballot, NodeId
-from paxos.basic.messages import Accept, Accepted, Nack, Prepare, Promise
+from paxos.basic.messages import MAX_ROUND, Accept, Accepted, Nack, Prepare, Promise
 from paxos.errors import ProtocolBreach
 
 __all__ = ["Acceptor", "AcceptorRecord"]
@@ -55,34 +55,48 @@ class Acceptor:
         if record is not None:
             self.promised, self.accepted_ballot, self.accepted_value = record
 
+    @overload
+    def receive(self, sender: NodeId, message: Accept) -> Accepted | Nack: ...
+
+    @overload
+    def receive(self, sender: NodeId, message: Prepare | Accept) -> Promise | Accepted | Nack: ...
+
     def receive(self, sender: NodeId, message: Prepare | Accept) -> Promise | Accepted | Nack:
         """The answer to one question; to be sent to `sender` once `record()` is durable.
 
         Raises:
             ProtocolBreach: see `on_accept`.
-            ValueError: the message is for another decree.
+            ValueError: the message is for another decree, or of a round above `MAX_ROUND`.
             TypeError: the message is not a question to an acceptor.
         """
         kind = message.__class__
-        if message[0] != self.decree:
-            raise ValueError(
-                f"a message for decree {message[0]!r:.80} came to the acceptor of {self.decree!r:.80}"
-            )
         if kind is Prepare:
-            return self.on_prepare(message)  # type: ignore[arg-type]
-        if kind is Accept:
-            return self.on_accept(message)  # type: ignore[arg-type]
-        raise TypeError(f"an acceptor is asked Prepare or Accept, not {kind.__name__}")
+            if message[0] == self.decree:
+                return self.on_prepare(message)  # type: ignore[arg-type]
+        elif kind is Accept:
+            if message[0] == self.decree:
+                return self.on_accept(message)  # type: ignore[arg-type]
+        else:
+            raise TypeError(f"an acceptor answers a Prepare or an Accept, and was given {message!r:.80}")
+        raise ValueError(
+            f"a message for decree {message[0]!r:.80} came to the acceptor of {self.decree!r:.80}"
+        )
 
     def on_prepare(self, message: Prepare) -> Promise | Accepted | Nack:
         """1b: promise a ballot above every one joined, and report the last vote.
 
         The same Prepare again gets the same Promise again, unless a vote was cast at that very ballot
         since: a promise never reports a vote at its own ballot, so then the vote itself is answered.
+
+        Raises:
+            ValueError: the round is above `MAX_ROUND`, so that no ballot could be above it. The acceptor is
+                unchanged.
         """
         decree, ballot = message
         promised = self.promised
         if ballot > promised:
+            if ballot[0] > MAX_ROUND:
+                _refuse_round(message)
             self.promised = ballot
         elif ballot != promised:
             return _new(Nack, (decree, ballot, promised))
@@ -96,10 +110,15 @@ class Acceptor:
         Raises:
             ProtocolBreach: another value was voted for at this ballot, so that its proposer used one
                 ballot for two values. The acceptor is unchanged.
+            ValueError: as `on_prepare`.
         """
         decree, ballot, value = message
-        if ballot < self.promised:
-            return _new(Nack, (decree, ballot, self.promised))
+        promised = self.promised
+        if ballot != promised:
+            if ballot < promised:
+                return _new(Nack, (decree, ballot, promised))
+            if ballot[0] > MAX_ROUND:
+                _refuse_round(message)
         if ballot == self.accepted_ballot and value != self.accepted_value:
             raise ProtocolBreach(
                 f"OneValuePerBallot: decree {decree!r:.80} was asked to accept two values at ballot {ballot}"
@@ -110,7 +129,7 @@ class Acceptor:
 
     def record(self) -> AcceptorRecord:
         """What must be on disk before the last answer leaves."""
-        return AcceptorRecord(self.promised, self.accepted_ballot, self.accepted_value)
+        return _new(AcceptorRecord, (self.promised, self.accepted_ballot, self.accepted_value))
 
     def clone(self) -> Self:
         """An independent copy."""
@@ -123,3 +142,10 @@ class Acceptor:
             else "no vote"
         )
         return f"<Acceptor {self.decree!r:.40} promised {self.promised}, {vote}>"
+
+
+def _refuse_round(message: Prepare | Accept) -> NoReturn:
+    raise ValueError(
+        f"decree {message.decree!r:.80}: {type(message).__name__} at round {message.ballot.round}; "
+        f"the highest there is is {MAX_ROUND}"
+    )

@@ -10,12 +10,13 @@ import copy
 from typing import Final, NamedTuple, Self
 
 from paxos.ballot import Ballot, NodeId
-from paxos.basic.messages import Accepted
+from paxos.basic.messages import MAX_ROUND, Accepted, Nack, Promise
 from paxos.errors import ProtocolBreach
 from paxos.quorum import Phase, QuorumSystem
 
 __all__ = ["Decision", "Learner"]
 
+_new: Final = tuple.__new__
 _PHASE_2: Final = Phase.TWO
 #: Tallies kept at most. Dropping the lowest is safe: a higher ballot will be counted, or asked again.
 _MAX_TALLIES: Final = 64
@@ -54,8 +55,8 @@ class Learner:
         self.decision: Decision | None = None
         self._tallies: dict[Ballot, tuple[bytes, set[NodeId]]] = {}
 
-    def receive(self, sender: NodeId, message: Accepted) -> Decision | None:
-        """Count one vote of acceptor `sender`.
+    def receive(self, sender: NodeId, message: Promise | Accepted | Nack) -> Decision | None:
+        """Count one vote of acceptor `sender`; what is no vote of a member changes nothing.
 
         Returns:
             The decision, when this vote is the one that completes it; else None.
@@ -70,6 +71,8 @@ class Learner:
             return None
         tally = self._tallies.get(ballot)
         if tally is None:
+            if ballot[0] > MAX_ROUND:
+                return None
             tally = self._open(ballot, value)
         elif tally[0] != value:
             raise ProtocolBreach(
@@ -88,8 +91,8 @@ class Learner:
                     f"and differently at {ballot}"
                 )
             return None
-        self.decision = Decision(decree, ballot, value)
-        return self.decision
+        self.decision = decision = _new(Decision, (decree, ballot, value))
+        return decision
 
     def _open(self, ballot: Ballot, value: bytes) -> tuple[bytes, set[NodeId]]:
         tallies = self._tallies

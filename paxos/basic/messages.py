@@ -10,22 +10,21 @@ Every message names its decree: bytes, empty where there is only one.  Messages 
 class tells them apart, so compare them together with their class.
 """
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from paxos.ballot import Ballot
+from paxos.ballot import BOTTOM, Ballot
 from paxos.command import MAX_COMMAND_BYTES, MAX_KEY_BYTES
 from paxos.errors import WireError
 from paxos.wire import (
+    MAX_ROUND,
     MessageTable,
     MessageType,
     expect_fields,
     pack_ballot_or_bottom,
     take_ballot,
-    take_ballot_or_bottom,
     take_bytes,
     take_int,
-    take_optional_bytes,
 )
 
 __all__ = [
@@ -42,9 +41,6 @@ __all__ = [
     "Promise",
     "Reserved",
 ]
-
-#: Rounds above this are refused: no honest cluster gets there, and the wire carries 48 bits.
-MAX_ROUND: Final = 1 << 47
 
 
 class Prepare(NamedTuple):
@@ -114,31 +110,32 @@ class Reserved(NamedTuple):
     round: int
 
 
+_V = TypeVar("_V", "Accept", "Accepted", "Chosen")
+# Called directly for every message: a NamedTuple's own constructor is a Python function.
+_new: Final = tuple.__new__
+
 BasicMessage: TypeAlias = Prepare | Promise | Accept | Accepted | Nack | Chosen | Forward | Ask | Reserved
-
-
-def _decree(value: object, where: str) -> bytes:
-    return take_bytes(value, where, MAX_KEY_BYTES)
 
 
 def _prepare(fields: Sequence[object]) -> Prepare:
     decree, ballot = expect_fields(fields, 2, "Prepare")
-    return Prepare(_decree(decree, "Prepare.decree"), take_ballot(ballot, "Prepare.ballot"))
+    decree = take_bytes(decree, "Prepare.decree", MAX_KEY_BYTES)
+    return _new(Prepare, (decree, take_ballot(ballot, "Prepare.ballot")))
 
 
 def _promise(fields: Sequence[object]) -> Promise:
     decree, ballot, accepted_ballot, accepted_value = expect_fields(fields, 4, "Promise")
-    promise = Promise(
-        _decree(decree, "Promise.decree"),
-        take_ballot(ballot, "Promise.ballot"),
-        take_ballot_or_bottom(accepted_ballot, "Promise.accepted_ballot"),
-        take_optional_bytes(accepted_value, "Promise.accepted_value", MAX_COMMAND_BYTES),
-    )
     if (accepted_ballot is None) != (accepted_value is None):
         raise WireError("Promise: a vote has both a ballot and a value, or neither")
-    if promise.accepted_ballot >= promise.ballot:
+    decree = take_bytes(decree, "Promise.decree", MAX_KEY_BYTES)
+    ballot = take_ballot(ballot, "Promise.ballot")
+    if accepted_ballot is None:
+        return _new(Promise, (decree, ballot, BOTTOM, None))
+    accepted_ballot = take_ballot(accepted_ballot, "Promise.accepted_ballot")
+    accepted_value = take_bytes(accepted_value, "Promise.accepted_value", MAX_COMMAND_BYTES)
+    if accepted_ballot >= ballot:
         raise WireError("Promise: reports a vote at or above its own ballot")
-    return promise
+    return _new(Promise, (decree, ballot, accepted_ballot, accepted_value))
 
 
 def _pack_promise(promise: Promise) -> tuple[object, ...]:
@@ -146,50 +143,40 @@ def _pack_promise(promise: Promise) -> tuple[object, ...]:
     return (decree, ballot, pack_ballot_or_bottom(accepted_ballot), accepted_value)
 
 
-def _accept(fields: Sequence[object]) -> Accept:
-    decree, ballot, value = expect_fields(fields, 3, "Accept")
-    return Accept(
-        _decree(decree, "Accept.decree"),
-        take_ballot(ballot, "Accept.ballot"),
-        take_bytes(value, "Accept.value", MAX_COMMAND_BYTES),
-    )
+def _with_value(kind: type[_V]) -> Callable[[Sequence[object]], _V]:
+    """What unpacks a message of a decree, a ballot and a value."""
+    name = kind.__name__
+    in_decree, in_ballot, in_value = f"{name}.decree", f"{name}.ballot", f"{name}.value"
 
+    def unpack(fields: Sequence[object]) -> _V:
+        decree, ballot, value = expect_fields(fields, 3, name)
+        decree = take_bytes(decree, in_decree, MAX_KEY_BYTES)
+        ballot = take_ballot(ballot, in_ballot)
+        return _new(kind, (decree, ballot, take_bytes(value, in_value, MAX_COMMAND_BYTES)))
 
-def _accepted(fields: Sequence[object]) -> Accepted:
-    decree, ballot, value = expect_fields(fields, 3, "Accepted")
-    return Accepted(
-        _decree(decree, "Accepted.decree"),
-        take_ballot(ballot, "Accepted.ballot"),
-        take_bytes(value, "Accepted.value", MAX_COMMAND_BYTES),
-    )
+    return unpack
 
 
 def _nack(fields: Sequence[object]) -> Nack:
     decree, ballot, promised = expect_fields(fields, 3, "Nack")
     return Nack(
-        _decree(decree, "Nack.decree"),
+        take_bytes(decree, "Nack.decree", MAX_KEY_BYTES),
         take_ballot(ballot, "Nack.ballot"),
         take_ballot(promised, "Nack.promised"),
     )
 
 
-def _chosen(fields: Sequence[object]) -> Chosen:
-    decree, ballot, value = expect_fields(fields, 3, "Chosen")
-    return Chosen(
-        _decree(decree, "Chosen.decree"),
-        take_ballot(ballot, "Chosen.ballot"),
-        take_bytes(value, "Chosen.value", MAX_COMMAND_BYTES),
-    )
-
-
 def _forward(fields: Sequence[object]) -> Forward:
     decree, value = expect_fields(fields, 2, "Forward")
-    return Forward(_decree(decree, "Forward.decree"), take_bytes(value, "Forward.value", MAX_COMMAND_BYTES))
+    return Forward(
+        take_bytes(decree, "Forward.decree", MAX_KEY_BYTES),
+        take_bytes(value, "Forward.value", MAX_COMMAND_BYTES),
+    )
 
 
 def _ask(fields: Sequence[object]) -> Ask:
     (decree,) = expect_fields(fields, 1, "Ask")
-    return Ask(_decree(decree, "Ask.decree"))
+    return Ask(take_bytes(decree, "Ask.decree", MAX_KEY_BYTES))
 
 
 def _reserved(fields: Sequence[object]) -> Reserved:
@@ -204,10 +191,10 @@ MESSAGES: Final = MessageTable(
     (
         MessageType(1, Prepare, reports=False, pack=tuple, unpack=_prepare),
         MessageType(2, Promise, reports=True, pack=_pack_promise, unpack=_promise),
-        MessageType(3, Accept, reports=False, pack=tuple, unpack=_accept),
-        MessageType(4, Accepted, reports=True, pack=tuple, unpack=_accepted),
+        MessageType(3, Accept, reports=False, pack=tuple, unpack=_with_value(Accept)),
+        MessageType(4, Accepted, reports=True, pack=tuple, unpack=_with_value(Accepted)),
         MessageType(5, Nack, reports=False, pack=tuple, unpack=_nack),
-        MessageType(6, Chosen, reports=False, pack=tuple, unpack=_chosen),
+        MessageType(6, Chosen, reports=False, pack=tuple, unpack=_with_value(Chosen)),
         MessageType(7, Forward, reports=False, pack=tuple, unpack=_forward),
         MessageType(8, Ask, reports=False, pack=tuple, unpack=_ask),
         MessageType(9, Reserved, reports=True, pack=tuple, unpack=_reserved),

@@ -11,7 +11,7 @@ Spiegelman, *Flexible Paxos* (2016).
 
 import copy
 from enum import Enum
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from paxos.ballot import BOTTOM, Ballot, NodeId
 from paxos.basic.messages import MAX_ROUND, Accept, Accepted, Nack, Prepare, Promise
@@ -47,7 +47,7 @@ class Proposer:
             restart this is what keeps one ballot from carrying two values.
 
     Raises:
-        ConfigurationError: `node` is not a member of the quorum system.
+        ConfigurationError: `node` is not a member of the quorum system, or `value` is not bytes.
 
     Source: Lamport, *Paxos Made Simple*, section 2.2.
     """
@@ -76,6 +76,8 @@ class Proposer:
     ) -> None:
         if node not in quorums.members:
             raise ConfigurationError(f"proposer {node} is not a member of {quorums.describe()}")
+        if value.__class__ is not bytes and value is not None and not isinstance(value, bytes):
+            _refuse_value(value)
         self.node: NodeId = node
         self.quorums: QuorumSystem = quorums
         self.value: bytes | None = value
@@ -97,16 +99,16 @@ class Proposer:
         Raises:
             ProtocolBreach: the rounds are exhausted, which no honest cluster lives to see.
         """
-        highest = max(self._highest, above)
-        round_ = max(highest.round, 0) + 1
+        highest = self._highest if self._highest >= above else above
+        round_ = max(highest[0], 0) + 1
         if round_ > MAX_ROUND:
             raise ProtocolBreach(f"decree {self.decree!r:.80}: round {round_} is beyond any honest use")
-        self.ballot = self._highest = Ballot(round_, self.node)
+        self.ballot = self._highest = ballot = _new(Ballot, (round_, self.node, 0))
         self.state = ProposerState.PREPARING
         self.proposed = None
         self._promises = set()
         self._best = BOTTOM
-        return Prepare(self.decree, self.ballot)
+        return _new(Prepare, (self.decree, ballot))
 
     def receive(self, sender: NodeId, message: Promise | Accepted | Nack) -> Accept | None:
         """Take in one answer of acceptor `sender`.
@@ -154,10 +156,10 @@ class Proposer:
     def on_nack(self, message: Nack) -> None:
         """Note a higher ballot; if the refused question was the current one, the attempt is over."""
         decree, ballot, promised = message
-        if decree != self.decree:
+        # Above the last round there is none to go to, so a nack that names it, or more, tells nothing of use.
+        if decree != self.decree or promised.round >= MAX_ROUND:
             return
-        # A round that no honest node can have reached must not push this node there.
-        if promised > self._highest and promised.round < MAX_ROUND:
+        if promised > self._highest:
             self._highest = promised
         # The own answer may already be a quorum's: a single nack does not tell. But going on at a ballot
         # that somebody outbid mostly fails, and stopping is always safe.
@@ -172,7 +174,12 @@ class Proposer:
 
         Returns:
             Whether it was taken; False when there is an own value already.
+
+        Raises:
+            ConfigurationError: it is not bytes.
         """
+        if not isinstance(value, bytes):
+            _refuse_value(value)
         if self.value is not None:
             return False
         self.value = value
@@ -209,3 +216,7 @@ class Proposer:
 
     def __repr__(self) -> str:
         return f"<Proposer {self.node} {self.decree!r:.40} {self.state.value} at {self.ballot}>"
+
+
+def _refuse_value(value: object) -> NoReturn:
+    raise ConfigurationError(f"a proposer proposes bytes, not {type(value).__name__}: {value!r:.40}")

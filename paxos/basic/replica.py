@@ -34,6 +34,7 @@ from paxos.basic.messages import (
     Promise,
     Reserved,
 )
+from paxos.basic.open_decree import ASK, BACKOFF, IDLE, PARKED, PATIENCE, REPEAT, OpenDecree
 from paxos.basic.proposer import Proposer, ProposerState
 from paxos.basic.records import (
     RESERVATION_KEY,
@@ -45,6 +46,7 @@ from paxos.basic.records import (
     read_records,
 )
 from paxos.basic.settings import BasicSettings
+from paxos.basic.tracing import Tracer
 from paxos.command import NOP, Command, Footprint, RequestId
 from paxos.contract import (
     Configuration,
@@ -63,15 +65,8 @@ from paxos.errors import ConfigurationError, ProtocolBreach
 
 __all__ = ["BasicReplica"]
 
+# Called directly on the hot path: a NamedTuple's own constructor is a Python function.
 _new: Final = tuple.__new__
-
-# What an open decree's deadline means.
-_IDLE: Final = "idle"
-_REPEAT: Final = "repeat"  # a question is out: ask again
-_BACKOFF: Final = "backoff"  # outbid: begin a new ballot
-_PATIENCE: Final = "patience"  # handed to the distinguished proposer: propose by oneself
-_ASK: Final = "ask"  # voted, and heard no more: ask what became of it
-_PARKED: Final = "parked"  # waiting for a reservation of rounds to be durable
 
 #: `draw("backoff", _DRAWS)`: how finely the random part of a backoff is cut.
 _DRAWS: Final = 256
@@ -79,58 +74,10 @@ _DRAWS: Final = 256
 _NEVER_S: Final = float("inf")
 #: How often an errand of another node is repeated before it is dropped; that node proposes by itself.
 _ERRAND_REPEATS: Final = 6
-
-
-class _Decree:
-    """One decree that is not known to be decided."""
-
-    __slots__ = (
-        "acceptor",
-        "asked",
-        "attempt",
-        "deadline_s",
-        "delay_s",
-        "errand",
-        "learner",
-        "offered",
-        "outbid",
-        "proposer",
-        "requests",
-        "stage",
-    )
-
-    def __init__(self, acceptor: Acceptor) -> None:
-        self.acceptor = acceptor
-        self.proposer: Proposer | None = None
-        self.learner: Learner | None = None
-        self.stage = _IDLE
-        self.deadline_s = 0.0
-        self.delay_s = 0.0
-        # Ballots begun here; a read may only be answered by a phase 1 begun after the read came.
-        self.attempt = 0
-        self.outbid = 0
-        self.asked = 0
-        self.errand = 0
-        # The value handed to the distinguished proposer.
-        self.offered: bytes | None = None
-        # Who waits: None for a write, for a read the first attempt that may answer it.
-        self.requests: dict[RequestId, int | None] = {}
-
-    def clone(self) -> "_Decree":
-        other = _Decree(self.acceptor.clone())
-        other.proposer = self.proposer.clone() if self.proposer else None
-        other.learner = self.learner.clone() if self.learner else None
-        other.requests = dict(self.requests)
-        for name in ("stage", "deadline_s", "delay_s", "attempt", "asked", "outbid", "errand", "offered"):
-            setattr(other, name, getattr(self, name))
-        return other
-
-    def fingerprint(self) -> Hashable:
-        proposer = self.proposer.fingerprint() if self.proposer else None
-        learner = self.learner.fingerprint() if self.learner else None
-        # Attempts only matter relative to one another.
-        waiting = frozenset((r, None if a is None else a - self.attempt) for r, a in self.requests.items())
-        return (self.acceptor.record(), proposer, learner, self.stage, self.errand > 0, self.offered, waiting)
+#: A round so far above all that this node reserved is no honest one, and is not followed: a decree at such
+#: a round would take the reservation, which is for all decrees, to the end of the rounds. Rounds rise by one
+#: for each duel, by one reservation for each restart: honest nodes are a million restarts away from it.
+_LEAP_ROUNDS: Final = 1 << 40
 
 
 class BasicReplica:
@@ -170,9 +117,9 @@ class BasicReplica:
         self._members = configuration.members
         self._others = tuple(member for member in configuration.members if member != self._node)
         self._draw = draw
-        self._trace = configuration.trace
+        self._trace = Tracer(self._node) if configuration.trace else None
         self._out = Effects()
-        self._open: dict[bytes, _Decree] = {}
+        self._open: dict[bytes, OpenDecree] = {}
         self._chosen: dict[bytes, tuple[Ballot, bytes]] = {}
         self._requests: dict[RequestId, bytes] = {}
         self._wakes: list[tuple[float, bytes]] = []
@@ -180,15 +127,19 @@ class BasicReplica:
         self._suspected_until_s = 0.0
         self._parked: list[bytes] = []
         found = read_records(records)
+        if self._trace is not None:
+            self._trace.restarted(self._out.events, found)
         #: Every round this node may have used before this start is at or below it.
         self._floor = Ballot(found.reserved, self._members[-1] + 1)
         self._reserved = self._durable = found.reserved
+        #: The highest round that is believed.
+        self._highest = min(found.reserved + _LEAP_ROUNDS, MAX_ROUND)
         for decree, (ballot, value) in found.chosen.items():
             self._chosen[decree] = (ballot, value)
             self._out.applies.append((decree, _decided_command(decree, value)))
         for decree, record in found.acceptors.items():
             if decree not in self._chosen:
-                self._open[decree] = state = _Decree(Acceptor(decree, record))
+                self._open[decree] = state = OpenDecree(Acceptor(decree, record))
                 self._ask_later(state, decree, now)
         self._reserve(found.reserved + 1)
         self._handlers: dict[type, Callable[[NodeId, Any, Instant], None]] = {
@@ -221,13 +172,15 @@ class BasicReplica:
 
     def _submit(self, request: RequestId, decree: bytes, value: bytes | None, now: Instant) -> None:
         if decree in self._chosen:
-            self._out.outcomes.append(Outcome(request, OutcomeKind.READY, mark=decree))
+            self._out.outcomes.append(_ready(request, decree))
             return
         if self._is_busy(decree):
             reason = f"node {self._node} already works on {self._working} decrees; try again"
             self._out.outcomes.append(Outcome(request, OutcomeKind.REJECTED, reason=reason))
             return
         state = self._state(decree)
+        if self._trace is not None:
+            self._trace.submitted(self._out.events, decree, value)
         state.requests[request] = None if value is not None else state.attempt + 1
         self._requests[request] = decree
         self._pursue(state, decree, value, now)
@@ -244,7 +197,9 @@ class BasicReplica:
         """Handle one message of a member; anything else changes nothing.
 
         Raises:
-            ProtocolBreach: two different values turn out chosen for one decree. Going on would hide it.
+            ProtocolBreach: two different values turn out chosen for one decree. Going on would hide it. What
+                one message alone gets wrong (two values at one ballot, a round that nobody has reached) is
+                refused, told in an event, and changes nothing: else any member could stop all others.
         """
         if sender not in self._members:
             self._event("refused", message.__class__.__name__, sender=sender, reason="not a member")
@@ -261,7 +216,7 @@ class BasicReplica:
         while wakes and wakes[0][0] <= now.monotonic_s:
             deadline_s, decree = heapq.heappop(wakes)
             state = self._open.get(decree)
-            if state is not None and state.deadline_s == deadline_s and state.stage is not _IDLE:
+            if state is not None and state.deadline_s == deadline_s and state.stage is not IDLE:
                 self._due(state, decree, now)
 
     def compact(self, mark: Mark, now: Instant) -> None:
@@ -283,11 +238,12 @@ class BasicReplica:
         while wakes:
             deadline_s, decree = wakes[0]
             state = self._open.get(decree)
-            if state is not None and state.deadline_s == deadline_s and state.stage is not _IDLE:
+            if state is not None and state.deadline_s == deadline_s and state.stage is not IDLE:
                 out.wake_at_s = deadline_s
                 break
             heapq.heappop(wakes)
-        out.room = max(self._settings.max_open - self._working, 0)
+        room = self._settings.max_open - self._working
+        out.room = room if room > 0 else 0
         return out
 
     def status(self) -> Status:
@@ -329,7 +285,7 @@ class BasicReplica:
         other._requests = dict(self._requests)
         other._wakes = list(self._wakes)
         other._parked = list(self._parked)
-        for name in ("_working", "_suspected_until_s", "_floor", "_reserved", "_durable"):
+        for name in ("_working", "_suspected_until_s", "_floor", "_reserved", "_durable", "_highest"):
             setattr(other, name, getattr(self, name))
         return other
 
@@ -340,14 +296,14 @@ class BasicReplica:
 
     # --- wanting a decree decided -----------------------------------------------------------
 
-    def _state(self, decree: bytes) -> _Decree:
+    def _state(self, decree: bytes) -> OpenDecree:
         state = self._open.get(decree)
         if state is None:
-            self._open[decree] = state = _Decree(Acceptor(decree))
+            self._open[decree] = state = OpenDecree(Acceptor(decree))
         return state
 
     @staticmethod
-    def _at_work(state: _Decree) -> bool:
+    def _at_work(state: OpenDecree) -> bool:
         return state.proposer is not None or state.offered is not None
 
     def _is_busy(self, decree: bytes) -> bool:
@@ -357,7 +313,7 @@ class BasicReplica:
         state = self._open.get(decree)
         return state is None or not self._at_work(state)
 
-    def _pursue(self, state: _Decree, decree: bytes, value: bytes | None, now: Instant) -> None:
+    def _pursue(self, state: OpenDecree, decree: bytes, value: bytes | None, now: Instant) -> None:
         """Work on a decree, joining the work already under way."""
         if state.proposer is not None:
             if value is not None:
@@ -375,59 +331,79 @@ class BasicReplica:
         ):
             state.offered = value
             self._out.sends.append((distinguished, Forward(decree, value)))
-            self._wake(state, decree, _PATIENCE, now.monotonic_s + self._settings.patience_s)
+            self._wake(state, decree, PATIENCE, now.monotonic_s + self._settings.patience_s)
             return
         self._propose(state, decree, value, now)
 
-    def _propose(self, state: _Decree, decree: bytes, value: bytes | None, now: Instant) -> None:
+    def _propose(self, state: OpenDecree, decree: bytes, value: bytes | None, now: Instant) -> None:
         state.proposer = Proposer(self._node, self._quorums, value, decree=decree, floor=self._floor)
         state.learner = Learner(self._quorums, decree=decree)
         state.outbid = 0
         self._begin(state, state.proposer, decree, now)
 
-    def _begin(self, state: _Decree, proposer: Proposer, decree: bytes, now: Instant) -> None:
+    def _begin(self, state: OpenDecree, proposer: Proposer, decree: bytes, now: Instant) -> None:
         """Start a ballot, once the disk holds a reservation that covers it."""
         # The own acceptor joined every ballot this node began for the decree in this life; `floor`
         # covers the lives before.
-        question = proposer.prepare(state.acceptor.promised)
+        try:
+            question = proposer.prepare(state.acceptor.promised)
+        except ProtocolBreach as end:
+            self._despair(state, decree, str(end), now)
+            return
+        if question.ballot.round > self._highest:
+            self._despair(state, decree, f"round {question.ballot.round} is beyond any honest use", now)
+            return
         state.attempt += 1
         state.delay_s = self._settings.repeat_s
         if question.ballot.round > self._durable:
             self._reserve(question.ballot.round)
             self._parked.append(decree)
             # No timer may wake it: a repetition now would send a ballot that the disk does not cover.
-            state.stage, state.deadline_s = _PARKED, _NEVER_S
+            state.stage, state.deadline_s = PARKED, _NEVER_S
             return
         self._ask_all(state, decree, question, now)
 
     def _reserve(self, round_: int) -> None:
         if round_ > self._reserved:
             self._reserved = min(round_ + self._settings.reserve_rounds, MAX_ROUND)
+            self._highest = min(self._reserved + _LEAP_ROUNDS, MAX_ROUND)
             self._out.writes.append((RESERVATION_KEY, pack_reservation(self._reserved)))
             self._out.sends.append((self._node, Reserved(self._reserved)))
 
-    def _ask_all(self, state: _Decree, decree: bytes, question: Prepare | Accept, now: Instant) -> None:
+    def _despair(self, state: OpenDecree, decree: bytes, why: str, now: Instant) -> None:
+        """There is no round left to go on with. Who waits is told so; other decrees are not concerned."""
+        # What was proposed here before, or handed to the distinguished proposer, may still be chosen.
+        kept = state.attempt == 0 and self._settings.distinguished in (None, self._node)
+        kind = OutcomeKind.REJECTED if kept else OutcomeKind.UNKNOWN
+        reason = f"node {self._node} can not get decree {decree!r:.80} decided: {why}; ask another node"
+        for request in state.requests:
+            del self._requests[request]
+            self._out.outcomes.append(Outcome(request, kind, reason=reason))
+        state.requests.clear()
+        self._event("exhausted", "propose", decree=decree, reason=why)
+        self._stop_work(state, decree, now)
+
+    def _ask_all(self, state: OpenDecree, decree: bytes, question: Prepare | Accept, now: Instant) -> None:
         """Send a question to every acceptor; the own one answers through its disk."""
         sends = self._out.sends
+        if self._trace is not None:
+            self._trace.asks(self._out.events, question)
         if isinstance(question, Prepare):
             self._on_prepare(self._node, question, now)
         else:
             self._on_accept(self._node, question, now)
         for member in self._others:
             sends.append((member, question))
-        self._wake(state, decree, _REPEAT, now.monotonic_s + state.delay_s)
-        if self._trace:
-            action = "Phase1a" if question.__class__ is Prepare else "Phase2a"
-            self._event(action, "propose", trace=True, **question._asdict())
+        self._wake(state, decree, REPEAT, now.monotonic_s + state.delay_s)
 
-    def _wake(self, state: _Decree, decree: bytes, stage: str, at_s: float) -> None:
+    def _wake(self, state: OpenDecree, decree: bytes, stage: str, at_s: float) -> None:
         state.stage = stage
         state.deadline_s = at_s
         heapq.heappush(self._wakes, (at_s, decree))
 
-    def _due(self, state: _Decree, decree: bytes, now: Instant) -> None:
+    def _due(self, state: OpenDecree, decree: bytes, now: Instant) -> None:
         stage, proposer = state.stage, state.proposer
-        if stage is _PATIENCE:
+        if stage is PATIENCE:
             if not state.requests and not state.errand:
                 self._stop_work(state, decree, now)
                 return
@@ -437,13 +413,13 @@ class BasicReplica:
             self._event("suspected", "tick", decree=decree, suspect=self._settings.distinguished)
             self._propose(state, decree, value, now)
             return
-        if stage is _ASK:
+        if stage is ASK:
             state.asked += 1
             self._out.sends.extend((member, Ask(decree)) for member in self._others)
             self._ask_later(state, decree, now)
             return
         if proposer is None:
-            state.stage = _IDLE
+            state.stage = IDLE
             return
         if not state.requests:
             # Nobody here waits. An errand is pursued a while; what is left half done anyone can complete.
@@ -452,7 +428,7 @@ class BasicReplica:
                 self._event("abandoned", "tick", decree=decree, ballot=proposer.ballot)
                 self._stop_work(state, decree, now)
                 return
-        if stage is _BACKOFF:
+        if stage is BACKOFF:
             self._begin(state, proposer, decree, now)
             return
         question = proposer.question
@@ -461,48 +437,58 @@ class BasicReplica:
             return
         self._out.sends.extend((member, question) for member in self._others)
         state.delay_s = min(state.delay_s * 2, self._settings.repeat_max_s)
-        self._wake(state, decree, _REPEAT, now.monotonic_s + state.delay_s)
+        self._wake(state, decree, REPEAT, now.monotonic_s + state.delay_s)
 
-    def _stop_work(self, state: _Decree, decree: bytes, now: Instant) -> None:
+    def _stop_work(self, state: OpenDecree, decree: bytes, now: Instant) -> None:
+        if self._trace is not None:
+            self._trace.stops(self._out.events, decree, state.proposer)
         state.proposer = state.learner = state.offered = None
         state.errand = state.outbid = state.asked = 0
-        state.stage = _IDLE
+        state.stage = IDLE
         self._working -= 1
         if state.acceptor.promised.round < 0:
             del self._open[decree]  # nothing was asked of anyone: nothing to remember
         else:
             self._ask_later(state, decree, now)
 
-    def _ask_later(self, state: _Decree, decree: bytes, now: Instant) -> None:
+    def _ask_later(self, state: OpenDecree, decree: bytes, now: Instant) -> None:
         """Having voted and heard no more, ask what became of it; less and less often, then not at all."""
         if state.acceptor.accepted_value is not None and state.asked < self._settings.ask_tries:
-            self._wake(state, decree, _ASK, now.monotonic_s + self._settings.ask_s * 2.0**state.asked)
+            self._wake(state, decree, ASK, now.monotonic_s + self._settings.ask_s * 2.0**state.asked)
         else:
-            state.stage = _IDLE
+            state.stage = IDLE
 
     # --- the acceptor's side -------------------------------------------------------------------
 
     def _on_prepare(self, sender: NodeId, message: Prepare, now: Instant) -> None:
-        decree = message.decree
-        if self._answered(sender, decree):
+        decree, out = message.decree, self._out
+        state = self._open.get(decree)
+        if state is None and self._answered(sender, decree):
             return
-        state = self._state(decree)
+        if message.ballot[0] > self._highest:
+            self._disbelieve(sender, message, message.ballot)
+            return
+        if state is None:
+            self._open[decree] = state = OpenDecree(Acceptor(decree))
         acceptor = state.acceptor
         before = acceptor.promised
         reply = acceptor.on_prepare(message)
         if acceptor.promised != before:
-            self._out.writes.append((acceptor_key(decree), pack_acceptor(acceptor.record())))
-        self._out.sends.append((sender, reply))
-        if self._trace:
-            self._event(
-                "Phase1b", "Prepare", trace=True, sender=sender, reply=type(reply).__name__, **reply._asdict()
-            )
+            out.writes.append((acceptor_key(decree), pack_acceptor(acceptor.record())))
+        out.sends.append((sender, reply))
+        if self._trace is not None:
+            self._trace.answered(out.events, message, reply, acceptor, acceptor.promised != before)
 
     def _on_accept(self, sender: NodeId, message: Accept, now: Instant) -> None:
-        decree = message.decree
-        if self._answered(sender, decree):
+        decree, out = message.decree, self._out
+        state = self._open.get(decree)
+        if state is None and self._answered(sender, decree):
             return
-        state = self._state(decree)
+        if message.ballot[0] > self._highest:
+            self._disbelieve(sender, message, message.ballot)
+            return
+        if state is None:
+            self._open[decree] = state = OpenDecree(Acceptor(decree))
         acceptor = state.acceptor
         before = acceptor.accepted_ballot
         try:
@@ -512,21 +498,28 @@ class BasicReplica:
             self._event("breach", "Accept", sender=sender, decree=decree, reason=str(breach))
             return
         if acceptor.accepted_ballot != before:
-            self._out.writes.append((acceptor_key(decree), pack_acceptor(acceptor.record())))
-        self._out.sends.append((sender, reply))
-        if state.stage is _IDLE:
+            out.writes.append((acceptor_key(decree), pack_acceptor(acceptor.record())))
+        out.sends.append((sender, reply))
+        if state.stage is IDLE:
             self._ask_later(state, decree, now)
-        if self._trace:
-            self._event(
-                "Phase2b", "Accept", trace=True, sender=sender, reply=type(reply).__name__, **reply._asdict()
-            )
+        if self._trace is not None:
+            self._trace.answered(out.events, message, reply, acceptor, acceptor.accepted_ballot != before)
+
+    def _disbelieve(self, sender: NodeId, message: Prepare | Accept | Nack, ballot: Ballot) -> None:
+        """A round that no honest node can have reached is not followed there."""
+        reason = f"round {ballot.round} is beyond any honest use; up to {self._highest} is believed"
+        cause = message.__class__.__name__
+        self._event("refused", cause, sender=sender, decree=message.decree, reason=reason)
 
     def _answered(self, sender: NodeId, decree: bytes) -> bool:
         """Where the decision is known, it is the answer to every question about the decree."""
         chosen = self._chosen.get(decree)
         if chosen is None:
             return False
-        self._out.sends.append((sender, Chosen(decree, *chosen)))
+        ballot, value = chosen
+        self._out.sends.append((sender, _new(Chosen, (decree, ballot, value))))
+        if self._trace is not None:
+            self._trace.told(self._out.events, decree, value)
         return True
 
     # --- the proposer's and the learner's side ---------------------------------------------------
@@ -536,7 +529,11 @@ class BasicReplica:
         if state is None or state.proposer is None:
             return
         proposer = state.proposer
+        if self._trace is not None:
+            self._trace.gathers(proposer)
         question = proposer.on_promise(sender, message)
+        if self._trace is not None:
+            self._trace.promise_gathered(self._out.events, sender, message, proposer)
         if question is not None:
             state.delay_s = self._settings.repeat_s
             if question.value != proposer.value:
@@ -545,13 +542,15 @@ class BasicReplica:
         elif proposer.state is ProposerState.FREE:
             self._on_free(state, proposer, message.decree, now)
 
-    def _on_free(self, state: _Decree, proposer: Proposer, decree: bytes, now: Instant) -> None:
+    def _on_free(self, state: OpenDecree, proposer: Proposer, decree: bytes, now: Instant) -> None:
         """Phase 1 found no vote: nothing was chosen when it began, and reads from before then may say so."""
+        if self._trace is not None:
+            self._trace.free(self._out.events, proposer)
         attempt = state.attempt
         done = [request for request, need in state.requests.items() if need is not None and need <= attempt]
         for request in done:
             del state.requests[request], self._requests[request]
-            self._out.outcomes.append(Outcome(request, OutcomeKind.READY, mark=decree))
+            self._out.outcomes.append(_ready(request, decree))
         self._event("undecided", "Promise", decree=decree, ballot=proposer.ballot)
         if state.requests:
             # Reads that came while this phase 1 was under way need one of their own.
@@ -563,37 +562,50 @@ class BasicReplica:
         state = self._open.get(message.decree)
         if state is None or state.learner is None:
             return
+        if self._trace is not None:
+            self._trace.gathers(state.learner)
         try:
             decision = state.learner.receive(sender, message)
         except ProtocolBreach as breach:
+            if state.learner.decision is not None:
+                raise  # Agreement
+            # OneValuePerBallot: who voted otherwise than others at its ballot is not counted.
             self._event("breach", "Accepted", sender=sender, decree=message.decree, reason=str(breach))
             return
+        if self._trace is not None:
+            self._trace.vote_gathered(self._out.events, sender, message, state.learner)
         if decision is not None:
-            self._event(
-                "chosen", "Accepted", decree=decision.decree, ballot=decision.ballot, attempts=state.attempt
-            )
-            self._learn(decision.decree, decision.ballot, decision.value)
-            news = Chosen(*decision)
-            self._out.sends.extend((member, news) for member in self._others)
+            decree, ballot, value = decision
+            self._event("chosen", "Accepted", decree=decree, ballot=ballot, attempts=state.attempt)
+            self._learn(decree, ballot, value)
+            news, sends = _new(Chosen, (decree, ballot, value)), self._out.sends
+            for member in self._others:
+                sends.append((member, news))
 
     def _on_nack(self, sender: NodeId, message: Nack, now: Instant) -> None:
         state = self._open.get(message.decree)
         if state is None or state.proposer is None:
             return
+        if message.promised.round > self._highest:
+            self._disbelieve(sender, message, message.promised)
+            return
         proposer = state.proposer
         proposer.on_nack(message)
-        if proposer.state is not ProposerState.PREEMPTED or state.stage in (_BACKOFF, _PARKED):
+        if proposer.state is not ProposerState.PREEMPTED or state.stage in (BACKOFF, PARKED):
             return
+        if self._trace is not None:
+            self._trace.preempted(self._out.events, message)
         window_s = min(self._settings.backoff_s * 2.0**state.outbid, self._settings.backoff_max_s)
         state.outbid = min(state.outbid + 1, 32)
         # Half a window at least; the rest by rank and by draw, so that even equal draws end a duel.
         rank = self._members.index(self._node) / len(self._members)
         share = (rank + self._draw("backoff", _DRAWS) / _DRAWS) % 1.0
         self._event("preempted", "Nack", decree=message.decree, ballot=message.ballot, by=message.promised)
-        self._wake(state, message.decree, _BACKOFF, now.monotonic_s + window_s * (0.5 + share))
+        self._wake(state, message.decree, BACKOFF, now.monotonic_s + window_s * (0.5 + share))
 
     def _on_chosen(self, sender: NodeId, message: Chosen, now: Instant) -> None:
-        self._learn(message.decree, message.ballot, message.value)
+        decree, ballot, value = message
+        self._learn(decree, ballot, value)
 
     def _learn(self, decree: bytes, ballot: Ballot, value: bytes) -> None:
         known = self._chosen.get(decree)
@@ -607,18 +619,18 @@ class BasicReplica:
             return
         out = self._out
         state = self._open.pop(decree, None)
+        if self._trace is not None:
+            self._trace.learned(out.events, decree, value, state.learner if state is not None else None)
         if state is not None:
             self._working -= self._at_work(state)
             for request in state.requests:
                 del self._requests[request]
-                out.outcomes.append(Outcome(request, OutcomeKind.READY, mark=decree))
+                out.outcomes.append(_ready(request, decree))
             if state.acceptor.promised.round >= 0:
                 out.writes.append((acceptor_key(decree), None))
         self._chosen[decree] = (ballot, value)
         out.writes.append((chosen_key(decree), pack_chosen(ballot, value)))
         out.applies.append((decree, _decided_command(decree, value)))
-        if self._trace:
-            self._event("Learn", "Chosen", trace=True, decree=decree, ballot=ballot, value=value)
 
     # --- errands, news, and rounds ------------------------------------------------------------------
 
@@ -645,7 +657,7 @@ class BasicReplica:
         parked, self._parked = self._parked, []
         for decree in parked:
             state = self._open.get(decree)
-            if state is None or state.proposer is None or state.stage is not _PARKED:
+            if state is None or state.proposer is None or state.stage is not PARKED:
                 continue
             question = state.proposer.question
             if question is None or question.ballot.round > self._durable:
@@ -653,8 +665,12 @@ class BasicReplica:
             else:
                 self._ask_all(state, decree, question, now)
 
-    def _event(self, action: str, cause: str, *, trace: bool = False, **arguments: object) -> None:
-        self._out.events.append(Event(action, self._node, arguments, cause, trace))
+    def _event(self, action: str, cause: str, **arguments: object) -> None:
+        self._out.events.append(_new(Event, (action, self._node, arguments, cause, False)))
+
+
+def _ready(request: RequestId, decree: bytes) -> Outcome:
+    return _new(Outcome, (request, OutcomeKind.READY, decree, None, ""))
 
 
 def _decided_command(decree: bytes, value: bytes) -> Command:

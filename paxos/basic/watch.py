@@ -35,10 +35,18 @@ class Watch:
         if said is not None:
             return said
         # What leaves in a step was made before the step could act on it: the order matters for own votes.
-        for handlers, messages in ((self._left, step.left), (self._created, step.created)):
-            if not handlers:
-                continue
-            for _, message in messages:
+        # Written out twice, because every invariant comes here at every step of a run.
+        handlers = self._left
+        if handlers:
+            for _, message in step.left:
+                handler = handlers.get(message.__class__)
+                if handler is not None:
+                    said = handler(step, message)
+                    if said is not None:
+                        return said
+        handlers = self._created
+        if handlers:
+            for _, message in step.created:
                 handler = handlers.get(message.__class__)
                 if handler is not None:
                     said = handler(step, message)

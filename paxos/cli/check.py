@@ -1,8 +1,9 @@
-"""`paxos check`: looks over a cluster file, or a store that no node is using, and changes nothing.
+"""`paxos check`: looks over a cluster file, a store that no node is using, or a history, and changes nothing.
 
 Of a configuration it checks what a node would need at its start: the files of TLS (and that they belong
 together), the stores, the addresses.  Of a store it reads every record the way the protocol does at a
-restart, one by one, so that a damaged one is named.
+restart, one by one, so that a damaged one is named.  Of a history: whether it is linearizable; that is in the
+room next door, paxos.cli.histories.
 """
 
 import argparse
@@ -14,11 +15,29 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from paxos.cli.arguments import Commands, add_command, count
+from paxos.cli.histories import add_history_arguments, check_history
 from paxos.cli.output import Output, json_bytes, readable
 from paxos.contract import Configuration, Instant, find_protocol
-from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE, ConfigurationError, PaxosError, RecordError
+from paxos.errors import (
+    EXIT_CHECK_FAILED,
+    EXIT_DONE,
+    EXIT_USAGE,
+    ConfigurationError,
+    PaxosError,
+    RecordError,
+    StoreRefused,
+)
 from paxos.quorum import Majority, Phase
-from paxos.service import Node
+from paxos.service import (
+    CHARTER_KEY,
+    SUPERSEDED_KEY,
+    Node,
+    charter_record,
+    read_charter,
+    require_charter,
+    take_superseded,
+    wipes_detected,
+)
 
 if TYPE_CHECKING:
     from paxos.runtime.config import ClusterConfig, NodeConfig
@@ -52,25 +71,39 @@ def add(commands: Commands) -> None:
         commands,
         "check",
         run,
-        "look over a cluster file, or a store offline",
+        "look over a cluster file, a store offline, or a history",
         "Changes nothing and starts nothing. Of a cluster file: whether it is one, whether its quorums make "
         "sense, whether TLS files can be read and belong together, whether addresses are free and stores "
-        "sound. Of a store, which no node may be using: whether every record can be read back.\n\n"
-        "Exit code 2 when a node could not start, 5 when a store is damaged.",
+        "sound. Of a store, which no node may be using: whether every record can be read back. Of a history, "
+        "as `paxos simulate --history` writes it: whether it is linearizable, that is, whether one order of "
+        "the operations, each between its call and its return, explains every answer; if none does, the "
+        "smallest window that can not be ordered is shown.\n\n"
+        "Exit code 2 when a node could not start or a history has bad lines, 4 when the search for an order "
+        "was given up, 5 when a store is damaged or a history is not linearizable.",
         "  paxos check --config cluster.toml             the whole cluster, as seen from this machine\n"
         "  paxos check --config cluster.toml --node 2    what node 2 needs, on its own machine\n"
         "  paxos check --store data/2                    every record, decided and open decrees counted\n"
-        "  paxos check --store data/2 --list             and every decision in it",
+        "  paxos check --store data/2 --list             and every decision in it\n"
+        "  paxos check --history run.jsonl --model decree\n"
+        "  paxos check --history run.jsonl --model my.package:Queue --json",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", metavar="FILE", help="the cluster file")
     what.add_argument("--store", metavar="DIR", help="a node's store")
+    what.add_argument("--history", metavar="FILE", help="what clients did, a JSON object a line")
     parser.add_argument("--node", type=count(1, 2**31 - 1), metavar="N", help="with --config: this node only")
     parser.add_argument("--list", action="store_true", help="with --store: every decision in it")
+    add_history_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
     """Look, and say what was found."""
+    if arguments.history is not None:
+        if arguments.node is not None or arguments.list:
+            raise ConfigurationError("--node goes with --config, --list with --store; neither with --history")
+        return check_history(arguments, out)
+    if arguments.model is not None or arguments.max_states is not None:
+        raise ConfigurationError("--model and --max-states go with --history")
     if arguments.store is not None:
         if arguments.node is not None:
             raise ConfigurationError("--node goes with --config; a store says itself whose it is")
@@ -124,7 +157,10 @@ def _look_at_quorums(config: "ClusterConfig") -> Finding:
     least = min(quorums.survives(Phase.ONE), quorums.survives(Phase.TWO))
     detail = f"{quorums.describe()}: goes on with any {least} node{'' if least == 1 else 's'} down"
     if len(config.nodes) == 1:
-        return Finding("quorums", _NOTE, f"{detail}; one node alone agrees only with itself")
+        alone = (
+            "one node alone agrees only with itself, and if its disk is wiped it starts empty and unnoticed"
+        )
+        return Finding("quorums", _NOTE, f"{detail}; {alone}")
     if least == 0:
         return Finding("quorums", _NOTE, f"{detail}: one failure can stop it")
     if len(config.nodes) % 2 == 0 and config.quorums is None:
@@ -162,8 +198,19 @@ def _look_at_store(config: "ClusterConfig", node: "NodeConfig") -> tuple[Finding
     """What is to be said of a node's store, and whether it is damaged."""
     what = f"node {node.id} store"
     if node.store == "memory":
-        return Finding(what, _NOTE, "memory: forgets at every stop, and the node is refused after it"), False
-    directory = Path(node.store.removeprefix("sqlite:"))
+        then = "the node is refused after it"
+        if not wipes_detected(len(config.nodes)):
+            then = "every decision is lost: with no other node, nobody notices"
+        return Finding(what, _NOTE, f"memory: forgets at every stop, and {then}"), False
+    from paxos.runtime.store import split_store
+
+    try:
+        kind, rest = split_store(node.store)
+    except ConfigurationError as error:
+        return Finding(what, _BAD, str(error)), False
+    if kind != "sqlite":
+        return Finding(what, _NOTE, f"{node.store}: looked at by its own tools, not here"), False
+    directory = Path(rest)
     if not directory.exists():
         return Finding(what, _GOOD, f"{directory}: not there yet; made at the node's first start"), False
     try:
@@ -186,7 +233,21 @@ def _look_at_store(config: "ClusterConfig", node: "NodeConfig") -> tuple[Finding
     if not report.sound:
         complaints = [*report.structure, *report.damaged]
         return Finding(what, _BAD, f"{node.store}: damaged: {complaints[0]}"), True
+    refused = look.refused or _charter_complaint(config, node, look)
+    if refused:
+        return Finding(what, _BAD, f"{node.store}: {refused}"), False
     return Finding(what, _GOOD, f"{node.store}: {look.summary}"), False
+
+
+def _charter_complaint(config: "ClusterConfig", node: "NodeConfig", look: "StoreLook") -> str:
+    """Why a node with this configuration would refuse the store; empty if it would not."""
+    asked = "the configuration" if config.path is None else config.path.name
+    configuration = Configuration(node.id, config.quorum_system(), config.settings)
+    try:
+        require_charter(config.description(), configuration, look.charter_record, asked)
+    except StoreRefused as error:
+        return str(error)
+    return ""
 
 
 def _look_at_tls(config: "ClusterConfig", node: "NodeConfig", needed: bool) -> Finding:
@@ -213,11 +274,17 @@ class StoreLook:
         report: of the store itself; damage found by the protocol is counted in it.
         decided: the decisions in it, by name.
         open: decrees voted or promised in and not known to be decided.
+        charter: what must never change under it, by name; empty when it was never used.
+        charter_record: the record that says so; empty when it was never used.
+        refused: why no node would start with it, though it can be read; empty when one would.
     """
 
     report: "StoreReport"
     decided: dict[bytes, bytes]
     open: int
+    charter: dict[str, str]
+    charter_record: dict[bytes, bytes]
+    refused: str
 
     @property
     def summary(self) -> str:
@@ -246,13 +313,18 @@ def look_at_store(url: str) -> StoreLook:
     report = inspect_store(url, verify=keep)
     card = report.card
     protocol = find_protocol(card.protocol)
-    configuration = Configuration(card.node, Majority((card.node,)))
     store_id = bytes.fromhex(card.store_id)
+    complaints = list(report.damaged)
+    guards = {key: records.pop(key) for key in (CHARTER_KEY, SUPERSEDED_KEY) if key in records}
+    charter, refused = _read_guards(guards, bool(records), complaints)
+    # Any quorums will do to read what it holds, so it is read as if it had been used with these.
+    configuration = Configuration(card.node, Majority((card.node,)))
+    stand_in = dict([charter_record(protocol, configuration)])
 
     def restart(records: dict[bytes, bytes]) -> Node:
-        return Node(protocol, configuration, store_id, records, lambda _name, _bound: 0, Instant(0.0))
+        held = {**stand_in, **records}
+        return Node(protocol, configuration, store_id, held, lambda _name, _bound: 0, Instant(0.0))
 
-    complaints = list(report.damaged)
     for key, value in list(records.items()):
         try:
             restart({key: value})
@@ -267,7 +339,24 @@ def look_at_store(url: str) -> StoreLook:
         attrs.evolve(report, damaged=tuple(complaints), damaged_count=found),
         node.machine.values(),
         opened if isinstance(opened, int) else 0,
+        charter,
+        {key: value for key, value in guards.items() if key == CHARTER_KEY},
+        refused,
     )
+
+
+def _read_guards(guards: dict[bytes, bytes], used: bool, complaints: list[str]) -> tuple[dict[str, str], str]:
+    """The charter, and why no node would start with the store; what is damaged is added to the complaints."""
+    charter, refused = None, ""
+    try:
+        charter = read_charter(guards)
+        if charter is None and used:
+            refused = "it does not say for which members and quorums its votes were cast"
+        if SUPERSEDED_KEY in guards:
+            refused = take_superseded(guards[SUPERSEDED_KEY])
+    except RecordError as error:
+        complaints.append(str(error))
+    return charter or {}, refused
 
 
 def _check_store(url: str, listed: bool, out: Output) -> int:
@@ -285,13 +374,17 @@ def _check_store(url: str, listed: bool, out: Output) -> int:
         "size_bytes": report.size_bytes,
         "decided": len(look.decided),
         "open": look.open,
+        "charter": look.charter,
+        "refused": look.refused or None,
         "damaged": report.damaged_count,
         "complaints": complaints,
     }
     lines = [
         f"{report.where}: node {card.node} of cluster {card.cluster!r}, protocol {card.protocol}",
         f"opened {card.incarnation} times, {'closed properly' if report.clean else 'not closed properly'}",
+        *([f"made for members {look.charter['members']}: {look.charter['quorums']}"] if look.charter else []),
         f"{look.summary}; {report.size_bytes} bytes",
+        *([f"refused: {look.refused}"] if look.refused else []),
         *(f"damaged: {complaint}" for complaint in complaints),
         *([f"and {unnamed} more damaged records"] if unnamed > 0 else []),
     ]
@@ -302,4 +395,6 @@ def _check_store(url: str, listed: bool, out: Output) -> int:
         ]
         lines += [f"{readable(name)} = {readable(value)}" for name, value in decided]
     out.result(result, "\n".join(lines))
-    return EXIT_DONE if report.sound and not complaints else EXIT_CHECK_FAILED
+    if complaints or not report.sound:
+        return EXIT_CHECK_FAILED
+    return EXIT_USAGE if look.refused else EXIT_DONE

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Final
 
-from paxos.cli import bench, check, decrees, demo, init, serve, simulate, version
+from paxos.cli import bench, check, decrees, demo, exhaust, explore, init, replay, serve, simulate, spec, version
 from paxos.cli.arguments import Parser, UsageError, did_you_mean
 from paxos.cli.output import Output
 from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, PaxosError
@@ -27,7 +27,7 @@ __all__ = ["EXIT_BUG", "build_parser", "main"]
 #: An error that nobody foresaw: none of the codes that mean something to scripts.
 EXIT_BUG: Final = 70
 
-_GROUPS: Final = (demo, init, check, serve, decrees, simulate, bench, version)
+_GROUPS: Final = (demo, init, check, serve, decrees, simulate, explore, exhaust, replay, spec, bench, version)
 _EPILOG: Final = """\
 first steps:
   paxos demo                                  three real processes, one of them killed; about ten seconds

@@ -163,6 +163,8 @@ def _statuses(target: Target) -> list[dict[str, Any]]:
                 found[address] = {"address": address, "reachable": True, **await client.status()}
         except PaxosError as error:
             reason = " ".join(str(error).split())
+            # The address has a place of its own; what comes after it is what is wrong.
+            reason = reason.partition(f"{address}: ")[2] or reason.removeprefix("status: ")
             found[address] = {
                 "address": address, "reachable": False, "node": ids.get(address), "error": reason
             }  # fmt: skip

@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         identifier=_id_from(directory.resolve().name) if arguments.id is None else arguments.id,
         protocol=arguments.protocol,
         nodes=arguments.nodes,
-        host=arguments.host,
+        host=_bare(arguments.host),
         base_port=arguments.base_port,
         tls=arguments.tls,
     )
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         if arguments.tls:
-            _write_certificates(directory / TLS_DIRECTORY, config.members, arguments.host)
+            _write_certificates(directory / TLS_DIRECTORY, config.members, _bare(arguments.host))
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
@@ -178,6 +178,11 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
     if tls:
         parts.append(_TLS.format(directory=TLS_DIRECTORY))
     return "".join(parts)
+
+
+def _bare(host: str) -> str:
+    """A host without the brackets that an IPv6 address has in front of a port."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _line(key: str, value: object) -> str:

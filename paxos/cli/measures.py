@@ -151,7 +151,7 @@ def decide_once(quorums: Majority) -> None:
     decision = None
     for node, acceptor in acceptors:
         vote = acceptor.receive(1, accept)  # type: ignore[arg-type]
-        decision = learner.receive(node, vote) or decision  # type: ignore[arg-type]
+        decision = learner.receive(node, vote) or decision
     if decision is None or decision.value != _VALUE:
         raise ProtocolBreach(f"the benchmark decided {decision!r}")
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -23,6 +23,7 @@ from paxos.cli.output import Output
 from paxos.errors import EXIT_DONE, EXIT_INTERRUPTED, ConfigurationError
 
 if TYPE_CHECKING:
+    from paxos.runtime.opening import RunningNode
     from paxos.runtime.serving import NodeExit
 
 __all__ = ["JsonLines", "add", "logging_to_stderr"]
@@ -56,6 +57,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--stop-with-stdin", action="store_true", help="also stop when standard input ends: for supervisors"
     )
+    parser.add_argument(
+        "--trace-events",
+        metavar="FILE",
+        help="add what every handler does to this file, for `paxos spec --trace-events`; slower",
+    )
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -71,11 +77,16 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     require_backend("uvloop" if arguments.uvloop else arguments.backend)
     config = load_cluster(arguments.config)
     options = {"use_uvloop": True} if arguments.uvloop else {}
-    if arguments.stop_with_stdin:
-        threading.Thread(target=_stop_with_stdin, name="stop-with-stdin", daemon=True).start()
+    if arguments.stop_with_stdin and (sys.stdin is None or sys.stdin.closed):
+        raise ConfigurationError("--stop-with-stdin: standard input is closed already; give a pipe")
+
+    def on_ready(_: "RunningNode") -> None:
+        # Not before: the signal that it sends must find somebody who takes it.
+        if arguments.stop_with_stdin:
+            threading.Thread(target=_stop_with_stdin, name="stop-with-stdin", daemon=True).start()
 
     async def main() -> "NodeExit":
-        return await run_node(config, arguments.node)
+        return await run_node(config, arguments.node, on_ready=on_ready, trace_events=arguments.trace_events)
 
     with logging_to_stderr(arguments.log_level, arguments.log_json):
         ended = anyio.run(main, backend=arguments.backend, backend_options=options)
@@ -85,8 +96,9 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
 
 def _stop_with_stdin() -> None:
     """Wait, in a thread, until nobody can write to standard input any more; then stop as SIGTERM does."""
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
+    with suppress(OSError):  # a terminal that is gone
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -22,6 +22,17 @@ __all__ = ["add"]
 
 #: What a saved run holds, beside its choices: the arguments of `paxos.sim.run`.
 _SAVED: Final = {"protocol": str, "nodes": int, "topology": str, "faults": str, "duration_s": float}
+#: What a run is when nothing else is said; a saved one says all of it.
+_DEFAULTS: Final = {
+    "protocol": "paxos",
+    "nodes": 3,
+    "seed": 7,
+    "faults": "none",
+    "topology": "lan",
+    "duration": 10.0,
+    "operations": None,
+    "runs": 1,
+}
 _MAX_CHOICES: Final = 10_000_000
 _MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 
@@ -41,20 +52,18 @@ def add(commands: Commands) -> None:
         "  paxos simulate --nodes 5 --faults all --runs 200              seeds 7, 8, 9, ...\n"
         "  paxos simulate --faults crash --save run.json && paxos simulate --replay run.json",
     )
-    parser.add_argument("--protocol", default="paxos", metavar="NAME", help="what it runs (paxos)")
-    parser.add_argument("--nodes", type=count(1, 100), default=3, metavar="N", help="how many (3)")
-    parser.add_argument("--seed", type=count(0, 2**63 - 1), default=7, metavar="N", help="of the choices (7)")
+    parser.add_argument("--protocol", metavar="NAME", help="what it runs (paxos)")
+    parser.add_argument("--nodes", type=count(1, 100), metavar="N", help="how many (3)")
+    parser.add_argument("--seed", type=count(0, 2**63 - 1), metavar="N", help="of the choices (7)")
     parser.add_argument(
-        "--faults", default="none", metavar="NAMES", help="what goes wrong, with commas; `all`, `none` (none)"
+        "--faults", metavar="NAMES", help="what goes wrong, with commas; `all`, `none` (none)"
     )
-    parser.add_argument("--topology", default="lan", metavar="NAME", help="delays between nodes (lan)")
+    parser.add_argument("--topology", metavar="NAME", help="delays between nodes (lan)")
     parser.add_argument(
-        "--duration", type=seconds, default=10.0, metavar="S", help="of work and faults, virtual seconds (10)"
+        "--duration", type=seconds, metavar="S", help="of work and faults, virtual seconds (10)"
     )
     parser.add_argument("--operations", type=count(1, 1_000_000), metavar="N", help="what clients do in all")
-    parser.add_argument(
-        "--runs", type=count(1, 1_000_000), default=1, metavar="N", help="of how many seeds (1)"
-    )
+    parser.add_argument("--runs", type=count(1, 1_000_000), metavar="N", help="of how many seeds (1)")
     _add_files(parser)
 
 
@@ -66,12 +75,13 @@ def _add_files(parser: Parser) -> None:
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write every step, a JSON object a line")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what --replay needs")
     parser.add_argument(
-        "--replay", type=Path, metavar="FILE", help="make a saved run again: the file says what"
+        "--replay", type=Path, metavar="FILE", help="make a saved run again: the file says all of it"
     )
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
     """Simulate, and judge."""
+    _complete(arguments)
     single = [name for name in ("timeline", "history", "trace", "save", "replay") if getattr(arguments, name)]
     if arguments.runs > 1 and single:
         raise UsageError(f"--{single[0]} is about one run; leave out --runs")
@@ -90,6 +100,17 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     described = {name: value for name, value in saved.items() if name != "choices"}
     out.result({**described, "broken": broken, "runs": runs}, summary)
     return EXIT_CHECK_FAILED if broken else EXIT_DONE
+
+
+def _complete(arguments: argparse.Namespace) -> None:
+    """Fill in what was not said; with a saved run nothing may be."""
+    for name, default in _DEFAULTS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
+        elif arguments.replay is not None:
+            raise UsageError(
+                f"--{name} does not go with --replay: the saved run says what it was; leave it out"
+            )
 
 
 def _described(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The contract: the interfaces every protocol offers and every driver and tool relies on."""
 
+from paxos.contract.machine import StateMachine
 from paxos.contract.protocol import (
     ENTRY_POINT_GROUP,
     Decides,
@@ -26,9 +27,11 @@ from paxos.contract.replica import (
     Status,
 )
 from paxos.contract.roles import AcceptorRole, LearnerRole, ProposerRole
+from paxos.contract.scope import FAULTS_OF_SCOPES, Scope, ScopeMaker, ScopeSettings
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "FAULTS_OF_SCOPES",
     "AcceptorRole",
     "Configuration",
     "Decides",
@@ -47,7 +50,11 @@ __all__ = [
     "ProtocolDescription",
     "Records",
     "Replica",
+    "Scope",
+    "ScopeMaker",
+    "ScopeSettings",
     "Specification",
+    "StateMachine",
     "Status",
     "Step",
     "find_protocol",

@@ -15,6 +15,7 @@ import attrs
 from paxos.ballot import NodeId
 from paxos.command import Command
 from paxos.contract.replica import Configuration, Draw, Instant, Mark, Message, Records, Replica
+from paxos.contract.scope import ScopeMaker
 from paxos.errors import ConfigurationError
 from paxos.quorum import QuorumSystem
 from paxos.wire import MessageTable
@@ -139,7 +140,7 @@ class ProtocolDescription:
     ) = None
     projection: Callable[[Replica], Hashable] | None = None
     specification: Specification | None = None
-    scope: Callable[..., Any] | None = None
+    scope: ScopeMaker | None = None
     documentation: str = ""
 
 

@@ -163,6 +163,8 @@ class Client:
             return await self._submit(decided_request(name), what, timeout_s)
         except OutcomeUnknown as error:
             # Nothing was asked to be done, so there is no outcome to be unsure of.
+            if isinstance(error.__cause__, ClusterMismatch | Unreachable):
+                raise error.__cause__ from None
             raise Unreachable(f"{what}: no node answered in time; it may not reach a quorum") from error
 
     async def status(self, node: NodeId | None = None, *, timeout_s: float | None = None) -> dict[str, Any]:
@@ -206,14 +208,16 @@ class Client:
             with anyio.move_on_after(limit_s):
                 while True:
                     if self._closed:
-                        raise Unreachable(f"{what}: the client is closed")
-                    self._require_hope()
+                        raise self._ended(call, what, Unreachable(f"{what}: the client is closed"))
+                    hopeless = self._hopeless()
+                    if hopeless is not None:
+                        raise self._ended(call, what, hopeless)
                     call.done = anyio.Event()
                     self._unsent.append(call)
                     self._work.set()
                     await call.done.wait()
                     if call.error is not None:
-                        raise call.error
+                        raise self._ended(call, what, call.error)
                     reply = call.reply
                     if reply is not None and reply.kind == ReplyKind.DONE:
                         return reply.result
@@ -227,14 +231,30 @@ class Client:
                 self._cancels.append(Cancel(request))
                 self._work.set()
 
+    @staticmethod
+    def _ended(call: _Call, what: str, error: PaxosError) -> PaxosError:
+        """What the caller may conclude when an attempt ended so: it says nothing of earlier attempts."""
+        if not call.unknown or isinstance(error, OutcomeUnknown):
+            return error
+        unknown = OutcomeUnknown(
+            f"{what}: it was sent, and may have been carried out; trying it again ended so: {error}"
+        )
+        unknown.__cause__ = error
+        return unknown
+
     def _too_late(self, call: _Call, what: str, limit_s: float) -> PaxosError:
         if call.unknown or call.submit.request in self._in_flight:
             return OutcomeUnknown(
                 f"{what}: no answer within {limit_s:g} s; it may have been carried out; trying again is safe"
             )
-        if call.reply is not None:
+        if call.reply is None:
+            return self._unreachable(what, limit_s)
+        if call.reply.kind == ReplyKind.REJECTED:
             return Rejected(f"{what}: {call.reply.detail}")
-        return self._unreachable(what, limit_s)
+        # A node that sends a request elsewhere did nothing with it, and promises nothing.
+        return Unreachable(
+            f"{what}: sent on to node {call.reply.detail}, not taken there within {limit_s:g} s"
+        )
 
     def _unreachable(self, what: str, limit_s: float) -> Unreachable:
         if self.node is not None:

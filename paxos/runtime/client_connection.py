@@ -8,6 +8,7 @@ from anyio.abc import ByteStream
 
 from paxos.errors import ClusterMismatch, Unreachable, WireError
 from paxos.runtime.config import Address
+from paxos.runtime.events import printable
 from paxos.runtime.handshake import (
     BUSY,
     HANDSHAKE_MESSAGES,
@@ -19,6 +20,7 @@ from paxos.runtime.handshake import (
     differences,
     read_first,
 )
+from paxos.runtime.sockets import watch_other_end
 from paxos.runtime.tasks import CONNECTION_ERRORS, reason_of
 from paxos.runtime.tls import Security
 
@@ -54,6 +56,7 @@ async def open_connection(address: Address, security: Security, cluster: str) ->
         raise Unreachable(f"{address}: no answer within {_PATIENCE_S:g} s") from error
     except OSError as error:
         raise Unreachable(f"{address}: {reason_of(error)}") from error
+    watch_other_end(stream)
     try:
         return await _greet(stream, address, security, cluster)
     except BaseException:
@@ -82,9 +85,9 @@ async def _greet(stream: ByteStream, address: Address, security: Security, clust
             hint = "a node that requires TLS does that to a plain connection"
         raise Unreachable(f"{address}: closed the connection in the handshake ({hint})") from error
     if isinstance(answer, Refused):
-        text = f"{address}: {answer.reason}"
+        text = f"{address}: {printable(answer.reason)}"
         raise Unreachable(text) if answer.code == BUSY else as_error(answer._replace(reason=text))
-    refusal = security.wrong_name(secured, answer.kind, answer.node) or differences(mine, answer)
+    refusal = printable(security.wrong_name(secured, answer.kind, answer.node) or differences(mine, answer))
     if refusal or answer.kind != Kind.PEER:
         with anyio.CancelScope(shield=True):
             await _say_no(secured, refusal)

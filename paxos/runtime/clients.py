@@ -18,7 +18,7 @@ from paxos.command import RequestId
 from paxos.errors import WireError
 from paxos.runtime.engine import Engine
 from paxos.runtime.limits import Limits
-from paxos.runtime.outbox import ClientOutbox
+from paxos.runtime.outbox import ClientOutbox, send_all
 from paxos.runtime.tables import Tables
 from paxos.service import Cancel, Reply, ReplyKind, Submit
 from paxos.service.messages import MAX_BODY_BYTES
@@ -184,11 +184,10 @@ class ClientConnection:
         Raises:
             TimeoutError: the client does not take them.
         """
-        while True:
-            data = await self.outbox.take()
-            with anyio.fail_after(self._limits.send_s):
-                await self._stream.send(data)
-            self._may_read.set()
+        await send_all(self._stream, self.outbox, self._limits.send_s, self._may_read_on)
+
+    def _may_read_on(self) -> None:
+        self._may_read.set()
 
 
 class _CountedOutbox(ClientOutbox):

@@ -38,6 +38,7 @@ from paxos.contract import find_protocol
 from paxos.errors import ConfigurationError
 from paxos.runtime.config_values import (
     MEMORY,
+    PARAMETER_NAMES,
     Address,
     ClusterConfig,
     NodeConfig,
@@ -76,6 +77,8 @@ _CLUSTER_KEYS: Final = ("id", "protocol", "machine", "quorums")
 _NODE_KEYS: Final = ("id", "address", "store", "region")
 _TLS_KEYS: Final = ("ca", "certificate", "key")
 _TABLES: Final = ("cluster", "node", "settings", "tls")
+#: Python neither reads nor shows a decimal number of thousands of digits, since that takes too long.
+_TOO_LONG: Final = "a number has too many digits"
 
 
 def load_cluster(path: str | os.PathLike[str]) -> ClusterConfig:
@@ -116,18 +119,25 @@ def parse_cluster(text: str, where: str | os.PathLike[str]) -> ClusterConfig:
     path = Path(where)
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, tomllib.TOMLDecodeError):
+            reason = str(error)
+        else:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else _TOO_LONG
         raise ConfigurationError(f"{path}: not TOML: {_one_line(reason)}") from error
     try:
         return _cluster(document, path)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {_one_line(str(error))}") from error
+    except ValueError as error:
+        reason = str(error) if isinstance(error, ConfigurationError) else _TOO_LONG
+        raise ConfigurationError(f"{path}: {_one_line(reason)}") from error
 
 
 def _cluster(document: dict[str, Any], path: Path) -> ClusterConfig:
     _known_keys(document, _TABLES, "the file", "a table of a cluster file")
     cluster = _table(document, "cluster", needed=True)
+    if "protocol" not in cluster:
+        # A key that is nearly right is told before the one that is missing for it.
+        _known_keys(cluster, _CLUSTER_KEYS, "[cluster]")
     name = _need(cluster, "protocol", "[cluster]")
     if not isinstance(name, str):
         raise ConfigurationError(f"[cluster]: protocol: expected a text, got {shown(name)}")
@@ -162,7 +172,7 @@ def _nodes(document: dict[str, Any], directory: Path) -> tuple[NodeConfig, ...]:
     nodes = []
     for number, table in enumerate(tables, 1):
         known = type(table.get("id")) is int
-        place = f"[[node]] number {number}" + (f" (id {table['id']})" if known else "")
+        place = f"[[node]] number {number}" + (f" (id {shown(table['id'])})" if known else "")
         _known_keys(table, _NODE_KEYS, place)
         for key in ("id", "address", "store"):
             _need(table, key, place)
@@ -196,6 +206,8 @@ def _quorums(cluster: dict[str, Any]) -> QuorumSpec | None:
     if "quorums" not in cluster:
         return None
     table = _table(cluster, "quorums", "cluster.")
+    if "kind" not in table:
+        _known_keys(table, ("kind", *PARAMETER_NAMES), "[cluster.quorums]")
     kind = _need(table, "kind", "[cluster.quorums]")
     parameters = {name: value for name, value in table.items() if name != "kind"}
     return _placed("[cluster.quorums]", lambda: QuorumSpec(kind, parameters))

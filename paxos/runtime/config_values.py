@@ -33,6 +33,7 @@ from paxos.wire import MAX_NODE
 
 __all__ = [
     "MEMORY",
+    "PARAMETER_NAMES",
     "Address",
     "ClusterConfig",
     "NodeConfig",
@@ -62,7 +63,11 @@ def did_you_mean(key: object, known: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """A value of the file in a message: short, and on one line."""
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
+    try:
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
+    except ValueError:
+        # A hexadecimal number may have any length, and not every one can be written in decimal.
+        text = "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -137,7 +142,7 @@ def _node_id(_: object, attribute: "attrs.Attribute[Any]", value: object) -> Non
         raise ConfigurationError(f"{attribute.name}: expected a whole number, got {shown(value)}")
     if not 1 <= value <= MAX_NODE:
         raise ConfigurationError(
-            f"{attribute.name}: {value} is outside 1..{MAX_NODE}; nodes are 1, 2, 3, ..."
+            f"{attribute.name}: {shown(value)} is outside 1..{MAX_NODE}; nodes are 1, 2, 3, ..."
         )
 
 
@@ -273,6 +278,11 @@ _KINDS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...], _Build]]] = {
     ),
     "explicit": (("phase1",), ("phase2", "fast"), lambda members, given: ExplicitQuorums(members, **given)),
 }
+
+#: What the kinds take, all together.
+PARAMETER_NAMES: Final = tuple(
+    dict.fromkeys(name for needed, optional, _ in _KINDS.values() for name in (*needed, *optional))
+)
 
 
 def _plain(value: Any) -> Any:
@@ -462,7 +472,8 @@ def _check_nodes(nodes: Sequence[NodeConfig]) -> None:
         address = parse_address(node.address)
         keys: list[tuple[str, object]] = [("id", node.id), ("address", (address.host.lower(), address.port))]
         if node.store != MEMORY:
-            keys.append(("store", os.path.normpath(node.store)))
+            # `sqlite:` is what a directory is without it.
+            keys.append(("store", os.path.abspath(node.store.removeprefix("sqlite:"))))
         for key in keys:
             other = seen.setdefault(key, node)
             if other is not node:

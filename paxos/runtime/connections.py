@@ -28,6 +28,7 @@ from paxos.runtime.handshake import (
     MALFORMED,
     MISMATCH,
     REFUSED_MESSAGES,
+    SUPERSEDED,
     Doorkeeper,
     Hello,
     Kind,
@@ -35,6 +36,7 @@ from paxos.runtime.handshake import (
     read_first,
 )
 from paxos.runtime.limits import Limits
+from paxos.runtime.sockets import watch_other_end
 from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import CONNECTION_ERRORS, reason_of, run_until_first
 from paxos.runtime.tls import Security
@@ -58,8 +60,8 @@ class Inbound:
         tables: which messages each side may send.
         limits: bounds.
         events: where to report.
-        met: called with the id of a peer that has just connected.
-        lost_disk: called with the reason when a peer says that this node lost its disk.
+        met: called with what a peer said that has just connected.
+        refused: called with what a peer says when it calls and then refuses this node.
     """
 
     def __init__(
@@ -70,8 +72,8 @@ class Inbound:
         tables: Tables,
         limits: Limits,
         events: EventSink,
-        met: Callable[[NodeId], None],
-        lost_disk: Callable[[Refused], None],
+        met: Callable[[Hello], None],
+        refused: Callable[[NodeId, Refused], None],
     ) -> None:
         self._engine = engine
         self._doorkeeper = doorkeeper
@@ -80,16 +82,19 @@ class Inbound:
         self._limits = limits
         self._events = events
         self._met = met
-        self._lost_disk = lost_disk
+        self._was_refused = refused
         self._budget = Budget(int(limits.all_clients_bytes))
         # Strangers, the longest waiting first.
         self._strangers: dict[object, anyio.CancelScope] = {}
         self._peers: dict[NodeId, anyio.CancelScope] = {}
+        # The opening of its store with which each peer called last, and whether it is on disk.
+        self._openings: dict[NodeId, tuple[tuple[int, bytes], anyio.Event]] = {}
         # How often each was given, by its sentence; the latest last.
         self._refusals: dict[str, int] = {}
 
     async def serve(self, stream: ByteStream) -> None:
         """Serve one connection until it ends; never raises for what the other side does."""
+        watch_other_end(stream)
         try:
             await self._serve(stream)
         except WireError as error:
@@ -156,8 +161,19 @@ class Inbound:
         if refusal is not None:
             await self._refuse(stream, refusal)
             return None
+        if hello.kind == Kind.PEER:
+            # Which opening of its store this is must be on disk before anything that it says is heard.
+            await self._noted(hello)
         await stream.send(HANDSHAKE_MESSAGES.encode([self._doorkeeper.mine]))
         return hello
+
+    async def _noted(self, hello: Hello) -> None:
+        opening = (hello.incarnation, hello.boot)
+        noted = self._openings.get(hello.node)
+        if noted is None or noted[0] != opening:
+            # Kept, so that on a slow disk a second call finds written what the first had no time to wait for.
+            noted = self._openings[hello.node] = (opening, self._engine.written())
+        await noted[1].wait()
 
     def _is_full(self) -> bool:
         return len(self._engine.clients) >= self._limits.clients
@@ -170,7 +186,7 @@ class Inbound:
 
     def _is_news(self, refusal: Refused) -> bool:
         """Whether to say so: a node that does not belong here calls again and again, all day long."""
-        if refusal.code not in (MISMATCH, DUPLICATE, LOST_DISK):
+        if refusal.code not in (MISMATCH, DUPLICATE, LOST_DISK, SUPERSEDED):
             return True
         count = self._refusals.pop(refusal.reason, 0) + 1
         self._refusals[refusal.reason] = count
@@ -189,7 +205,7 @@ class Inbound:
         with anyio.CancelScope() as scope:
             self._peers[peer] = scope
             try:
-                self._met(peer)
+                self._met(hello)
                 await self._read_peer(stream, peer)
             except WireError as error:
                 self._refused(f"node {peer} sent what it should not; its connection was closed: {error}")
@@ -199,29 +215,33 @@ class Inbound:
 
     async def _read_peer(self, stream: ByteStream, peer: NodeId) -> None:
         buffer = FrameBuffer()
-        table, receive = self._tables.from_peer, self._engine.receive
+        engine, table, receive = self._engine, self._tables.from_peer, self._engine.receive
         first = True
         while True:
+            if engine.is_crowded:
+                await engine.wait_for_disk()
             bodies = buffer.feed(await stream.receive(_READ_BYTES))
             messages: list[Any] = []
             for body in bodies:
                 if first:
                     first = False
-                    if self._heard_refusal(body):
+                    if self._heard_refusal(peer, body):
                         return
                 messages += unpack(table, body)
             if messages:
                 receive(peer, messages)
 
-    def _heard_refusal(self, body: bytes) -> bool:
+    def _heard_refusal(self, peer: NodeId, body: bytes) -> bool:
         """Whether the caller, having seen who we are, refuses."""
         try:
             refused = REFUSED_MESSAGES.decode(body)[0].message
         except WireError:
             return False  # the usual case: a protocol's message; whatever else it is, the next step says
         self._refused(f"this node was refused: {refused.reason}")
-        if refused.code == LOST_DISK:
-            self._lost_disk(refused)
+        # It may stop this node. Anybody can call and say so; proof is a certificate, or an answer at the
+        # peer's own address, where this node calls as well and hears the same.
+        if self._security.on:
+            self._was_refused(peer, refused)
         return True
 
     # --- clients ------------------------------------------------------------------------------------

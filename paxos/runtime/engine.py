@@ -38,6 +38,15 @@ def read_clocks() -> Instant:
     return Instant(time.monotonic(), time.time())
 
 
+class _Bell:
+    """Goes to the disk like a message of the node to itself, and rings when it comes back."""
+
+    __slots__ = ("rung",)
+
+    def __init__(self) -> None:
+        self.rung = anyio.Event()
+
+
 class Engine:
     """Drives one node.
 
@@ -59,7 +68,7 @@ class Engine:
         self.peers = peers
         self.clients: dict[ClientKey, ClientOutbox] = {}
         self.disk: Disk | None = None
-        #: Set while the replica takes requests.
+        #: Set while the replica takes requests, and the disk.
         self.room: anyio.Event = anyio.Event()
         self.room.set()
         self.stopped: bool = False
@@ -96,11 +105,14 @@ class Engine:
             return
         now = read_clocks()
         node = self.node
+        status = b""
         try:
             for message in messages:
                 if message.__class__ is AskStatus:
-                    # Outside the node, since it is also about what the node does not know.
-                    self._answer_status(client, message)
+                    # Outside the node, since it is also about what the node does not know. Made once, however
+                    # often these messages ask.
+                    status = status or json.dumps(self.status(), sort_keys=True).encode()
+                    self._answer([(client, StatusReply(message.sequence, status))])
                 else:
                     node.request(client, message, now)
             self._pump(now)
@@ -116,6 +128,23 @@ class Engine:
         """What these messages report is on disk: they may leave."""
         self._step(lambda now: self._send(held))
 
+    def touch(self) -> None:
+        """Carry out what was changed in the node by other ways than these."""
+        self._step(lambda now: None)
+
+    def written(self) -> anyio.Event:
+        """Set when all that the node wanted written so far is on disk; never when it has stopped."""
+        bell = _Bell()
+        self._step(lambda now: self._ring_when_written(bell))
+        return bell.rung
+
+    def give_up(self, error: NodeStopped) -> None:
+        """Stop because of this, and see to it that the store is not used again."""
+        if not self.stopped:
+            self.node.identity.give_up(str(error))
+            self.touch()
+            self.stop(error)
+
     def status(self) -> dict[str, object]:
         """How the node does, its connections and its disk included: JSON-able."""
         status = self.node.status()
@@ -126,6 +155,7 @@ class Engine:
                 "queued_bytes": box.queued_bytes,
                 "sent": box.sent,
                 "dropped": box.dropped,
+                "refused": box.refused or None,
             }
             for peer, box in self.peers.items()
         }
@@ -135,14 +165,28 @@ class Engine:
                 "records": self.disk.records,
                 "mean_ms": round(1000 * self.disk.total_s / max(self.disk.batches, 1), 3),
                 "slowest_ms": round(1000 * self.disk.slowest_s, 3),
+                "queued_bytes": self.disk.queued_bytes,
             }
         return status
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits for the disk that no messages should be read now."""
+        return self.disk is not None and self.disk.full
+
+    async def wait_for_disk(self) -> None:
+        """Return when the engine is not crowded."""
+        while self.disk is not None and self.disk.full:
+            await self.disk.room.wait()
 
     # --- time ---------------------------------------------------------------------------------------
 
     async def run_clock(self) -> None:
         """Tick the node when it is due, until cancelled."""
         while not self.stopped:
+            if self.is_crowded:
+                # What it repeats or begins anew would only wait as well.
+                await self.wait_for_disk()
             now_s = time.monotonic()
             wake_at_s = self._wake_at_s
             if wake_at_s is not None and wake_at_s <= now_s:
@@ -193,8 +237,9 @@ class Engine:
             if turn.events:
                 self._events.pass_on(turn.events)
             self._wake_at_s = turn.wake_at_s
-            if (turn.room > 0) is not self.room.is_set():
-                self._set_room(turn.room > 0)
+            has_room = turn.room > 0 and not self.is_crowded
+            if has_room is not self.room.is_set():
+                self._set_room(has_room)
             # Last, because it may hand held messages straight back.
             if turn.writes or turn.held:
                 assert self.disk is not None
@@ -203,12 +248,21 @@ class Engine:
                 break
             mine, self._to_self = self._to_self, []
             for message in mine:
-                node.receive(node.id, message, now)
+                if message.__class__ is _Bell:
+                    message.rung.set()
+                else:
+                    node.receive(node.id, message, now)
         for box in self.peers.values():
             box.flush()
         wake_at_s = self._wake_at_s
         if wake_at_s is not None and wake_at_s < self._sleeping_until_s - _SOONER_S:
             self._alarm.set()
+
+    def _ring_when_written(self, bell: _Bell) -> None:
+        # First the node's own turn, so that what it has just noted goes before.
+        self._pump(read_clocks())
+        assert self.disk is not None
+        self._hold(self.disk, [], [(self.node.id, bell)])
 
     def _hold(
         self, disk: Disk, writes: list[tuple[bytes, bytes | None]], held: list[tuple[NodeId, Any]]
@@ -217,6 +271,8 @@ class Engine:
         free = disk.add(writes, held)
         if free:
             self._send(free)
+        elif disk.full and self.room.is_set():
+            self._set_room(False)
 
     def _send(self, sends: Sequence[tuple[NodeId, Any]]) -> None:
         peers, me = self.peers, self.node.id
@@ -235,10 +291,6 @@ class Engine:
                 touched.add(box)
         for box in touched:
             box.flush()
-
-    def _answer_status(self, client: ClientKey, message: AskStatus) -> None:
-        body = json.dumps(self.status(), sort_keys=True).encode()
-        self._answer([(client, StatusReply(message.sequence, body))])
 
     def _set_room(self, there_is: bool) -> None:
         if there_is:

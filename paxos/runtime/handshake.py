@@ -12,12 +12,15 @@ who its certificate says).  So a node looks closely:
 - another cluster, protocol, table of messages, or configuration: refused, both values named;
 - a node under its own id: it reached itself, or the id is used twice;
 - a member with another store than the one known: it lost its disk, and may not vote;
-- a member with a lower incarnation than one seen before, or the same one in another process: an older
-  process that still runs, or a copied store.
+- a member with a lower incarnation than one met before, or the same one in another process: it runs on an
+  old copy of its store, or on one of several.
+
+The last two stop the node that is refused (who calls `Doorkeeper` and hears `Refused` sees to that).  What
+was met is written down, so that the restart of a peer is no chance for an old copy.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -25,7 +28,7 @@ from anyio.abc import ByteStream
 
 from paxos.ballot import NodeId
 from paxos.errors import ClusterMismatch, WireError
-from paxos.service import Identity, lost_disk
+from paxos.service import Identity, Opening, lost_disk, superseded
 from paxos.wire import (
     MAX_NODE,
     FrameBuffer,
@@ -47,6 +50,7 @@ __all__ = [
     "MAX_HELLO_BYTES",
     "MISMATCH",
     "REFUSED_MESSAGES",
+    "SUPERSEDED",
     "Doorkeeper",
     "Hello",
     "Kind",
@@ -71,6 +75,7 @@ _READ_BYTES: Final = 16 * 1024
 
 #: Codes of a refusal, for programs.
 LOST_DISK: Final = "lost-disk"
+SUPERSEDED: Final = "superseded"
 MISMATCH: Final = "mismatch"
 DUPLICATE: Final = "duplicate"
 BUSY: Final = "busy"
@@ -115,7 +120,7 @@ class Refused(NamedTuple):
     Args:
         code: why, for programs.
         reason: why, for people: one sentence.
-        store_id: with the code "lost-disk": the store that the node is known by; else none.
+        store_id: with the codes "lost-disk" and "superseded": the store that the node is known by; else none.
     """
 
     code: str
@@ -207,13 +212,16 @@ class Doorkeeper:
         mine: this node's Hello.
         members: ids of all members.
         identity: the node's memory of the other members' stores.
+        noted: called when it has something to write: a newer opening of a member's store was met.
     """
 
-    def __init__(self, mine: Hello, members: Sequence[NodeId], identity: Identity) -> None:
+    def __init__(
+        self, mine: Hello, members: Sequence[NodeId], identity: Identity, noted: Callable[[], None]
+    ) -> None:
         self.mine = mine
         self._members = frozenset(members)
         self._identity = identity
-        self._met: dict[NodeId, tuple[int, bytes]] = {}
+        self._noted = noted
 
     def admit(self, theirs: Hello, expected: NodeId | None = None) -> Refused | None:
         """Why the party that said this may not be connected; None when it may.
@@ -244,25 +252,15 @@ class Doorkeeper:
         if expected is not None and sender != expected:
             text = f"node {node} called node {expected} and reached node {sender}: addresses are mixed up"
             return Refused(MISMATCH, text)
-        known = self._identity.known(sender)
-        if known is not None and known != theirs.store_id:
-            return Refused(LOST_DISK, lost_disk(sender, theirs.store_id, node, known), known)
-        seen, boot = self._met.get(sender, (0, b""))
-        if theirs.incarnation < seen:
-            return Refused(
-                DUPLICATE,
-                f"another process runs as node {sender}: node {node} has met incarnation {seen} of its "
-                f"store, and this is incarnation {theirs.incarnation}; stop the older process",
-            )
-        if theirs.incarnation == seen and theirs.boot != boot:
-            return Refused(
-                DUPLICATE,
-                f"another process runs as node {sender}: node {node} has met incarnation {seen} of its "
-                f"store in process {boot.hex()}, and this is process {theirs.boot.hex()}; a store was "
-                "copied: stop one of them",
-            )
-        self._met[sender] = (theirs.incarnation, theirs.boot)
-        return None
+        theirs_now = Opening(theirs.store_id, theirs.incarnation, theirs.boot)
+        known = self._identity.meet(sender, theirs_now)
+        if known is None:
+            self._noted()
+            return None
+        if known.store_id != theirs.store_id:
+            text = lost_disk(sender, theirs.store_id, node, known.store_id)
+            return Refused(LOST_DISK, text, known.store_id)
+        return Refused(SUPERSEDED, superseded(sender, theirs_now, node, known), known.store_id)
 
 
 async def read_first(stream: ByteStream, table: MessageTable = HANDSHAKE_MESSAGES) -> Hello | Refused:

@@ -38,6 +38,8 @@ class Limits:
             again for frames of theirs that are not complete; beyond, the oldest of these connections is
             closed.
         send_s: seconds in which whoever is at the other end must take what is sent, before it is closed.
+        disk_bytes: what waits for the disk or is being written, bytes; beyond, neither peers nor clients are
+            read until it has caught up. A frame that was begun is still taken from each.
         peer_bytes: messages that wait for one peer, bytes; beyond, the oldest are dropped.
         connect_s: seconds for opening a connection to a peer.
         reconnect_s: the first pause before calling a peer again, seconds; then twice as long each time.
@@ -52,6 +54,7 @@ class Limits:
     client_bytes: float = _number(4 << 20)
     all_clients_bytes: float = _number(256 << 20)
     send_s: float = _number(10.0)
+    disk_bytes: float = _number(64 << 20)
     peer_bytes: float = _number(16 << 20)
     connect_s: float = _number(5.0)
     reconnect_s: float = _number(0.05)

@@ -14,30 +14,43 @@ import logging
 import os
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias, cast
 
 import anyio
 import anyio.to_thread
+import attrs
 from anyio.abc import SocketListener, TaskGroup
 
 from paxos.ballot import NodeId
 from paxos.contract import Configuration, Draw
-from paxos.errors import ConfigurationError, NodeStopped, RecordError, StoreRefused
+from paxos.errors import ConfigurationError, NodeStopped, RecordError, StoreError, StoreRefused
 from paxos.runtime.config import Address, ClusterConfig, NodeConfig, parse_address
 from paxos.runtime.connections import Inbound
 from paxos.runtime.disk import Disk
 from paxos.runtime.engine import Engine, read_clocks
 from paxos.runtime.events import EventSink, OnEvent
-from paxos.runtime.handshake import BOOT_BYTES, Doorkeeper, Hello, Kind, Refused, pack_values
+from paxos.runtime.handshake import (
+    BOOT_BYTES,
+    LOST_DISK,
+    SUPERSEDED,
+    Doorkeeper,
+    Hello,
+    Kind,
+    Refused,
+    pack_values,
+)
 from paxos.runtime.limits import Limits
 from paxos.runtime.outbox import PeerOutbox
 from paxos.runtime.peers import Caller
 from paxos.runtime.store import Store, open_store
 from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import plain, reason_of
+from paxos.runtime.threads import run_in_daemon
 from paxos.runtime.tls import Security
-from paxos.service import Node, lost_disk
+from paxos.runtime.trace_file import ClockedTable, TraceFile
+from paxos.service import Node, lost_disk, require_charter
 
 __all__ = ["NodeServer", "StoreOpener", "close_listeners", "listen", "open_configured_store"]
 
@@ -88,6 +101,7 @@ class NodeServer:
         on_event: called with each event.
         limits: bounds.
         opener: opens the store.
+        trace: what handlers do is written there; None for a node that does not trace.
 
     Raises:
         ConfigurationError: there is no such node, or a file of its TLS can not be used.
@@ -101,11 +115,12 @@ class NodeServer:
         on_event: OnEvent | None = None,
         limits: Limits | None = None,
         opener: StoreOpener = open_configured_store,
+        trace: TraceFile | None = None,
     ) -> None:
         self.config = config
         self.node_config: NodeConfig = config.node(node)
         self.id = node
-        self.events: EventSink = EventSink(node, on_event)
+        self.events: EventSink = EventSink(node, on_event, trace)
         self.limits: Limits = limits or Limits()
         #: Why the node stopped by itself; None while it has not.
         self.failure: Exception | None = None
@@ -115,6 +130,10 @@ class NodeServer:
         self._security = Security(config.tls, node)
         self._protocol = config.description()
         self._tables = Tables.of(self._protocol)
+        self._trace = trace
+        if trace is not None:
+            clocked = ClockedTable(self._tables.from_peer, trace)
+            self._tables = attrs.evolve(self._tables, from_peer=clocked)
         self._stop = anyio.Event()
         self._random = random.Random()
         self._engine: Engine | None = None
@@ -147,8 +166,10 @@ class NodeServer:
                 await self._serve(ears, disk, ready)
             finally:
                 if disk is None:
-                    with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(store.close)
+                    # One that is still being read is closed at the end of the process.
+                    with suppress(StoreError), anyio.CancelScope(shield=True):
+                        with anyio.move_on_after(self.limits.stop_s):
+                            await run_in_daemon(store.close, "paxos-store-close")
                 else:
                     await disk.close()
                 self.events.say("stopped", "stopped", level=logging.INFO)
@@ -175,17 +196,28 @@ class NodeServer:
     # --- starting -----------------------------------------------------------------------------------
 
     async def _open_store(self) -> Store:
-        return await anyio.to_thread.run_sync(partial(self._opener, self.config, self.id))
+        # An opening is not cut short, except that a disk which hangs must not keep the node from ending.
+        return await run_in_daemon(
+            partial(self._opener, self.config, self.id),
+            "paxos-store-open",
+            dispose=lambda store: store.close(),
+            grace_s=self.limits.stop_s,
+        )
 
     async def _assemble(self, store: Store) -> Disk:
         """Build everything from what the store holds."""
-        records = await anyio.to_thread.run_sync(store.load)
+        records = await run_in_daemon(store.load, "paxos-store-load", grace_s=self.limits.stop_s)
         store_id = bytes.fromhex(store.card.store_id)
-        configuration = Configuration(self.id, self.config.quorum_system(), self.config.settings)
+        configuration = Configuration(
+            self.id, self.config.quorum_system(), self.config.settings, trace=self._trace is not None
+        )
         draw: Draw = lambda _, bound: self._random.randrange(bound)  # noqa: E731
+        asked = "the configuration" if self.config.path is None else self.config.path.name
         try:
+            # The node sees to it as well, but does not know where the configuration came from.
+            require_charter(self._protocol, configuration, records, asked)
             node = Node(self._protocol, configuration, store_id, records, draw, read_clocks())
-        except RecordError as error:
+        except (RecordError, StoreRefused) as error:
             raise StoreRefused(f"store {self.node_config.store}: {error}") from error
         mine = Hello(
             Kind.PEER,
@@ -197,13 +229,13 @@ class NodeServer:
             os.urandom(BOOT_BYTES),
             pack_values({**self.config.agreed(), "messages": self._tables.from_peer.digest()}),
         )
-        doorkeeper = Doorkeeper(mine, self.config.members, node.identity)
         boxes = {
             peer: PeerOutbox(self._tables.from_peer, int(self.limits.peer_bytes), self._drop_reporter(peer))
             for peer in self.config.members
             if peer != self.id
         }
         self._engine = engine = Engine(node, boxes, self.events, self._fail)
+        doorkeeper = Doorkeeper(mine, self.config.members, node.identity, engine.touch)
         for peer, box in boxes.items():
             self._callers[peer] = Caller(
                 peer,
@@ -214,7 +246,7 @@ class NodeServer:
                 self.limits,
                 draw,
                 self.events,
-                self._lost_disk,
+                self._refused,
             )
         self._inbound = Inbound(
             engine,
@@ -223,10 +255,12 @@ class NodeServer:
             self._tables,
             self.limits,
             self.events,
-            lambda peer: self._callers[peer].nudge(),
-            self._lost_disk,
+            lambda hello: self._callers[hello.node].nudge(hello),
+            self._refused,
         )
-        disk = Disk(store, engine.released, engine.stop, self.events)
+        disk = Disk(
+            store, engine.released, engine.stop, self.events, self.limits.disk_bytes, drained=engine.touch
+        )
         engine.start(disk)
         self.events.say(
             "started",
@@ -303,11 +337,19 @@ class NodeServer:
             self.events.say("failed", f"stops itself: {error}", level=logging.CRITICAL)
         self._stop.set()
 
-    def _lost_disk(self, refused: Refused) -> None:
-        """A peer knows this node by another store. Who may vote already is sure of its own."""
+    def _refused(self, peer: NodeId, refused: Refused) -> None:
+        """A peer refuses this node. What it says about this node's store may be reason to stop."""
         engine = self._engine
-        if engine is not None and not engine.node.identity.introduced and not engine.stopped:
+        if engine is None or engine.stopped:
+            return
+        identity = engine.node.identity
+        if refused.code == SUPERSEDED and refused.store_id == identity.store_id:
+            # The one that is refused stops, whatever it has voted: the peer will not count it again, and
+            # others that have not met the newer copy would.
+            engine.give_up(NodeStopped(refused.reason))
+        elif refused.code == LOST_DISK and not identity.introduced:
+            # Who may vote already is sure of its own.
             text = refused.reason
             if not text.startswith(f"node {self.id} lost its disk"):
-                text = lost_disk(self.id, engine.node.identity.store_id, 0, refused.store_id)
+                text = lost_disk(self.id, identity.store_id, peer, refused.store_id)
             engine.stop(NodeStopped(text))

@@ -16,7 +16,7 @@ from anyio.abc import SocketListener, TaskGroup
 
 from paxos.ballot import NodeId
 from paxos.contract import find_protocol
-from paxos.errors import ConfigurationError
+from paxos.errors import ConfigurationError, NodeStopped
 from paxos.runtime.client import Client
 from paxos.runtime.config import ClusterConfig, NodeConfig, QuorumSpec, TlsConfig, load_cluster
 from paxos.runtime.events import OnEvent
@@ -31,6 +31,7 @@ from paxos.runtime.node_server import (
 from paxos.runtime.store import MemoryDisk, Store
 from paxos.runtime.tasks import task_scope
 from paxos.runtime.tls import Security
+from paxos.runtime.trace_file import TraceFile
 
 __all__ = ["Cluster", "RunningNode", "connect", "open_cluster", "open_node"]
 
@@ -126,6 +127,11 @@ class RunningNode:
         finally:
             ready.event.set()
 
+    @property
+    def is_untold(self) -> bool:
+        """Whether it stopped by itself and nobody has heard why."""
+        return self._server.failure is not None and not self._told
+
     def check(self) -> None:
         """Raise why it stopped by itself, unless somebody has been told."""
         if self._server.failure is not None and not self._told:
@@ -144,16 +150,24 @@ class _Ready:
 async def _start(
     tasks: TaskGroup, server: NodeServer, listeners: Sequence[SocketListener] | None
 ) -> RunningNode:
-    """Start a node and wait until it serves.
+    """Start a node and wait until it serves. Cancelled, it stops the node and waits until it has ended.
 
     Raises:
         ConfigurationError, StoreRefused: it could not start.
+        PaxosError: it stopped by itself, or was stopped, before it served.
     """
     node, ready = RunningNode(server), _Ready()
     tasks.start_soon(node.run, listeners, ready)
-    await ready.event.wait()
+    try:
+        await ready.event.wait()
+    except BaseException:
+        await _stop([node])
+        raise
     if ready.error is not None:
         raise ready.error
+    if server.ended.is_set():
+        node.check()
+        raise NodeStopped(f"node {node.id} was stopped while it started")
     return node
 
 
@@ -174,6 +188,7 @@ async def open_node(
     on_event: OnEvent | None = None,
     limits: Limits | None = None,
     open_store: StoreOpener = open_configured_store,
+    trace: TraceFile | None = None,
 ) -> AsyncIterator[RunningNode]:
     """Run one node of a real cluster while the block runs.
 
@@ -183,6 +198,7 @@ async def open_node(
         on_event: called with each event, at once, on the event loop.
         limits: bounds; None for the defaults.
         open_store: opens the store in place of the one the configuration names.
+        trace: what its handlers do is written there, for trace validation; None for no tracing.
 
     Raises:
         ConfigurationError: the configuration can not work, or the address is taken.
@@ -195,7 +211,7 @@ async def open_node(
         if len(cluster.nodes) > 1:
             raise ConfigurationError(f"{cluster.where}say which node to run; there are {cluster.members}")
         node = cluster.members[0]
-    server = NodeServer(cluster, node, on_event=on_event, limits=limits, opener=open_store)
+    server = NodeServer(cluster, node, on_event=on_event, limits=limits, opener=open_store, trace=trace)
     async with task_scope() as tasks:
         running = await _start(tasks, server, None)
         try:
@@ -228,7 +244,9 @@ class Cluster:
         self._timeout_s = timeout_s
         self._clients: dict[NodeId | None, Client] = {}
         self._nodes: dict[NodeId, RunningNode] = {}
-        # Those that ran to the end; one of them may have stopped by itself.
+        # Starting and stopping a node are done one after the other.
+        self._turns: dict[NodeId, anyio.Lock] = {node: anyio.Lock() for node in config.members}
+        # Those that ended, as far as nobody may have heard why.
         self._leftover: list[RunningNode] = []
 
     @property
@@ -271,23 +289,32 @@ class Cluster:
             PaxosError: it had stopped by itself; why.
         """
         self._config.node(node)
-        running = self._nodes.pop(node, None)
-        if running is not None:
-            await _stop([running])
-            running.check()
+        async with self._turns[node]:
+            running = self._nodes.pop(node, None)
+            if running is not None:
+                await _stop([running])
+                running.check()
 
     async def start_node(self, node: NodeId) -> None:
         """Start a node that was stopped, with the store that it had. Starting one that runs does nothing.
+
+        One that stopped by itself is started as well; if nobody has heard why it stopped, the cluster's block
+        says so at its end.  Cancelled, it leaves a node that does not run.
 
         Raises:
             ConfigurationError: there is no such node, or its address was taken meanwhile.
             StoreRefused: its store is not what it was.
         """
         self._config.node(node)
-        running = self._nodes.get(node)
-        if running is not None and not running._server.ended.is_set():
-            return
-        await self._start_node(node, await self._listen_again(node))
+        async with self._turns[node]:
+            running = self._nodes.get(node)
+            if running is not None:
+                if not running._server.ended.is_set():
+                    return
+                ended = self._nodes.pop(node)
+                if ended.is_untold and not self._leftover:
+                    self._leftover.append(ended)
+            await self._start_node(node, await self._listen_again(node))
 
     async def _listen_again(self, node: NodeId) -> list[SocketListener]:
         # Somebody's outgoing connection may have the port for a moment.
@@ -302,16 +329,20 @@ class Cluster:
                 await anyio.sleep(0.05)
 
     async def _start_node(self, node: NodeId, listeners: Sequence[SocketListener]) -> None:
-        server = NodeServer(
-            self._config, node, on_event=self._on_event, limits=self._limits, opener=self._opener
-        )
+        try:
+            server = NodeServer(
+                self._config, node, on_event=self._on_event, limits=self._limits, opener=self._opener
+            )
+        except BaseException:
+            await close_listeners(listeners)
+            raise
         self._nodes[node] = await _start(self._tasks, server, listeners)
 
     async def _close(self) -> None:
         nodes = list(self._nodes.values())
         await _stop(nodes)
         self._nodes.clear()
-        self._leftover = nodes
+        self._leftover += nodes
 
     def _check(self) -> None:
         for node in self._leftover:

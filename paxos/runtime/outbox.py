@@ -5,16 +5,18 @@ the number of writes follows from how fast the other side takes them and not fro
 are.  A turn of the node puts its messages and then calls `flush`, once.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import anyio
+from anyio.abc import ByteStream
 
 from paxos.service import Reply
 from paxos.wire import MessageTable
 
-__all__ = ["TAKE_BYTES", "ClientOutbox", "PeerOutbox"]
+__all__ = ["TAKE_BYTES", "ClientOutbox", "PeerOutbox", "send_all"]
 
 #: About so much is handed to a connection at once; more only makes whoever is cancelled lose more.
 TAKE_BYTES: Final = 1 << 20
@@ -46,6 +48,8 @@ class PeerOutbox:
         self._waiting: anyio.Event | None = None
         #: Whether the peer is connected now; kept here by whoever calls it.
         self.connected = False
+        #: Why the peer refused this node when it was last called; empty when it did not. Kept there, too.
+        self.refused: str = ""
         #: Encoded bytes that wait.
         self.queued_bytes: int = 0
         #: Messages dropped since the start.
@@ -143,6 +147,35 @@ class ClientOutbox:
             taken.append(answers.popleft())
         self.queued_bytes -= size
         return self._table.encode(taken)
+
+
+async def send_all(
+    stream: ByteStream,
+    outbox: PeerOutbox | ClientOutbox,
+    send_s: float,
+    sent: Callable[[], None] | None = None,
+) -> NoReturn:
+    """Send what an outbox is given, as it comes.
+
+    Args:
+        stream: where to.
+        outbox: what.
+        send_s: seconds in which the other side must take what is sent.
+        sent: called whenever it has.
+
+    Raises:
+        TimeoutError: it did not.
+    """
+    # One scope whose deadline comes and goes: to make a scope for each send costs more than the send.
+    with anyio.CancelScope() as scope:
+        while True:
+            data = await outbox.take()
+            scope.deadline = anyio.current_time() + send_s
+            await stream.send(data)
+            scope.deadline = math.inf
+            if sent is not None:
+                sent()
+    raise TimeoutError
 
 
 def _size(message: Any) -> int:

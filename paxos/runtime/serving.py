@@ -4,16 +4,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import anyio
 import attrs
 
 from paxos.ballot import NodeId
-from paxos.runtime.config import ClusterConfig
+from paxos.runtime.config import ClusterConfig, load_cluster
 from paxos.runtime.events import OnEvent
 from paxos.runtime.limits import Limits
 from paxos.runtime.opening import RunningNode, open_node
 from paxos.runtime.tasks import run_until_first
+from paxos.runtime.trace_file import TraceFile
 
 __all__ = ["NodeExit", "run_node"]
 
@@ -25,7 +27,7 @@ class NodeExit:
     Args:
         node: which.
         signal: the name of the signal that stopped it: SIGTERM, SIGINT or SIGHUP.
-        status: how it did at the end.
+        status: how it did at the end; empty when it had not yet started.
     """
 
     node: NodeId
@@ -40,6 +42,7 @@ async def run_node(
     on_event: OnEvent | None = None,
     on_ready: Callable[[RunningNode], None] | None = None,
     limits: Limits | None = None,
+    trace_events: str | os.PathLike[str] | None = None,
 ) -> NodeExit:
     """Run one node until SIGTERM, SIGINT or SIGHUP, then stop it gracefully, in bounded time.
 
@@ -51,6 +54,7 @@ async def run_node(
         on_event: called with each event.
         on_ready: called when it serves.
         limits: bounds; None for the defaults. `limits.stop_s` bounds the stop.
+        trace_events: the file to which it adds what its handlers do, for trace validation; None for none.
 
     Returns:
         Which signal it was.
@@ -59,21 +63,36 @@ async def run_node(
         ConfigurationError, StoreRefused: it could not start.
         NodeStopped, StoreFailed, ProtocolBreach: it stopped by itself.
     """
+    cluster = config if isinstance(config, ClusterConfig) else load_cluster(config)
     caught: list[str] = []
+    ended: list[NodeExit] = []
+    starting = anyio.CancelScope()
+    asked: anyio.Event | None = None
 
-    # Signals are taken from the very beginning: one that comes while the node starts waits until it has.
-    with anyio.open_signal_receiver(*_stop_signals()) as signals:
+    # Signals are taken from the very beginning: one that comes while the node starts ends the start.
+    with ExitStack() as kept, anyio.open_signal_receiver(*_stop_signals()) as signals:
+        trace = None if trace_events is None else kept.enter_context(TraceFile(trace_events))
 
-        async def wait_for_signal() -> None:
+        async def wait_for_signals() -> None:
             async for each in signals:
                 caught.append(signal.Signals(each).name)
-                return
+                if asked is None:
+                    starting.cancel()
+                else:
+                    asked.set()
 
-        async with open_node(config, node, on_event=on_event, limits=limits) as running:
-            if on_ready is not None:
-                on_ready(running)
-            await run_until_first(wait_for_signal, running.wait_stopped)
-            return NodeExit(running.id, caught[0] if caught else "", running.status())
+        async def serve() -> None:
+            nonlocal asked
+            with starting:
+                async with open_node(cluster, node, on_event=on_event, limits=limits, trace=trace) as running:
+                    asked = anyio.Event()
+                    if on_ready is not None:
+                        on_ready(running)
+                    await run_until_first(asked.wait, running.wait_stopped)
+                    ended.append(NodeExit(running.id, caught[0] if caught else "", running.status()))
+
+        await run_until_first(serve, wait_for_signals)
+    return ended[0] if ended else NodeExit(node or cluster.members[0], caught[0], {})
 
 
 def _stop_signals() -> tuple[signal.Signals, ...]:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Final
 
 from paxos.errors import StoreError, StoreFailed, StoreRefused
-from paxos.runtime.sqlite_wal import wal_damage, wal_generation
+from paxos.runtime.sqlite_wal import read_generation, wal_damage, wal_generation
 from paxos.runtime.store import (
     FORMAT_VERSION,
     Batch,
@@ -129,6 +129,9 @@ class SqliteStore:
         self._mark = LogMark(0, 0)
         # After a checkpoint sqlite starts the log over with the next write.
         self._log_may_start_over = True
+        # Open for as long as the store is: a process that has run out of descriptors must still be able to
+        # look.  Unbuffered, since it is written behind this one's back.
+        self._log = (directory / (RECORDS_NAME + _LOG_SUFFIX)).open("rb", buffering=0)
         # Who forgets to close would leave it to the interpreter's end, in whatever order things go there.
         atexit.register(self._close_at_exit)
 
@@ -192,6 +195,7 @@ class SqliteStore:
                 return
             self._open = False
             atexit.unregister(self._close_at_exit)
+            self._log.close()
             try:
                 if self._stopped is None and _checkpoint(self._database):
                     # Noted before sqlite removes the log, which is then no longer missed.
@@ -244,7 +248,7 @@ class SqliteStore:
         """Note beside the log that it holds one batch more."""
         generation, commits = self._mark
         if self._log_may_start_over:
-            now = wal_generation(self._directory / (RECORDS_NAME + _LOG_SUFFIX))
+            now = read_generation(self._log)
             commits = commits if now == generation else 0
             generation = now
             self._log_may_start_over = False

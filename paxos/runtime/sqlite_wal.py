@@ -24,7 +24,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from paxos.runtime.store_files import LogMark
 
-__all__ = ["wal_damage", "wal_generation"]
+__all__ = ["read_generation", "wal_damage", "wal_generation"]
 
 _HEADER: Final = struct.Struct(">IIIIIIII")
 _FRAME: Final = struct.Struct(">IIIIII")
@@ -58,9 +58,19 @@ def wal_generation(path: Path) -> int:
         OSError: it can not be read, or is none.
     """
     with path.open("rb") as file:
-        head = _read_head(file)
+        return read_generation(file)
+
+
+def read_generation(log: BinaryIO) -> int:
+    """As `wal_generation`, of a log that is open; wherever it was read up to.
+
+    Raises:
+        OSError: it can not be read, or is none.
+    """
+    log.seek(0)
+    head = _read_head(log)
     if isinstance(head, str):
-        raise OSError(f"{path}: {head}")
+        raise OSError(f"{log.name}: {head}")
     return head.generation
 
 

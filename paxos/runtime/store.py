@@ -54,6 +54,7 @@ __all__ = [
     "open_store",
     "record_name",
     "sort_batch",
+    "split_store",
 ]
 
 #: Where other distributions register stores: `name = "package.module:factory"`.
@@ -425,8 +426,19 @@ def inspect_store(url: str, *, verify: VerifyRecord | None = None) -> StoreRepor
     return cast(StoreReport, inspect(rest, verify))
 
 
+def split_store(url: str) -> tuple[str, str]:
+    """The kind of store that an address names ("memory", "sqlite", a plug-in's), and the rest of it.
+
+    Raises:
+        ConfigurationError: no address, or there is no such kind.
+    """
+    name, rest = _split(url)
+    if name not in (_MEMORY, _SQLITE):
+        _factory(name, url)
+    return name, rest
+
+
 def _split(url: str) -> tuple[str, str]:
-    """The kind of store an address names, and the rest of it."""
     if not url:
         raise ConfigurationError("store: no address given; give a directory, or 'memory'")
     if url == _MEMORY:

@@ -15,6 +15,11 @@ __all__ = ["DecreeBook", "decide_request", "decided_request", "decree_key"]
 
 _DECIDE: Final = 1
 _DECIDED: Final = 2
+# A tuple, since every request passes here: isinstance against a union is five times slower.
+_BYTES: Final = (bytes, bytearray, memoryview)
+
+# Called directly for every request: a NamedTuple's own constructor is a Python function.
+_new: Final = tuple.__new__
 
 
 def decree_key(name: str | bytes) -> bytes:
@@ -45,7 +50,7 @@ def decide_request(name: str | bytes, value: bytes) -> bytes:
     Raises:
         ConfigurationError: a name or value that is not bytes, or too long.
     """
-    if not isinstance(value, bytes | bytearray | memoryview):
+    if not isinstance(value, _BYTES):
         raise ConfigurationError(f"decree {name!r:.80}: a value is bytes, not {type(value).__name__}")
     value = bytes(value)
     if len(value) > MAX_COMMAND_BYTES:
@@ -85,8 +90,8 @@ class DecreeBook:
             if not name:
                 raise WireError("request.name: a decree's name is not empty")
             if take_int(kind, "request.kind", _DECIDE, _DECIDED) == _DECIDE:
-                return Command(request, Footprint(writes=(name,)), value)
-            return Command(request, Footprint(reads=(name,)), b"")
+                return _new(Command, (request, _new(Footprint, ((), (name,), (), (), False)), value))
+            return _new(Command, (request, _new(Footprint, ((name,), (), (), (), False)), b""))
         except WireError as error:
             raise Rejected(f"not a request for decrees: {error}") from error
 

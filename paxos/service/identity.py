@@ -8,34 +8,87 @@ store of one node always meets somebody who knows the first, and the node stops.
 
 The price is paid once: the very first start of a node needs that many others (both of the other two in
 a cluster of three).  After it, any minority may be down, at any start.
+
+None of this asks which sets are quorums, and so it holds for every quorum system, also one in which a
+node is a quorum alone: what meets is two sets of witnesses, not a set of witnesses and a quorum.  It does
+assume that witnesses remember.  A cluster of one has none, and if more disks are lost at once than
+`wipes_detected` says, two sets may meet only in members that have forgotten as well.
+
+A store that is *older* than it was has its id still.  So each opening of a store has a number that only
+grows (its incarnation) and a nonce, and every node writes down the highest that it has met of each peer,
+before it handles a message of it.  A lower one is an old copy; the same number with another nonce is a
+second copy.  Who is told so stops, and writes that down too: each further start would raise its number,
+and after a few it would pass for new.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from paxos.ballot import NodeId
 from paxos.contract import Message, Records
-from paxos.errors import NodeStopped, RecordError, WireError
+from paxos.errors import NodeStopped, RecordError, StoreRefused, WireError
 from paxos.service.messages import Introduce, Introduced, LostDisk
-from paxos.wire import decode_record, encode_record, expect_fields, take_bytes
+from paxos.wire import decode_record, encode_record, expect_fields, take_bytes, take_int, take_text
 
-__all__ = ["IDENTITY_PREFIX", "Identity", "witnesses_needed"]
+__all__ = [
+    "IDENTITY_PREFIX",
+    "SUPERSEDED_KEY",
+    "Identity",
+    "Opening",
+    "lost_disk",
+    "superseded",
+    "take_superseded",
+    "wipes_detected",
+    "witnesses_needed",
+]
 
 #: Keys of the node's own records, apart from every replica's.
 IDENTITY_PREFIX: Final = b"n"
 _KNOWN: Final = IDENTITY_PREFIX + b"K"
 _INTRODUCED: Final = IDENTITY_PREFIX + b"I"
+#: In a store that its peers know a newer copy of: why it must not be used.
+SUPERSEDED_KEY: Final = IDENTITY_PREFIX + b"S"
 
 _KIND_KNOWN: Final = 250
 _KIND_INTRODUCED: Final = 251
+_KIND_SUPERSEDED: Final = 253
 _VERSION: Final = 1
 
 _REPEAT_S: Final = 0.1
 _REPEAT_MAX_S: Final = 2.0
 
+_STORE_ID_BYTES: Final = 16
+_MAX_INCARNATION: Final = (1 << 63) - 1
+_MAX_NONCE_BYTES: Final = 64
+_MAX_REASON_BYTES: Final = 8192
+
+
+class Opening(NamedTuple):
+    """One opening of a store, which is one life of its node.
+
+    Args:
+        store_id: 16 random bytes, made with the store.
+        incarnation: which opening of the store, from 1; 0 when nobody has said.
+        nonce: random bytes of the process that opened it: copies of a store have the same incarnation, but
+            not in the same process.
+    """
+
+    store_id: bytes
+    incarnation: int = 0
+    nonce: bytes = b""
+
 
 def witnesses_needed(members: int) -> int:
     """How many other members must know a node's store before it votes: a majority's size, of the others."""
     return min(members // 2 + 1, members - 1)
+
+
+def wipes_detected(members: int) -> int:
+    """How many disks may be lost at once so that each of their nodes still finds out.
+
+    Two sets of witnesses share that many members at least: a node that lost its disk meets one who knows,
+    unless all of these have forgotten too.  None in a cluster of one, one of two, two of three.
+    """
+    return 2 * witnesses_needed(members) - (members - 1)
 
 
 class Identity:
@@ -50,6 +103,7 @@ class Identity:
 
     Raises:
         RecordError: an identity record is damaged, or belongs to another store.
+        StoreRefused: the node's peers have met a newer copy of this store.
     """
 
     def __init__(
@@ -59,7 +113,7 @@ class Identity:
         self.store_id: bytes = store_id
         self._others = tuple(member for member in members if member != node)
         self._needed = witnesses_needed(len(members))
-        self._known: dict[NodeId, bytes] = {}
+        self._known: dict[NodeId, Opening] = {}
         self._witnesses: set[NodeId] = set()
         self._delay_s = _REPEAT_S
         self.writes: list[tuple[bytes, bytes | None]] = []
@@ -70,11 +124,13 @@ class Identity:
         self.wake_at_s: float | None = None
         for key, data in records.items():
             if key.startswith(_KNOWN):
-                self._known[int.from_bytes(key[len(_KNOWN) :], "big")] = _take(data, _KIND_KNOWN, key)
+                self._known[int.from_bytes(key[len(_KNOWN) :], "big")] = _take_known(data, key)
             elif key == _INTRODUCED:
-                if _take(data, _KIND_INTRODUCED, key) != store_id:
+                if _take_store_id(data, key) != store_id:
                     raise RecordError(f"record {key!r}: this data was copied from another store")
                 self.introduced = True
+            elif key == SUPERSEDED_KEY:
+                raise StoreRefused(take_superseded(data))
         if not self.introduced:
             self._introduce(now_s)
 
@@ -90,7 +146,37 @@ class Identity:
 
     def known(self, node: NodeId) -> bytes | None:
         """The store id this node durably knows `node` by."""
-        return self.store_id if node == self.node else self._known.get(node)
+        if node == self.node:
+            return self.store_id
+        opening = self._known.get(node)
+        return None if opening is None else opening.store_id
+
+    def met(self, node: NodeId) -> Opening | None:
+        """The newest opening of another member's store that this node has met; None before the first."""
+        return self._known.get(node)
+
+    def meet(self, node: NodeId, opening: Opening) -> Opening | None:
+        """Another member is there, and says which opening of its store it is.
+
+        It is remembered when it is newer than what was known.  The write that this takes must be on disk
+        before any message of that opening is handled; else a vote of it could be counted, and after a crash
+        here an older copy of that store would pass.
+
+        Returns:
+            None when it may take part; else the opening that this node knows, which tells that it may not.
+        """
+        known = self._known.get(node)
+        if known is not None:
+            if opening.store_id != known.store_id or opening.incarnation < known.incarnation:
+                return known
+            if opening.incarnation == known.incarnation:
+                return None if opening.nonce == known.nonce else known
+        self._remember(node, opening)
+        return None
+
+    def give_up(self, reason: str) -> None:
+        """A peer has met a newer copy of this node's store: this copy is never to be used again."""
+        self.writes.append((SUPERSEDED_KEY, encode_record(_KIND_SUPERSEDED, _VERSION, (reason,))))
 
     def tick(self, now_s: float) -> None:
         """Repeat the introduction when it is due."""
@@ -109,10 +195,9 @@ class Identity:
         if isinstance(message, Introduce):
             known = self._known.get(sender)
             if known is None:
-                self._known[sender] = message.store_id
-                self.writes.append((_known_key(sender), _record(_KIND_KNOWN, message.store_id)))
-            elif known != message.store_id:
-                self.sends.append((sender, LostDisk(known)))
+                self._remember(sender, Opening(message.store_id))
+            elif known.store_id != message.store_id:
+                self.sends.append((sender, LostDisk(known.store_id)))
                 return
             self.sends.append((sender, Introduced(message.store_id)))
         elif isinstance(message, Introduced):
@@ -121,6 +206,10 @@ class Identity:
                 self._conclude()
         elif not self.introduced and message.store_id != self.store_id:
             raise NodeStopped(lost_disk(self.node, self.store_id, sender, message.store_id))
+
+    def _remember(self, node: NodeId, opening: Opening) -> None:
+        self._known[node] = opening
+        self.writes.append((_known_key(node), encode_record(_KIND_KNOWN, _VERSION, opening)))
 
     def _introduce(self, now_s: float) -> None:
         self.wake_at_s = now_s + self._delay_s
@@ -133,28 +222,69 @@ class Identity:
             self.introduced = True
             self.wake_at_s = None
             # Lost in a crash, it is only asked for again.
-            self.writes.append((_INTRODUCED, _record(_KIND_INTRODUCED, self.store_id)))
+            self.writes.append((_INTRODUCED, encode_record(_KIND_INTRODUCED, _VERSION, (self.store_id,))))
 
 
 def lost_disk(node: NodeId, store_id: bytes, witness: NodeId, known: bytes) -> str:
     """The sentence for a node whose store is not the one the cluster knows."""
     return (
         f"node {node} lost its disk: node {witness} knows it by store {known.hex()}, and this one is "
-        f"{store_id.hex()}; restore the old store, or give the machine a new node id"
+        f"{store_id.hex()}; put the old store back. Without it the node stays down: members are fixed"
     )
+
+
+def superseded(node: NodeId, opening: Opening, witness: NodeId, known: Opening) -> str:
+    """The sentence for a node that runs on a copy of its store which is not the newest."""
+    if opening.incarnation < known.incarnation:
+        what = (
+            f"node {node} runs on an old copy of its store: node {witness} has met incarnation "
+            f"{known.incarnation} of it, and this is incarnation {opening.incarnation}"
+        )
+    else:
+        what = (
+            f"another process runs as node {node}: node {witness} has met incarnation {known.incarnation} of "
+            f"its store in process {known.nonce.hex()}, and this is process {opening.nonce.hex()}; a store "
+            "was copied"
+        )
+    return (
+        f"{what}. This copy may have forgotten votes and is not used again: put the newest copy back. If "
+        "this one was restored from a backup and there is no newer, decisions may be lost"
+    )
+
+
+def take_superseded(data: bytes) -> str:
+    """Why a store must not be used, from its record under `SUPERSEDED_KEY`. Raises RecordError."""
+    where = f"record {SUPERSEDED_KEY!r}"
+    try:
+        fields = decode_record(data, _KIND_SUPERSEDED, (_VERSION,), SUPERSEDED_KEY)
+        (reason,) = expect_fields(fields, 1, where)
+        return take_text(reason, where, _MAX_REASON_BYTES)
+    except WireError as error:
+        raise RecordError(str(error)) from error
 
 
 def _known_key(node: NodeId) -> bytes:
     return _KNOWN + node.to_bytes(4, "big")
 
 
-def _record(kind: int, store_id: bytes) -> bytes:
-    return encode_record(kind, _VERSION, (store_id,))
-
-
-def _take(data: bytes, kind: int, key: bytes) -> bytes:
+def _take_known(data: bytes, key: bytes) -> Opening:
+    where = f"record {key!r}"
     try:
-        (store_id,) = expect_fields(decode_record(data, kind, (_VERSION,), key), 1, f"record {key!r}")
-        return take_bytes(store_id, f"record {key!r}", 16)
+        fields = decode_record(data, _KIND_KNOWN, (_VERSION,), key)
+        store_id, incarnation, nonce = expect_fields(fields, 3, where)
+        return Opening(
+            take_bytes(store_id, where, _STORE_ID_BYTES),
+            take_int(incarnation, where, 0, _MAX_INCARNATION),
+            take_bytes(nonce, where, _MAX_NONCE_BYTES),
+        )
+    except WireError as error:
+        raise RecordError(str(error)) from error
+
+
+def _take_store_id(data: bytes, key: bytes) -> bytes:
+    where = f"record {key!r}"
+    try:
+        (store_id,) = expect_fields(decode_record(data, _KIND_INTRODUCED, (_VERSION,), key), 1, where)
+        return take_bytes(store_id, where, _STORE_ID_BYTES)
     except WireError as error:
         raise RecordError(str(error)) from error

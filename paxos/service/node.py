@@ -28,6 +28,7 @@ from paxos.contract import (
     Replica,
 )
 from paxos.errors import ConfigurationError, RecordError, Rejected
+from paxos.service.charter import charter_record, require_charter
 from paxos.service.decrees import DecreeBook
 from paxos.service.identity import IDENTITY_PREFIX, Identity
 from paxos.service.messages import (
@@ -49,10 +50,13 @@ __all__ = ["ClientKey", "Node", "Turn", "message_table", "replica_prefix"]
 #: Whatever the driver knows a client's connection by.
 ClientKey: TypeAlias = Hashable
 
-# A tuple: isinstance against a union is five times slower, and every message passes here.
-_IDENTITY_MESSAGES: Final = (Introduce, Introduced, LostDisk)
-#: Requests kept while the node may not vote yet.
+# Every message is looked up here: `isinstance` would take four times as long.
+_IDENTITY_MESSAGES: Final = frozenset((Introduce, Introduced, LostDisk))
+_new: Final = object.__new__
+_new_tuple: Final = tuple.__new__
+#: Requests kept while the node may not vote yet, and bytes of their commands.
 _MAX_EARLY: Final = 4096
+_MAX_EARLY_BYTES: Final = 64 << 20
 
 
 def message_table(protocol: ProtocolDescription) -> MessageTable:
@@ -106,6 +110,7 @@ class Node:
 
     Raises:
         RecordError: a record is damaged, unknown, or newer than this code.
+        StoreRefused: the store was used with other members or quorums, or its peers know a newer copy of it.
         ConfigurationError: the configuration does not fit the protocol.
     """
 
@@ -124,9 +129,13 @@ class Node:
         self.id: NodeId = configuration.node
         self._prefix = replica_prefix(configuration.group, configuration.epoch)
         self._reporting = message_table(protocol).reporting
+        require_charter(protocol, configuration, records)
         self.identity: Identity = Identity(
             configuration.node, configuration.members, store_id, records, now.monotonic_s
         )
+        if not records:
+            # Before the replica's first record, in the same batch or an earlier one.
+            self.identity.writes.insert(0, charter_record(protocol, configuration))
         cut = len(self._prefix)
         own = {}
         for key, value in records.items():
@@ -138,9 +147,11 @@ class Node:
         self.machine: DecreeBook = DecreeBook()
         self._waiting: dict[RequestId, tuple[ClientKey, Command]] = {}
         self._clients: dict[ClientKey, set[RequestId]] = {}
-        # Requests that came before the node may vote.
-        self._early: list[Command] = []
-        self._turn = Turn()
+        # Whether the replica is given requests; before, they only wait, and so many bytes do.
+        self._begun = self.identity.introduced
+        self._early_bytes = 0
+        # What clients are told beside what the next effects bring.
+        self._answers: list[tuple[ClientKey, Message]] = []
 
     # --- called by the driver -------------------------------------------------------------------
 
@@ -150,8 +161,8 @@ class Node:
         Raises:
             ProtocolBreach, NodeStopped: the node must stop; the error says why.
         """
-        if isinstance(message, _IDENTITY_MESSAGES):
-            self.identity.receive(sender, message)
+        if message.__class__ in _IDENTITY_MESSAGES:
+            self.identity.receive(sender, message)  # type: ignore[arg-type]
             self._begin_when_introduced(now)
         elif self.identity.introduced or sender == self.id:
             # What the own disk reports is said once, and not a vote: it always gets through.
@@ -167,7 +178,7 @@ class Node:
                 self._forget(message.request, now)
         elif isinstance(message, AskStatus):
             body = json.dumps(self.status(), sort_keys=True).encode()
-            self._turn.answers.append((client, StatusReply(message.sequence, body)))
+            self._answers.append((client, StatusReply(message.sequence, body)))
         else:
             raise ConfigurationError(f"{type(message).__name__} is not a client's message")
 
@@ -185,27 +196,32 @@ class Node:
 
     def turn(self) -> Turn:
         """Take what is to be done."""
-        turn, self._turn = self._turn, Turn()
         effects = self.replica.effects()
+        # Every field is set here; those that `__init__` makes would be thrown away, once for each message.
+        turn = _new(Turn)
+        writes: list[tuple[bytes, bytes | None]] = []
+        sends: list[tuple[NodeId, Message]] = []
+        held: list[tuple[NodeId, Message]] = []
+        turn.writes, turn.sends, turn.held = writes, sends, held
+        turn.answers, self._answers = self._answers, []
+        turn.applies, turn.events = effects.applies, effects.events
+        turn.wake_at_s, turn.room = effects.wake_at_s, effects.room
         if effects.writes:
             prefix = self._prefix
-            turn.writes = [(prefix + key, value) for key, value in effects.writes]
+            for key, value in effects.writes:
+                writes.append((prefix + key, value))
         if effects.sends:
-            reporting, own, sends, held = self._reporting, self.id, turn.sends, turn.held
+            reporting, own = self._reporting, self.id
             for send in effects.sends:
                 # What goes to oneself takes the way through the disk queue, whatever its type.
                 (held if send[1].__class__ in reporting or send[0] == own else sends).append(send)
         if effects.applies:
-            turn.applies = effects.applies
             apply = self.machine.apply
             for mark, command in effects.applies:
                 apply(mark, command)
         if effects.outcomes:
             for outcome in effects.outcomes:
                 self._conclude(outcome, turn)
-        if effects.events:
-            turn.events = effects.events
-        turn.wake_at_s, turn.room = effects.wake_at_s, effects.room
         identity = self.identity
         if identity.wake_at_s is not None or identity.writes or identity.sends:
             self._take_identity(turn)
@@ -227,10 +243,13 @@ class Node:
     # --- inside -------------------------------------------------------------------------------------
 
     def _waiting_for(self) -> str:
-        missing = ", ".join(map(str, self.identity.missing))
+        missing, needed = self.identity.missing, self.identity.needed
+        who = f"node {missing[0]}"
+        if len(missing) > 1:
+            who = f"{needed} more of nodes {', '.join(map(str, missing))}"
+        have = "has" if needed == 1 else "have"
         return (
-            f"first start: waiting until {self.identity.needed} more of nodes {missing} have recorded this "
-            "node's store; it votes on nothing before"
+            f"first start: waiting until {who} {have} recorded this node's store; it votes on nothing before"
         )
 
     def _take_identity(self, turn: Turn) -> None:
@@ -244,9 +263,10 @@ class Node:
             turn.wake_at_s = identity.wake_at_s
 
     def _begin_when_introduced(self, now: Instant) -> None:
-        if self._early and self.identity.introduced:
-            early, self._early = self._early, []
-            self.replica.submit([command for command in early if command.request in self._waiting], now)
+        if not self._begun and self.identity.introduced:
+            self._begun = True
+            self._early_bytes = 0
+            self.replica.submit([command for _, command in self._waiting.values()], now)
 
     def _submit(self, client: ClientKey, message: Submit, now: Instant) -> None:
         request, body = message
@@ -254,10 +274,10 @@ class Node:
             if digest_of(body) != request.digest:
                 raise Rejected(f"request {request}: its id was made for another body")
             command = self.machine.command(request, body)
-            if not self.identity.introduced and len(self._early) >= _MAX_EARLY:
-                raise Rejected(self._waiting_for())
+            if not self._begun:
+                self._make_room_for(command)
         except Rejected as error:
-            self._turn.answers.append((client, Reply(request, ReplyKind.REJECTED, None, str(error)[:1000])))
+            self._answers.append((client, Reply(request, ReplyKind.REJECTED, None, str(error)[:1000])))
             return
         again = self._waiting.get(request)
         if again is not None:
@@ -265,12 +285,16 @@ class Node:
             self._drop(request)
         self._waiting[request] = (client, command)
         self._clients.setdefault(client, set()).add(request)
-        if again is not None:
-            return
-        if self.identity.introduced:
+        if again is None and self._begun:
             self.replica.submit((command,), now)
-        else:
-            self._early.append(command)
+
+    def _make_room_for(self, command: Command) -> None:
+        """Count a command that must wait for the introduction. Raises Rejected."""
+        again = command.request in self._waiting
+        early_bytes = self._early_bytes + len(command.payload)
+        if not again and (len(self._waiting) >= _MAX_EARLY or early_bytes > _MAX_EARLY_BYTES):
+            raise Rejected(self._waiting_for())
+        self._early_bytes = early_bytes
 
     def _forget(self, request: RequestId, now: Instant) -> None:
         if self._drop(request) is not None:
@@ -279,6 +303,8 @@ class Node:
     def _drop(self, request: RequestId) -> tuple[ClientKey, Command] | None:
         waiting = self._waiting.pop(request, None)
         if waiting is not None:
+            if not self._begun:
+                self._early_bytes -= len(waiting[1].payload)
             mine = self._clients[waiting[0]]
             mine.discard(request)
             if not mine:
@@ -292,7 +318,8 @@ class Node:
         client, command = waiting
         reply: Any
         if outcome.kind is OutcomeKind.READY:
-            reply = Reply(outcome.request, ReplyKind.DONE, self.machine.answer(command), "")
+            answer = self.machine.answer(command)
+            reply = _new_tuple(Reply, (outcome.request, ReplyKind.DONE, answer, ""))
         elif outcome.kind is OutcomeKind.REJECTED:
             reply = Reply(outcome.request, ReplyKind.REJECTED, None, outcome.reason)
         elif outcome.kind is OutcomeKind.REDIRECT:

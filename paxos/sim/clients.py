@@ -2,6 +2,7 @@
 
 A session is one client with at most one operation under way.  It asks the node beside it; when that is
 down, or gives no answer in time, it asks the next one, with the same request id, until somebody answers.
+An operation ends like a real client's: rejected after an attempt that may have been taken is unknown.
 Closed loop: a fixed number of sessions, each with its share of the operations.  Open loop: operations
 arrive whatever happens, and each takes a session that is free, or a new one.
 """
@@ -25,10 +26,17 @@ _NEVER: Final = 1 << 62
 #: After a refused or broken connection, the next node is tried so much later, then twice as long.
 _RETRY_NS: Final = 2_000_000
 _RETRY_MAX_NS: Final = 500_000_000
-_OUTCOMES: Final = {ReplyKind.DONE: "done", ReplyKind.REJECTED: "rejected", ReplyKind.UNKNOWN: "unknown"}
+_OUTCOMES: Final[dict[int, str]] = {
+    ReplyKind.DONE: "done",
+    ReplyKind.REJECTED: "rejected",
+    ReplyKind.UNKNOWN: "unknown",
+}
 #: The audit asks every node about so many decrees at most.
 _AUDIT_MAX: Final = 24
 _MAX_SESSIONS: Final = 100_000
+
+# Called directly for every operation: a NamedTuple's own constructor is a Python function.
+_new: Final = tuple.__new__
 
 
 class _Ongoing:
@@ -44,6 +52,7 @@ class _Ongoing:
         "return_ns",
         "session",
         "tries",
+        "unknown",
         "value",
     )
 
@@ -60,6 +69,8 @@ class _Ongoing:
         self.out: bytes | None = None
         self.node: int | None = None
         self.tries: int = 0
+        # Whether some attempt may have been taken, and its outcome is not known.
+        self.unknown: bool = False
 
 
 class Session:
@@ -194,8 +205,9 @@ class Clients:
     def _ask(self, session: Session, name: bytes, value: bytes | None) -> None:
         body = decided_request(name) if value is None else decide_request(name, value)
         session.sequence += 1
-        request = RequestId(session.key, 0, session.sequence, digest_of(body))
-        session.op = op = _Ongoing(session, name, value, Submit(request, body), self._world.now_ns)
+        request = _new(RequestId, (session.key, 0, session.sequence, digest_of(body)))
+        question = _new(Submit, (request, body))
+        session.op = op = _Ongoing(session, name, value, question, self._world.now_ns)
         self._operations.append(op)
         self.waiting += 1
         session.site = session.home
@@ -231,6 +243,7 @@ class Clients:
         """The node is down: connections to it break."""
         for session in self._sessions:
             if session.op is not None and session.site is site:
+                session.op.unknown = True
                 self.refused(session)
 
     def _timer(self, session: Session) -> None:
@@ -243,6 +256,7 @@ class Clients:
             world.at(session.deadline_ns, self._timer, session)
             return
         world.seen["timeout"] += 1
+        op.unknown = True
         # Either it hangs up, or it leaves the question standing: both happen to clients.
         if self._choices.draw("hang up", 2):
             world.hang_up(session.site, session.index)
@@ -266,7 +280,9 @@ class Clients:
             session.site = next((s for s in self._sites if str(s.id) == reply.detail), session.home)
             self._send(session, op, 0)
             return
-        op.outcome = _OUTCOMES[ReplyKind(reply.kind)]
+        # As the real client has it: rejected is final only if no earlier attempt may have been taken.
+        rejected = reply.kind == ReplyKind.REJECTED
+        op.outcome = "unknown" if rejected and op.unknown else _OUTCOMES[reply.kind]
         op.return_ns = world.now_ns
         op.out = reply.result
         op.node = site.id

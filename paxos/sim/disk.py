@@ -77,14 +77,18 @@ class Disk:
         return released
 
     @property
+    def batches(self) -> list[_Writes]:
+        """The batches that a crash now would find not synced, in order."""
+        return [writes for writes, _ in (*self._syncing, *self._gathering) if writes]
+
+    @property
     def unsynced(self) -> int:
         """How many batches a crash now would find not synced."""
-        return sum(1 for writes, _ in (*self._syncing, *self._gathering) if writes)
+        return len(self.batches)
 
     def crash(self, keep: int) -> None:
         """The node is gone: of the batches not synced the first `keep` survive; no message does."""
-        batches = [writes for writes, _ in (*self._syncing, *self._gathering) if writes]
-        for writes in batches[:keep]:
+        for writes in self.batches[:keep]:
             self._write(writes)
         self._syncing, self._gathering = [], []
         self.working = False

@@ -7,13 +7,14 @@ from the run's choices.  Both end in one plan, in order of time.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeAlias
 
 import attrs
 
 from paxos.ballot import NodeId
 from paxos.errors import ConfigurationError
+from paxos.service import wipes_detected
 from paxos.sim import fields
 from paxos.sim.choices import PARTS, Choices
 
@@ -55,6 +56,10 @@ class Crash:
 class Wipe:
     """A node crashes and starts again with an empty disk. It must find out and stop.
 
+    Who remembers its store tells it, so there must be somebody left who does: more wipes than
+    `paxos.service.wipes_detected` counts (none in a cluster of one, one of two) are outside of what any
+    node here promises, and a run with them is refused.
+
     Args:
         at_s: when, virtual seconds.
         node: which.
@@ -64,6 +69,13 @@ class Wipe:
     at_s: float = attrs.field(validator=_AT)
     node: NodeId = attrs.field(validator=_NODE)
     restart_after_s: float | None = attrs.field(default=None, validator=_AFTER)
+
+
+# Converters, one for each type: a generic one would leave checkers of types nothing to check.
+
+
+def _node_ids(value: Sequence[NodeId]) -> tuple[NodeId, ...]:
+    return fields.freeze(value)  # type: ignore[no-any-return]
 
 
 @attrs.frozen
@@ -78,8 +90,8 @@ class Cut:
     """
 
     at_s: float = attrs.field(validator=_AT)
-    from_nodes: tuple[NodeId, ...] = attrs.field(converter=fields.freeze, validator=fields.ids)
-    to_nodes: tuple[NodeId, ...] = attrs.field(converter=fields.freeze, validator=fields.ids)
+    from_nodes: tuple[NodeId, ...] = attrs.field(converter=_node_ids, validator=fields.ids)
+    to_nodes: tuple[NodeId, ...] = attrs.field(converter=_node_ids, validator=fields.ids)
     heal_after_s: float | None = attrs.field(default=None, validator=_AFTER)
 
 
@@ -117,6 +129,26 @@ class SlowNode:
 
 #: What a plan is made of.
 Happening: TypeAlias = Crash | Wipe | Cut | Pause | SlowNode
+
+
+def _crashes(value: Sequence[Crash]) -> tuple[Crash, ...]:
+    return fields.freeze(value)  # type: ignore[no-any-return]
+
+
+def _cuts(value: Sequence[Cut]) -> tuple[Cut, ...]:
+    return fields.freeze(value)  # type: ignore[no-any-return]
+
+
+def _pauses(value: Sequence[Pause]) -> tuple[Pause, ...]:
+    return fields.freeze(value)  # type: ignore[no-any-return]
+
+
+def _slow_nodes(value: Sequence[SlowNode]) -> tuple[SlowNode, ...]:
+    return fields.freeze(value)  # type: ignore[no-any-return]
+
+
+def _wipes(value: Sequence[Wipe]) -> tuple[Wipe, ...]:
+    return fields.freeze(value)  # type: ignore[no-any-return]
 
 
 def _random() -> Any:
@@ -164,19 +196,19 @@ class Faults:
     skew_s: float = attrs.field(default=0.0, validator=fields.number(0, _DAY_S, unit="seconds"))
     drift: float = attrs.field(default=0.0, validator=fields.number(0, 0.5))
     crashes: tuple[Crash, ...] = attrs.field(
-        default=(), converter=fields.freeze, validator=fields.tuple_of(Crash), metadata={"of": Crash}
+        default=(), converter=_crashes, validator=fields.tuple_of(Crash), metadata={"of": Crash}
     )
     partitions: tuple[Cut, ...] = attrs.field(
-        default=(), converter=fields.freeze, validator=fields.tuple_of(Cut), metadata={"of": Cut}
+        default=(), converter=_cuts, validator=fields.tuple_of(Cut), metadata={"of": Cut}
     )
     pauses: tuple[Pause, ...] = attrs.field(
-        default=(), converter=fields.freeze, validator=fields.tuple_of(Pause), metadata={"of": Pause}
+        default=(), converter=_pauses, validator=fields.tuple_of(Pause), metadata={"of": Pause}
     )
     slow_nodes: tuple[SlowNode, ...] = attrs.field(
-        default=(), converter=fields.freeze, validator=fields.tuple_of(SlowNode), metadata={"of": SlowNode}
+        default=(), converter=_slow_nodes, validator=fields.tuple_of(SlowNode), metadata={"of": SlowNode}
     )
     wipes: tuple[Wipe, ...] = attrs.field(
-        default=(), converter=fields.freeze, validator=fields.tuple_of(Wipe), metadata={"of": Wipe}
+        default=(), converter=_wipes, validator=fields.tuple_of(Wipe), metadata={"of": Wipe}
     )
     random_crashes: int = _random()
     random_partitions: int = _random()
@@ -220,8 +252,10 @@ class Faults:
         """Whether they fit a run of so long over these members.
 
         Raises:
-            ConfigurationError: something happens to a node that is no member, or after the end.
+            ConfigurationError: something happens to a node that is no member, or after the end; or more nodes
+                lose their disk than find out.
         """
+        self._check_wipes(len(members))
         for happening in self.happenings:
             what = type(happening).__name__
             named = (
@@ -238,6 +272,19 @@ class Faults:
                 raise ConfigurationError(
                     f"{what} at {happening.at_s} s: faults end at {duration_s} s; make the run longer"
                 )
+
+    def _check_wipes(self, members: int) -> None:
+        wiped, most = len({wipe.node for wipe in self.wipes}) + self.random_wipes, wipes_detected(members)
+        if wiped > most:
+            raise ConfigurationError(
+                f"wipe: {wiped} disk{'' if wiped == 1 else 's'} may be lost, but in a cluster of {members} "
+                + (
+                    "nobody would notice: no other node remembers the store"
+                    if most == 0
+                    else f"that is certainly noticed of no more than {most}, since the others must remember"
+                )
+                + "; leave wipes out, or take more nodes"
+            )
 
     def to_json(self) -> dict[str, object]:
         """As JSON carries it."""

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from paxos.ballot import NodeId
+from paxos.contract import Event
 
 __all__ = ["Operation", "Result", "Violation", "bytes_as_json"]
 
@@ -94,6 +95,7 @@ class Result:
         violations: what broke; empty when all is well.
         stopped: nodes that stopped themselves, and why.
         trace: JSON lines, one for each step, when asked for.
+        events: what the handlers of a traced run told, in order, for trace validation.
         wall_s: seconds the run took on this machine; not part of equality.
     """
 
@@ -110,6 +112,7 @@ class Result:
     violations: tuple[Violation, ...]
     stopped: Mapping[NodeId, str]
     trace: bytes | None = None
+    events: tuple[Event, ...] = ()
     wall_s: float = attrs.field(default=0.0, eq=False)
 
     @property

@@ -121,6 +121,7 @@ def _result(world: World, source: Choices) -> Result:
         violations=tuple(world.violations),
         stopped={site.id: site.stopped for site in world.sites.values() if site.stopped is not None},
         trace=world.trace.bytes() if world.trace is not None else None,
+        events=tuple(world.traced),
     )
 
 

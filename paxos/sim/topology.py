@@ -8,6 +8,7 @@ bandwidth.
 
 import functools
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final, Self
 
@@ -25,12 +26,14 @@ _MAX_DELAY_MS: Final = 60_000.0
 _MAX_SITES: Final = 1_000
 
 
-def _matrix(value: Any) -> Any:
-    return (
-        tuple(tuple(row) if isinstance(row, list) else row for row in value)
-        if isinstance(value, list | tuple)
-        else value
-    )
+def _names(value: Sequence[str]) -> tuple[str, ...]:
+    return fields.freeze(value)  # type: ignore[no-any-return]
+
+
+def _matrix(value: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    given: Any = value
+    rows: Any = tuple(map(fields.freeze, given)) if isinstance(given, list | tuple) else given
+    return rows  # type: ignore[no-any-return]
 
 
 @attrs.frozen
@@ -50,7 +53,7 @@ class Topology:
     """
 
     name: str = attrs.field(validator=fields.text)
-    sites: tuple[str, ...] = attrs.field(default=(), converter=fields.freeze)
+    sites: tuple[str, ...] = attrs.field(default=(), converter=_names)
     one_way_ms: tuple[tuple[float, ...], ...] = attrs.field(default=(), converter=_matrix)
     uniform_ms: float = attrs.field(default=_LAN_MS, validator=fields.number(0, _MAX_DELAY_MS, unit="ms"))
 

@@ -2,7 +2,8 @@
 
 For single decrees no search is needed.  A history of one decree is linearizable exactly when everyone is
 told one value, that value was proposed before anyone was told, and nobody who asked after somebody was
-told hears "undecided".
+told hears "undecided".  Whoever is told "rejected" is told that the value was not chosen and will not be: so
+a value that only such clients proposed must be nobody's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,8 +40,22 @@ def judge_history(
     for name, about in by_name.items():
         yield from _judge_decree(name, about, known.get(name))
     for name, value in known.items():
-        if not any(op.value == value for op in by_name.get(name, ())):
-            yield "Validity", f"decree {name!r:.80} is decided as {value!r:.60}, which nobody proposed for it"
+        yield from _judge_chosen(name, value, by_name.get(name, ()), "is decided as")
+
+
+def _judge_chosen(
+    name: bytes, value: bytes, operations: Sequence[Operation], how: str
+) -> Iterable[tuple[str, str]]:
+    """What is chosen was proposed, and not only by clients who were told that it certainly was not."""
+    proposed = [op for op in operations if op.value == value]
+    if not proposed:
+        yield "Validity", f"decree {name!r:.80} {how} {value!r:.60}, which nobody proposed for it"
+    elif all(op.outcome == "rejected" for op in proposed):
+        sentence = (
+            f"decree {name!r:.80} {how} {value!r:.60}, but client {proposed[0].client}, who proposed it, "
+            f"was told by node {proposed[0].node} that it was rejected"
+        )
+        yield "RejectedNotApplied", sentence
 
 
 def _judge_decree(
@@ -68,6 +83,8 @@ def _judge_decree(
             )
         if told is None:
             told = op
+            if known is None and op.out in proposed:
+                yield from _judge_chosen(name, op.out, operations, f"was told to client {op.client} as")
         elif told.out != op.out:
             sentence = (
                 f"decree {name!r:.80}: client {told.client} was told {told.out!r:.60} by node {told.node}, "

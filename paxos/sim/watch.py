@@ -5,7 +5,7 @@ Neither touches the run: with and without them, the same choices give the same s
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from paxos.ballot import NodeId
 from paxos.command import Command
@@ -15,6 +15,11 @@ from paxos.service import Reply, ReplyKind, Submit, Turn, replica_prefix
 from paxos.sim.result import bytes_as_json
 
 __all__ = ["Trace", "Watch"]
+
+# `json.dumps` would make an encoder for each line.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+#: What JSON carries as it is.
+_AS_IT_IS: Final = frozenset((type(None), bool, int, float, str))
 
 
 class Watch:
@@ -67,8 +72,8 @@ class Trace:
     def line(self, number: int, now_ns: int, action: str, **values: object) -> None:
         """Write one line."""
         entry: dict[str, object] = {"step": number, "at_ns": now_ns, "action": action}
-        entry.update((name, value) for name, value in values.items() if value is not None)
-        self._lines.append(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
+        entry |= {name: value for name, value in values.items() if value is not None}
+        self._lines.append(_encode(entry))
 
     def step(
         self,
@@ -119,10 +124,12 @@ def _answer(reply: object) -> object:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
+    if value.__class__ in _AS_IT_IS:
         return value
     if isinstance(value, bytes):
         return bytes_as_json(value)
+    if isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, tuple | list):

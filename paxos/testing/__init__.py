@@ -4,6 +4,7 @@ What the library is tested with itself.  The names resolve when they are first u
 tests, say, need not load what tests a protocol.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from paxos.testing.stores import PowerCutDisk, PowerCutStore, StoreConformance
 
 __all__ = ["PowerCutDisk", "PowerCutStore", "StoreConformance"]
+
+# Where pytest runs, asserts there say what they compared. It has to know before the module is imported.
+if "pytest" in sys.modules:
+    sys.modules["pytest"].register_assert_rewrite("paxos.testing.stores")
 
 _ROOMS = {
     "PowerCutDisk": "paxos.testing.stores",

@@ -7,8 +7,7 @@ own, give it a class in a test file that pytest collects:
         def make_store(self, path, *, cluster="conformance", node=1, protocol="paxos"):
             return open_my_store(path, cluster=cluster, node=node, protocol=protocol)
 
-With `pytest.register_assert_rewrite("paxos.testing.stores")` in a conftest.py a failure shows what was
-compared.
+A failure shows what was compared, as with asserts in a test file.
 
 `PowerCutStore` is the other way round: it tries what uses a store.  It keeps what is written in a cache
 until it is synced, and a power cut empties the cache, wholly or in part.  A node that lets a message go

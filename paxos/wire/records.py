@@ -13,7 +13,7 @@ from paxos.errors import RecordError, WireError
 from paxos.wire.cbor import dumps, loads_strict
 from paxos.wire.fields import brief
 
-__all__ = ["decode_record", "encode_record", "record_version"]
+__all__ = ["decode_record", "encode_record", "record_version", "seal_record"]
 
 _CHECKSUM: Final = struct.Struct(">I")
 
@@ -33,6 +33,15 @@ def encode_record(kind: int, version: int, fields: Iterable[object]) -> bytes:
         body = dumps((kind, version, *fields))
     except WireError as error:
         raise RecordError(f"a record of kind {kind}: {error}") from error
+    return seal_record(body)
+
+
+def seal_record(body: bytes) -> bytes:
+    """A record for a store, of an encoding that the caller put together by itself.
+
+    Args:
+        body: CBOR, an array of kind, version and fields, exactly as `encode_record` would encode it.
+    """
     return _CHECKSUM.pack(crc32(body)) + body
 
 
@@ -85,7 +94,7 @@ def _open_record(data: bytes, key: object) -> list[Any]:
     if found != checksum:
         raise RecordError(
             f"record {_key(key)}: is corrupted: its {len(body)} bytes have checksum {found:08x}, "
-            f"not {checksum:08x}; check the disk, and put a fresh node in this one's place"
+            f"not {checksum:08x}; check the disk, and put the newest copy of the store back"
         )
     try:
         record = loads_strict(body)

@@ -7,7 +7,7 @@ add up, so that a connection can carry a protocol's messages beside the service'
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 M = TypeVar("M")
+_Pack: TypeAlias = Callable[[Any], tuple[object, ...]]
 
 #: The version of the message format that this release speaks; first in every message.
 VERSION: Final = 1
@@ -47,6 +48,7 @@ MAX_CLOCK: Final = (1 << 63) - 1
 
 _MAX_TYPE: Final = 255
 _HEADER_FIELDS: Final = 5
+_ZERO: Final = 0
 
 
 class UnpackFailed(WireError):
@@ -140,7 +142,7 @@ class MessageTable:
                 )
         #: The classes whose messages report durable state; for a driver's hot loop.
         self.reporting: Final = frozenset(one.type for one in self.types if one.reports)
-        self._packers = {one.type: (one.number, one.pack) for one in self.types}
+        self._packers = self._heads(0, 0, 0)
         self._unpackers = {one.number: one.unpack for one in self.types}
 
     def __add__(self, other: "MessageTable") -> "MessageTable":
@@ -186,7 +188,7 @@ class MessageTable:
         """
         if not (0 <= group <= MAX_GROUP and 0 <= epoch <= MAX_EPOCH and 0 <= clock <= MAX_CLOCK):
             _refuse_header([VERSION, group, epoch, 1, clock])
-        packers = self._packers
+        packers = self._heads(group, epoch, clock) if group or epoch or clock else self._packers
         items: list[tuple[object, ...]] = []
         for message in messages:
             packer = packers.get(type(message))
@@ -194,9 +196,13 @@ class MessageTable:
                 raise ConfigurationError(
                     f"{type(message).__name__} is no message of this table, which has: {self._names()}"
                 )
-            number, pack = packer
-            items.append((VERSION, group, epoch, number, clock, *pack(message)))
+            head, pack = packer
+            items.append(head + pack(message))
         return self._frames(items, max_bytes) if items else b""
+
+    def _heads(self, group: int, epoch: int, clock: int) -> dict[type[Any], tuple[tuple[object, ...], _Pack]]:
+        """By class: what such a message starts with, and what packs the rest."""
+        return {one.type: ((VERSION, group, epoch, one.number, clock), one.pack) for one in self.types}
 
     def _frames(self, items: list[tuple[object, ...]], max_bytes: int) -> bytes:
         if len(items) <= MAX_MESSAGES:
@@ -226,14 +232,16 @@ class MessageTable:
                 f"a frame of {len(body)} bytes holds {len(items)} messages; "
                 f"above {MAX_BODY_BYTES_OF_MANY} bytes it holds one"
             )
-        unpackers = self._unpackers
+        unpackers, one, zero = self._unpackers, VERSION, _ZERO
         envelopes: list[Envelope] = []
         for item in items:
             if type(item) is not list or len(item) < _HEADER_FIELDS:
                 _refuse_header(item)
-            version, group, epoch, number, clock = item[:_HEADER_FIELDS]
-            # One type test for all: with `==` alone, True and 1.0 would do for 1.
-            if not (
+            version, group, epoch, number, clock, *fields = item
+            # Small integers are one object each, so the usual header is known by looking; whatever is not
+            # known so is tested.  One type test for all: with `==` alone, True and 1.0 would do for 1.
+            usual = version is one and group is epoch is clock is zero and type(number) is int
+            if not usual and not (
                 type(version) is type(group) is type(epoch) is type(number) is type(clock) is int
                 and version == VERSION
                 and 0 <= group <= MAX_GROUP
@@ -245,7 +253,7 @@ class MessageTable:
             if unpack is None:
                 raise WireError(f"unknown message type {brief(number)}; known are {self._names()}")
             try:
-                message = unpack(item[_HEADER_FIELDS:])
+                message = unpack(fields)
             except WireError:
                 raise
             except Exception as error:

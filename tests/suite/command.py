@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace, chosen: Sequence[Interpreter], plan: Plan)
     if "types" in wanted:
         results.append(stages.types(primary))
     for environment in ready:
-        results += _run_tests(environment, wanted, plan)
+        results += _run_tests(environment, wanted, plan._replace(again=environment is not primary))
     return results
 
 

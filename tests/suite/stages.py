@@ -55,11 +55,14 @@ class Result(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the pytest stages are told: leave slow tests out, how many workers, arguments handed on."""
+    """What the pytest stages are told: leave slow tests out, how many workers, arguments handed on, and
+    whether to leave out what an earlier Python has shown already.
+    """
 
     quick: bool
     workers: int
     arguments: tuple[str, ...]
+    again: bool = False
 
 
 def timed(
@@ -205,6 +208,8 @@ def pytest(
     markers = [selection[1]] if selection else []
     if plan.quick:
         markers.append("not slow")
+    if plan.again:
+        markers.append("not once")
     command = [environment.python, "-m", "pytest", "-q", f"--junitxml={report}"]
     if markers:
         command += ["-m", " and ".join(markers)]

@@ -1,0 +1,226 @@
+"""Which schedule has which number: cluster, work, faults and settings, drawn from a seed.
+
+Schedule number i of seed s is a scenario, the same on every machine, whatever was run before it.  Half of
+them are timed runs, half are walks.  Everything is drawn so that most runs are small, some are hard and a
+few are strange, because a mistake shows in one of these and nobody knows in which.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from paxos.check.scenario import Scenario, protocol_named
+from paxos.check.walk import Walk
+from paxos.contract import ProtocolDescription
+from paxos.errors import ConfigurationError
+from paxos.quorum import (
+    ExplicitQuorums,
+    FlexibleQuorums,
+    GridQuorums,
+    Majority,
+    QuorumSystem,
+    WeightedQuorums,
+)
+from paxos.service import wipes_detected
+from paxos.sim import Faults, Hardware, Topology, Workload
+
+__all__ = ["scenario_of"]
+
+T = TypeVar("T")
+
+#: Cluster sizes, by how often they are drawn.
+_SIZES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 7)
+#: What a setting is multiplied by.
+_FACTORS: Final = (0.001, 0.01, 0.1, 0.5, 2.0, 10.0, 100.0)
+#: Grace for whoever waits, virtual seconds; it costs nothing.
+_GRACE_S: Final = 120.0
+_MAX_STEPS: Final = 100_000
+
+
+def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) -> Scenario:
+    """The scenario that has a number.
+
+    Args:
+        protocol: its name.
+        seed: of the exploration.
+        index: the number, from 0.
+        nodes: always so many; None to draw it.
+
+    Raises:
+        ConfigurationError: there is no such protocol.
+    """
+    rng = random.Random(f"{seed}/{index}")
+    found = protocol_named(protocol)
+    size = rng.choice(_SIZES) if nodes is None else nodes
+    quorums = _quorums(rng, found, size)
+    settings, hasty = _settings(rng, found, size)
+    base = Scenario(
+        protocol=protocol,
+        nodes=size,
+        quorums=quorums,
+        settings=settings,
+        seed=rng.getrandbits(48),
+        remark=f"schedule {index} of seed {seed}",
+        liveness=not hasty,
+        grace_s=_GRACE_S,
+        max_steps=_MAX_STEPS,
+    )
+    if rng.random() < 0.5:
+        return attrs.evolve(base, walk=_walk(rng), eager=rng.random() < 0.3)
+    duration_s = rng.choice((1.0, 3.0, 10.0))
+    return attrs.evolve(
+        base,
+        topology=_topology(rng, size),
+        hardware=_hardware(rng),
+        faults=_faults(rng, duration_s, size),
+        workload=_workload(rng, duration_s),
+        duration_s=duration_s,
+    )
+
+
+def _some(rng: random.Random, share: float, low: float, high: float) -> float:
+    """Nothing mostly, else something from low to high, in thousandths."""
+    return 0.0 if rng.random() >= share else round(rng.uniform(low, high), 3)
+
+
+def _quorums(rng: random.Random, protocol: ProtocolDescription, size: int) -> QuorumSystem | None:
+    """Another quorum system than the default now and then, where the default is a plain majority."""
+    members = range(1, size + 1)
+    if rng.random() < 0.75 or type(protocol.quorums(members)) is not Majority:
+        return None
+    kind = rng.randrange(4)
+    if kind == 0:
+        phase1 = rng.randint(1, size)
+        return FlexibleQuorums(members, phase1, size + 1 - phase1)
+    if kind == 1:
+        return WeightedQuorums({node: rng.choice((1, 1, 2, 3)) for node in members})
+    if kind == 2 and size in (4, 6):
+        half = size // 2
+        return GridQuorums([list(members)[:half], list(members)[half:]])
+    hub = rng.randint(1, size)
+    return ExplicitQuorums(members, [sorted({hub, node}) for node in members])
+
+
+def _settings(rng: random.Random, protocol: ProtocolDescription, size: int) -> tuple[Any, bool]:
+    """Settings, and whether some of their times are not such that everyone is answered in the end.
+
+    Only what the settings' own checks let pass is drawn: they say what is allowed. A field may name values
+    worth trying, as `metadata={"explore": (...)}`.
+    """
+    kind = protocol.settings
+    if rng.random() < 0.6 or not attrs.has(kind):
+        return None, False
+    try:
+        settings: Any = kind()
+    except (TypeError, ConfigurationError):
+        return None, False
+    hasty = False
+    for field in attrs.fields(kind):
+        if rng.random() >= 0.35:
+            continue
+        value = getattr(settings, field.name)
+        drawn = _drawn(rng, field, value, size)
+        if drawn is None or drawn == value:
+            continue
+        try:
+            settings = attrs.evolve(settings, **{field.name: drawn})
+        except ConfigurationError:
+            continue
+        hasty = hasty or isinstance(value, float)
+    return settings, hasty
+
+
+def _drawn(rng: random.Random, field: "attrs.Attribute[Any]", value: object, size: int) -> Any:
+    choices: Sequence[Any] | None = field.metadata.get("explore")
+    if choices is not None:
+        return rng.choice(tuple(choices))
+    if isinstance(value, bool):
+        return rng.random() < 0.5
+    if isinstance(value, float):
+        return value * rng.choice(_FACTORS)
+    if isinstance(value, int):
+        return rng.choice((0, 1, 2, 3, value, 2 * value))
+    if value is None and "NodeId" in str(field.type):
+        return rng.randint(1, size)
+    return int(rng.randint(1, size)) if value is None and "int" in str(field.type) else None
+
+
+def _walk(rng: random.Random) -> Walk:
+    rough = rng.random() < 0.8
+    return Walk(
+        moves=rng.choice((60, 150, 300, 600)),
+        operations=rng.randint(1, 8),
+        names=rng.choice((1, 1, 1, 2, 3)),
+        reads=_some(rng, 0.4, 0.1, 0.6),
+        disorder=rng.choice((0.0, 0.1, 0.5, 1.0)),
+        submit=round(rng.uniform(0.01, 0.2), 3),
+        tick=_some(rng, 0.9, 0.005, 0.2),
+        crash=_some(rng, 0.6 * rough, 0.002, 0.08),
+        restart=_some(rng, 0.9 * rough, 0.01, 0.2),
+        duplicate=_some(rng, 0.4 * rough, 0.005, 0.1),
+        drop=_some(rng, 0.4 * rough, 0.005, 0.2),
+        wipe=_some(rng, 0.1 * rough, 0.002, 0.02),
+    )
+
+
+def _topology(rng: random.Random, size: int) -> Topology:
+    kind = rng.random()
+    if kind < 0.4:
+        return Topology.named("lan")
+    if kind < 0.7:
+        return Topology.uniform(rng.choice((0.0, 1.0, 20.0, 100.0)))
+    sites = tuple(f"s{number}" for number in range(size))
+    rows = tuple(tuple(0.0 if a == b else round(rng.uniform(0.1, 150), 1) for b in sites) for a in sites)
+    return Topology("drawn", sites, rows)
+
+
+def _hardware(rng: random.Random) -> Hardware:
+    return Hardware(
+        sync_s=rng.choice((0.0, 0.0005, 0.0005, 0.02, 0.2)), service_s=rng.choice((0.0, 0.0, 0.0, 0.001))
+    )
+
+
+def _faults(rng: random.Random, duration_s: float, size: int) -> Faults:
+    if rng.random() < 0.15:
+        return Faults()
+    hard = rng.random() < 0.3
+    most = 12 if hard else 4
+
+    def times(share: float) -> int:
+        return rng.randint(1, most) if rng.random() < share else 0
+
+    return Faults(
+        loss=_some(rng, 0.5, 0.01, 0.4 if hard else 0.15),
+        duplicate=_some(rng, 0.4, 0.01, 0.2),
+        reorder=_some(rng, 0.4, 0.01, 0.3),
+        jitter=_some(rng, 0.5, 0.1, 3.0),
+        slow_disk=_some(rng, 0.3, 0.05, 0.5),
+        slow_disk_s=rng.choice((0.01, 0.1, 0.5)),
+        skew_s=_some(rng, 0.2, 0.1, 10.0),
+        drift=_some(rng, 0.2, 0.001, 0.1),
+        random_crashes=times(0.6),
+        random_partitions=times(0.5),
+        random_pauses=times(0.3),
+        random_slow_nodes=times(0.15),
+        random_wipes=1 if rng.random() < 0.06 and wipes_detected(size) else 0,
+    )
+
+
+def _workload(rng: random.Random, duration_s: float) -> Workload:
+    operations = rng.choice((3, 8, 20, 40))
+    names: int | None = rng.choice((1, 1, 2, 4, 12, None))
+    think_s = rng.choice((None, None, None, 0.0, 0.05))
+    rate = rng.choice((operations / duration_s, 200.0)) if think_s is None and rng.random() < 0.2 else None
+    return Workload(
+        operations=operations,
+        clients=rng.choice((1, 2, 4)),
+        think_s=think_s,
+        rate=rate,
+        names=names,
+        window=None if names is None or rng.random() < 0.6 else rng.randint(1, names),
+        reads=_some(rng, 0.6, 0.1, 0.7),
+        value_bytes=rng.choice((1, 16, 200)),
+        timeout_s=rng.choice((0.05, 0.5, 2.0)),
+    )

@@ -1,0 +1,93 @@
+"""Quorum systems in scenario files: what the library offers, by kind and parameters."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from paxos.errors import ConfigurationError
+from paxos.quorum import (
+    ExplicitQuorums,
+    FastQuorums,
+    FlexibleQuorums,
+    GridQuorums,
+    Majority,
+    Phase,
+    QuorumSystem,
+    WeightedQuorums,
+)
+
+__all__ = ["quorums_from_json", "quorums_to_json"]
+
+
+def _sets(system: QuorumSystem, phase: Phase) -> list[list[int]]:
+    return [sorted(quorum) for quorum in system.smallest_quorums(phase)]
+
+
+def quorums_to_json(system: QuorumSystem) -> dict[str, object]:
+    """A quorum system as JSON carries it; one of another kind as the sets it consists of.
+
+    Raises:
+        QuorumError: it has too many quorums to be listed.
+    """
+    members: dict[str, object] = {"members": list(system.members)}
+    kind = type(system)
+    if isinstance(system, Majority) and kind is Majority:
+        return {"kind": "majority", **members}
+    if isinstance(system, FlexibleQuorums) and kind is FlexibleQuorums:
+        return {"kind": "flexible", **members, **_sizes(system)}
+    if isinstance(system, FastQuorums) and kind is FastQuorums:
+        return {"kind": "fast", **members, "classic": system.phase1, "fast": system.fast}
+    if isinstance(system, WeightedQuorums) and kind is WeightedQuorums:
+        weights = {str(node): weight for node, weight in system.weights.items()}
+        return {"kind": "weighted", "weights": weights, **_sizes(system)}
+    if isinstance(system, GridQuorums) and kind is GridQuorums:
+        return {"kind": "grid", "rows": [list(row) for row in system.rows]}
+    fast = {"fast": _sets(system, Phase.FAST)} if system.has_fast else {}
+    return {
+        "kind": "explicit",
+        **members,
+        "phase1": _sets(system, Phase.ONE),
+        "phase2": _sets(system, Phase.TWO),
+        **fast,
+    }
+
+
+def _sizes(system: Any) -> dict[str, object]:
+    sizes = {"phase1": system.phase1, "phase2": system.phase2}
+    return sizes if system.fast is None else {**sizes, "fast": system.fast}
+
+
+def _weighted(given: Mapping[str, Any]) -> QuorumSystem:
+    weights = {int(node): weight for node, weight in given["weights"].items()}
+    return WeightedQuorums(weights, **{key: value for key, value in given.items() if key != "weights"})
+
+
+_KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], QuorumSystem]]] = {
+    "majority": lambda given: Majority(**given),
+    "flexible": lambda given: FlexibleQuorums(**given),
+    "fast": lambda given: FastQuorums(**given),
+    "weighted": _weighted,
+    "grid": lambda given: GridQuorums(**given),
+    "explicit": lambda given: ExplicitQuorums(**given),
+}
+
+
+def quorums_from_json(data: object, nodes: object) -> QuorumSystem:
+    """A quorum system from what `quorums_to_json` gave.
+
+    Raises:
+        ConfigurationError: no such kind, a parameter that does not fit, or other than so many members.
+    """
+    if not isinstance(data, Mapping) or data.get("kind") not in _KINDS:
+        raise ConfigurationError(
+            f"quorums: expected an object whose 'kind' is {', '.join(_KINDS)}; got {data!r:.80}"
+        )
+    given = {key: value for key, value in data.items() if key != "kind"}
+    try:
+        system = _KINDS[data["kind"]](given)
+    except ConfigurationError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigurationError(f"quorums: {data['kind']}: {error}") from error
+    if len(system.members) != nodes:
+        raise ConfigurationError(f"quorums: {len(system.members)} members, and 'nodes' is {nodes!r:.20}")
+    return system

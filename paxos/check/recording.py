@@ -1,0 +1,262 @@
+"""What a run did, written down step by step: what charts are drawn from and schedules are made of.
+
+A `Recorder` is an invariant that never breaks.  Shown every step of a run, timed or moved by hand, it keeps
+the few facts that somebody may ask for later.  A run without one pays nothing.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from paxos.ballot import NodeId
+from paxos.command import Command
+from paxos.contract import Invariant, InvariantMaker, Message, ProtocolDescription, Step
+from paxos.quorum import QuorumSystem
+from paxos.service import Introduce
+from paxos.sim.moves import Asked, Move, topic_of
+from paxos.sim.stepper import Stepper
+
+__all__ = ["Record", "Recorder", "recorded", "schedule_of"]
+
+#: What one schedule is made of at most: longer runs are cut at the front, where nothing happened yet.
+_MAX_RECORDS: Final = 200_000
+#: How many syncs one may stand for.
+_MAX_SYNCS: Final = 4
+_SERVICE: Final = Introduce.__module__
+#: How many moves are tried as the last one, when a run did not tell.
+_MAX_LAST: Final = 30
+
+
+class Record(NamedTuple):
+    """One step of a run.
+
+    Args:
+        action: as in `paxos.contract.Step`.
+        node: where.
+        sender: of a message that was received.
+        message: that message.
+        submitted: what a client asked.
+        applies: what the step decided: mark and payload.
+        durable: "crash" and "durable": what is on the replica's disk then.
+        busy: whether it made or let go any message of the protocol.
+        first: "restart": whether it is the node's first start.
+    """
+
+    action: str
+    node: NodeId
+    sender: NodeId | None
+    message: Message | None
+    submitted: Command | None
+    applies: tuple[tuple[Any, bytes], ...]
+    durable: Mapping[bytes, bytes] | None
+    busy: bool = False
+    first: bool = False
+
+
+class Recorder:
+    """Writes every step down.
+
+    Attributes:
+        name: as every invariant has one.
+        records: the steps so far.
+    """
+
+    name: str = "Recorder"
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._started: set[NodeId] = set()
+        self._disks: dict[NodeId, dict[bytes, bytes]] = {}
+
+    def observe(self, step: Step) -> str | None:
+        """Write one step down; nothing breaks."""
+        if len(self.records) < _MAX_RECORDS:
+            applies = tuple((mark, command.payload) for mark, command in step.applies) if step.applies else ()
+            durable = self._durable(step) if step.action in ("crash", "durable") else None
+            first = step.node not in self._started
+            self._started.add(step.node)
+            # What nodes say to get to know each other is no message of the protocol.
+            busy = bool(
+                step.writes or any(type(m).__module__ != _SERVICE for _, m in (*step.created, *step.left))
+            )
+            self.records.append(
+                Record(
+                    step.action,
+                    step.node,
+                    step.sender,
+                    step.message,
+                    step.submitted,
+                    applies,
+                    durable,
+                    busy,
+                    first,
+                )
+            )
+        return None
+
+    def _durable(self, step: Step) -> Mapping[bytes, bytes]:
+        before = self._disks.get(step.node)
+        if before != step.durable:
+            self._disks[step.node] = before = dict(step.durable)
+        return before
+
+
+def recorded(protocol: ProtocolDescription) -> tuple[ProtocolDescription, Recorder]:
+    """The protocol with a recorder before its invariants, and the recorder."""
+    recorder = Recorder()
+
+    def make(quorums: QuorumSystem) -> Invariant:
+        return recorder
+
+    makers: tuple[InvariantMaker, ...] = (make, *protocol.invariants)
+    return attrs.evolve(protocol, invariants=makers), recorder
+
+
+def schedule_of(
+    records: Sequence[Record], make: Callable[[], Stepper], accepted: frozenset[str]
+) -> tuple[str, ...] | None:
+    """A recorded run as moves, if these break the same.
+
+    Every step is made again by hand where that is possible: a message is found by its content.  What timed
+    runs have and moves have not (introductions, queues, clocks that differ) is left out, so the result is
+    tried before it is given.
+
+    Args:
+        records: of a run.
+        make: makes the stepper on which it is tried.
+        accepted: names of the violations that count.
+
+    Returns:
+        The lines of the schedule; None when it does not break the same.
+    """
+    stepper = make()
+    lines: list[str] = []
+    for move in _moves(records, stepper):
+        if stepper.do(move):
+            lines.append(str(move))
+            if stepper.violations:
+                break
+    if not stepper.judge():
+        return _last_move(make, lines, records, accepted)
+    return tuple(lines) if stepper.violations[0].name in accepted else None
+
+
+def _last_move(
+    make: Callable[[], Stepper], lines: list[str], records: Sequence[Record], accepted: frozenset[str]
+) -> tuple[str, ...] | None:
+    """A node that raises shows only its end, not what it was called with: every move there is tried."""
+    if not records or records[-1].action != "crash":
+        return None
+    if lines and lines[-1].startswith("crash"):
+        lines = lines[:-1]
+    stepper = make()
+    stepper.play(lines)
+    kinds = ("deliver", "sync", "submit", "tick", "restart")
+    there = [move for move in stepper.enabled() if move.node == records[-1].node and move.kind in kinds]
+    # What came last is most often what was sent last.
+    for move in there[: -_MAX_LAST - 1 : -1]:
+        other = make()
+        other.play(lines)
+        if other.do(move) and other.judge() and other.violations[0].name in accepted:
+            return (*lines, str(move))
+    return None
+
+
+def _moves(records: Sequence[Record], stepper: Stepper) -> Iterator[Move]:
+    """The moves of a recorded run, one after the other, each by what is in flight when it is asked for."""
+    # A message that arrives more often than it is in flight was copied, or repeated at another time.
+    to_come = Counter(map(_content, records))
+    # A node that is not yet known to the others drops what it hears, and keeps what it is asked.
+    awake = _awake(records)
+    early: dict[NodeId, list[Move]] = defaultdict(list)
+    for index, record in enumerate(records):
+        if index < awake.get(record.node, len(records)) and record.action in ("request", "receive", "tick"):
+            if record.action == "request":
+                early[record.node] += _move_of(record, stepper)
+            continue
+        yield from early.pop(record.node, ())
+        content = _content(record)
+        to_come[content] -= 1
+        for move in _move_of(record, stepper):
+            if move.kind == "deliver" and to_come[content] > 0:
+                yield move._replace(kind="duplicate")
+            yield move
+
+
+def _awake(records: Sequence[Record]) -> dict[NodeId, int]:
+    """Since which step each node takes part: the first in which it said or wrote anything of the protocol."""
+    awake: dict[NodeId, int] = {}
+    for index, record in enumerate(records):
+        if (record.busy or record.applies) and record.action not in ("restart", "durable"):
+            awake.setdefault(record.node, index)
+    return awake
+
+
+def _content(record: Record) -> Hashable:
+    message = record.message
+    return (record.sender, record.node, type(message), message) if message is not None else None
+
+
+def _move_of(record: Record, stepper: Stepper) -> Iterator[Move]:
+    action, node = record.action, record.node
+    if action == "durable":
+        yield from _syncs(record, stepper)
+    elif action == "receive":
+        move = None if record.sender == node else _delivery(record, stepper)
+        if move is not None:
+            yield move
+    elif action == "request" and record.submitted is not None:
+        yield Move("submit", node, asked=_asked(record.submitted))
+    elif action == "crash":
+        yield _crash(record, stepper)
+    elif action in ("tick", "restart"):
+        yield Move(action, node)
+
+
+def _delivery(record: Record, stepper: Stepper) -> Move | None:
+    """The message of the same content, and where there is none the oldest of its kind."""
+    message = record.message
+    name, topic = type(message).__name__, topic_of(message)
+    nth, found = 0, 0
+    for flight in stepper.pool:
+        if (
+            flight.recipient == record.node
+            and flight.sender == record.sender
+            and type(flight.message) is type(message)
+            and flight.topic == topic
+        ):
+            nth += 1
+            if not found and flight.message == message:
+                found = nth
+    if not found or record.sender is None:
+        return None
+    return Move("deliver", record.node, record.sender, name, topic, found)
+
+
+def _asked(command: Command) -> Asked:
+    footprint = command.footprint
+    if footprint.writes:
+        return Asked("decide", footprint.writes[0], command.payload)
+    return Asked("decided", footprint.reads[0], None)
+
+
+def _syncs(record: Record, stepper: Stepper) -> Iterator[Move]:
+    """As many syncs as it takes until the disk holds the same: other writes may have joined in one."""
+    disk = stepper.disk(record.node)
+    for number in range(_MAX_SYNCS):
+        if disk.replica_records == record.durable and (number or not record.busy):
+            return
+        yield Move("sync", record.node)
+
+
+def _crash(record: Record, stepper: Stepper) -> Move:
+    """How many batches survived is seen by what the disk held afterwards."""
+    batches = stepper.disk(record.node).unsynced
+    keep = stepper.survivors(record.node, record.durable or {}) if batches else 0
+    if not keep:
+        return Move("crash", record.node)
+    if keep == batches:
+        return Move("crash", record.node, unsynced="kept")
+    return Move("crash", record.node, unsynced="torn", keep=keep)

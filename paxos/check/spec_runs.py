@@ -1,0 +1,110 @@
+"""Runs to take traces from: short, contended and full of faults, so that a decree has a long story.
+
+In a quiet run a decree is decided in some twenty events, and such a trace shows little.  Here several clients
+at each node want the same few decrees, most messages are lost, doubled or late, nodes crash while they write,
+links are cut, and back-off is too short to end duels soon.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from paxos.basic import BasicSettings
+from paxos.check.spec_traces import Trace, traces_of_events
+from paxos.contract import ProtocolDescription, find_protocol
+from paxos.errors import ConfigurationError
+from paxos.sim import Faults, Topology, Workload, run
+
+__all__ = ["MIN_EVENTS", "simulated_traces"]
+
+#: The fewest events of a trace that is kept.
+MIN_EVENTS: Final = 100
+#: Longer traces are cut here: the beginning of a behaviour is one.
+_MAX_EVENTS: Final = 200
+_MAX_RUNS: Final = 100_000
+_DURATION_S: Final = 3.0
+_TOPOLOGY: Final = Topology("far", uniform_ms=60.0)
+
+
+def _faults(nodes: int) -> Faults:
+    # With fewer nodes a quorum answers sooner, so more must be lost to keep it from deciding at once.
+    loss = 0.45 if nodes <= 3 else 0.35
+    return Faults(
+        loss=loss,
+        duplicate=0.1,
+        reorder=0.2,
+        jitter=1.0,
+        slow_disk=0.3,
+        slow_disk_s=0.2,
+        random_crashes=24,
+        random_partitions=6,
+    )
+
+
+def _settings(protocol: ProtocolDescription, nodes: int) -> BasicSettings | None:
+    if protocol.settings is not BasicSettings:
+        return None
+    # Below a round trip, so that proposers outbid each other for a while.
+    backoff_s, backoff_max_s = (0.008, 0.06) if nodes <= 3 else (0.04, 0.5)
+    return BasicSettings(
+        repeat_s=0.08,
+        repeat_max_s=0.16,
+        backoff_s=backoff_s,
+        backoff_max_s=backoff_max_s,
+        reserve_rounds=16,
+    )
+
+
+def simulated_traces(
+    protocol: str | ProtocolDescription = "paxos",
+    *,
+    nodes: int = 3,
+    count: int = 100,
+    min_events: int = MIN_EVENTS,
+    seed: int = 1,
+    on_trace: Callable[[], None] | None = None,
+) -> list[Trace]:
+    """Traces of simulated runs with faults: the same ones for the same arguments.
+
+    Args:
+        protocol: its name, or its description.
+        nodes: of each cluster.
+        count: how many traces.
+        min_events: the fewest events of each; shorter ones are left out.
+        seed: of the first run; the others follow it.
+        on_trace: called for each trace found.
+
+    Raises:
+        ConfigurationError: the runs give too few such traces.
+    """
+    found: list[Trace] = []
+    for trace in _all(protocol, nodes, seed):
+        if len(trace.events) >= min_events:
+            found.append(trace)
+            if on_trace is not None:
+                on_trace()
+            if len(found) >= count:
+                return found
+    raise ConfigurationError(f"{_MAX_RUNS} runs gave {len(found)} traces of {min_events} events or more")
+
+
+def _all(protocol: str | ProtocolDescription, nodes: int, seed: int) -> Iterator[Trace]:
+    description = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    quorums = description.quorums(range(1, nodes + 1))
+    workload = Workload(
+        operations=60, names=2, clients=3, think_s=0.02, reads=0.3, timeout_s=0.3, audit=False
+    )
+    for each in range(seed, seed + _MAX_RUNS):
+        result = run(
+            description,
+            nodes,
+            each,
+            faults=_faults(nodes),
+            workload=workload,
+            settings=_settings(description, nodes),
+            topology=_TOPOLOGY,
+            duration_s=_DURATION_S,
+            trace=True,
+            check=False,
+        )
+        for trace in traces_of_events(f"{nodes} nodes, seed {each}", result.events, quorums):
+            yield Trace(trace.origin, trace.events[:_MAX_EVENTS], quorums)

@@ -1,0 +1,495 @@
+"""Trace validation: was what the real code did a behaviour of the specification?
+
+A traced run, simulated or of real processes, is a list of events, one for each thing that a handler did (see
+`paxos.contract.traces`).  Every decree is an instance of the protocol by itself, so the list is cut into one
+trace for each; a restart belongs to every decree that the node had to do with.  Hundreds of traces go into
+one generated module, `Traces == <<...>>`, and TLC walks them all in one run of Java: every event must be a
+step of the action it names, with the arguments it names, to the state it names.
+
+What is not a behaviour is rejected, and the first event that does not fit is named, with the state of its
+node before it.
+
+The module of a specification, `Paxos`, has a companion `PaxosTraces` that says what an event means.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from paxos.ballot import Ballot, NodeId
+from paxos.check.spec import describe_state, work_directory
+from paxos.check.tlaplus import Function
+from paxos.check.tlc import State, Tlc, TlcReport
+from paxos.contract import Event, ProtocolDescription, find_protocol
+from paxos.contract.traces import plain_event
+from paxos.errors import ConfigurationError
+from paxos.quorum import Phase, QuorumSystem
+
+__all__ = [
+    "Rejection",
+    "Trace",
+    "TraceReport",
+    "check_traces",
+    "cut",
+    "merge_trace_files",
+    "traces_of_events",
+]
+
+PlainEvent = Mapping[str, Any]
+
+_WORD: Final = re.compile(r"[A-Za-z]\w{0,63}")
+_PROGRESS: Final = re.compile(r"<<(\d+), (\d+)>>")
+#: Quorums are listed one by one, so there can not be many nodes.
+_MAX_NODES: Final = 9
+_MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+#: Fields of the specification's records that hold a ballot.
+_BALLOT_FIELDS: Final = frozenset({"bal", "vbal", "mbal", "best", "promised"})
+_DATA: Final = "TraceData"
+
+
+@attrs.frozen
+class Trace:
+    """What happened to one decree.
+
+    Args:
+        origin: where it is from, for people: the run and the decree.
+        events: in an order that agrees with what caused what; as `plain_event` makes them.
+        quorums: of the cluster.
+    """
+
+    origin: str
+    events: tuple[PlainEvent, ...]
+    quorums: QuorumSystem
+
+
+@attrs.frozen
+class Rejection:
+    """A trace that is no behaviour of the specification.
+
+    Args:
+        trace: its place in the list that was checked, from 1.
+        origin: where it is from.
+        event: the place of the first event that does not fit, from 1.
+        what: that event.
+        state: what the specification knows of its node just before, for people; empty if not looked at.
+    """
+
+    trace: int
+    origin: str
+    event: int
+    what: PlainEvent
+    state: str = ""
+
+    def __str__(self) -> str:
+        told = json.dumps(self.what, ensure_ascii=False)
+        text = f"trace {self.trace} ({self.origin}), event {self.event} does not fit: {told}"
+        return f"{text}\n{self.state}" if self.state else text
+
+
+@attrs.frozen
+class TraceReport:
+    """What came of checking traces.
+
+    Args:
+        traces: how many there were.
+        events: how many events in all.
+        shortest: events of the shortest trace.
+        actions: how often each action was seen.
+        rejections: the traces that are no behaviours.
+        duration_s: seconds TLC took, Java's start included.
+    """
+
+    traces: int
+    events: int
+    shortest: int
+    actions: Mapping[str, int]
+    rejections: tuple[Rejection, ...]
+    duration_s: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether all are behaviours of the specification."""
+        return not self.rejections
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON carries it."""
+        return {
+            "traces": self.traces,
+            "events": self.events,
+            "shortest": self.shortest,
+            "actions": dict(self.actions),
+            "rejections": [
+                {"trace": each.trace, "origin": each.origin, "event": each.event, "what": dict(each.what)}
+                for each in self.rejections
+            ],
+            "seconds": round(self.duration_s, 3),
+        }
+
+
+# --- cutting -----------------------------------------------------------------------------------------------
+
+
+def _key(decree: object) -> str:
+    return decree if isinstance(decree, str) else json.dumps(decree, sort_keys=True)
+
+
+def cut(events: Iterable[PlainEvent]) -> dict[str, tuple[PlainEvent, ...]]:
+    """The events of each decree, in order.
+
+    An event without a decree, the last that a restarting node tells, belongs to every decree that the node
+    had told of and did not name when it restarted: of those its disk holds nothing.
+    """
+    traces: dict[str, list[PlainEvent]] = {}
+    known: dict[NodeId, set[str]] = {}
+    named: dict[NodeId, set[str]] = {}
+    for event in events:
+        node = event["node"]
+        mine = known.setdefault(node, set())
+        restarted = named.setdefault(node, set())
+        if "decree" in event:
+            decree = _key(event["decree"])
+            mine.add(decree)
+            if event["action"] == "Restart":
+                restarted.add(decree)
+            traces.setdefault(decree, []).append(event)
+        else:
+            for decree in sorted(mine - restarted):
+                traces[decree].append(event)
+            restarted.clear()
+    return {decree: tuple(each) for decree, each in traces.items()}
+
+
+def traces_of_events(origin: str, events: Iterable[Event], quorums: QuorumSystem) -> list[Trace]:
+    """The traces of one run, from the events that it gathered.
+
+    Args:
+        origin: names the run.
+        events: `Result.events` of a simulated run, or the like.
+        quorums: of the cluster.
+    """
+    plain = (plain_event(event) for event in events if event.trace)
+    return [Trace(f"{origin}, decree {name}", each, quorums) for name, each in cut(plain).items()]
+
+
+def merge_trace_files(paths: Sequence[Path], quorums: QuorumSystem) -> list[Trace]:
+    """The traces of a cluster of real nodes, from the files that its nodes wrote.
+
+    Events are put in the order of their Lamport clocks, which agrees with what caused what. A last line that
+    was cut off, by the end of its node, is left out.
+
+    Args:
+        paths: the files, one or more for each node.
+        quorums: of the cluster.
+
+    Raises:
+        ConfigurationError: a file can not be read, or a line is no event.
+    """
+    stamped: list[tuple[int, NodeId, int, PlainEvent]] = []
+    for path in paths:
+        for number, event in enumerate(_lines(path), 1):
+            clock, node = event.get("clock"), event.get("node")
+            if type(clock) is not int or type(node) is not int or not isinstance(event.get("action"), str):
+                raise ConfigurationError(f"{path}, line {number}: no event: clock, node or action is missing")
+            plain = {name: value for name, value in event.items() if name != "clock"}
+            stamped.append((clock, node, number, plain))
+    stamped.sort(key=lambda each: each[:3])
+    where = ", ".join(path.name for path in paths)
+    cuts = cut(event for _, _, _, event in stamped)
+    return [Trace(f"{where}, decree {name}", each, quorums) for name, each in cuts.items()]
+
+
+def _lines(path: Path) -> Iterator[PlainEvent]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can not be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise ConfigurationError(f"{path}: longer than {_MAX_FILE_BYTES} bytes")
+    lines = data.split(b"\n")
+    # What follows the last newline is a line that its node did not live to finish.
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(event, dict):
+            raise ConfigurationError(f"{path}, line {number}: no event")
+        yield event
+
+
+# --- writing the module ----------------------------------------------------------------------------------
+
+
+class _Misfit(Exception):
+    """An event that no specification could even be asked about."""
+
+
+class _Batch:
+    """Writes traces of one cluster's shape as a module.
+
+    Ballots become their ranks among all that occur, since TLC's numbers have 32 bits; values become short
+    names, since a value may be anything.
+    """
+
+    def __init__(self, quorums: QuorumSystem, traces: Sequence[tuple[PlainEvent, ...]]) -> None:
+        self._quorums = quorums
+        self._values: dict[str, str] = {}
+        ballots = {ballot for trace in traces for event in trace for ballot in _ballots(event)}
+        self._ranks = {ballot: rank for rank, ballot in enumerate(sorted(ballots))}
+        self._traces = [self._trace(trace) for trace in traces]
+
+    def _trace(self, events: Sequence[PlainEvent]) -> str:
+        return "<<" + ",\n  ".join(map(self._event, events)) + ">>"
+
+    def _event(self, event: PlainEvent) -> str:
+        fields = [f'action |-> "{event["action"]}"']
+        for name, value in event.items():
+            if name not in ("action", "decree"):
+                fields.append(f"{name} |-> {self._value(value)}")
+        return f"[{', '.join(fields)}]"
+
+    def _value(self, value: Any) -> str:
+        if value is None:
+            return '"none"'
+        if type(value) is int:
+            return str(value)
+        if isinstance(value, list):
+            ballot = Ballot(*value)
+            return str(self._ranks[ballot]) if ballot.round >= 0 else "-1"
+        if isinstance(value, dict) and "nodes" in value:
+            return "{" + ", ".join(map(str, value["nodes"])) + "}"
+        return '"' + self._values.setdefault(_key(value), f"v{len(self._values) + 1}") + '"'
+
+    def _sets(self, phase: Phase) -> str:
+        members = self._quorums.members
+        sets = (each for size in range(1, len(members) + 1) for each in combinations(members, size))
+        quorums = (each for each in sets if self._quorums.is_quorum(each, phase))
+        return "{" + ", ".join("{" + ", ".join(map(str, each)) + "}" for each in quorums) + "}"
+
+    def module(self) -> str:
+        """The module. TLC works out what a module itself defines once, and not at each use."""
+        owners = ", ".join(str(ballot.node) for ballot in sorted(self._ranks)) or "0"
+        values = ", ".join(f'"{name}"' for name in self._values.values())
+        return "\n".join(
+            [
+                f"---- MODULE {_DATA} ----",
+                "EXTENDS Integers",
+                f"TheAcceptor == {{{', '.join(map(str, self._quorums.members))}}}",
+                f"TheQuorum1 == {self._sets(Phase.ONE)}",
+                f"TheQuorum2 == {self._sets(Phase.TWO)}",
+                f"TheBallot == 0..{len(self._ranks) - 1}",
+                f"TheOwners == <<{owners}>>",
+                "TheOwner(b) == TheOwners[b + 1]",
+                f"TheValue == {{{values}}}",
+                "Traces == <<",
+                ",\n".join(self._traces),
+                ">>",
+                "====",
+                "",
+            ]
+        )
+
+    @staticmethod
+    def config() -> str:
+        """The .cfg file that goes with it."""
+        names = ("Acceptor", "Quorum1", "Quorum2", "Ballot", "Owner", "Value")
+        lines = [f"  {name} <- The{name}" for name in names]
+        return "\n".join(["INIT TraceInit", "NEXT TraceNext", "CONSTANTS", '  None = "none"', *lines, ""])
+
+    def readable(self, state: State, node: NodeId) -> str:
+        """What a state holds of a node, with ballots and values as they were."""
+        ballots = dict(enumerate(map(str, sorted(self._ranks)))) | {-1: "none"}
+        values = {name: _with_ballots(value, ballots) for name, value in state.values.items()}
+        text = describe_state(attrs.evolve(state, values=values), str(node))
+        originals = {short: value for value, short in self._values.items()}
+        return re.sub(r"\bv\d+\b", lambda found: originals.get(found[0], found[0]), text)
+
+
+def _with_ballots(value: Any, ballots: Mapping[int, str]) -> Any:
+    """A value of TLA+ with ballots in place of their ranks."""
+    if isinstance(value, Function):
+        items = {
+            key: ballots.get(each, each) if key in _BALLOT_FIELDS else _with_ballots(each, ballots)
+            for key, each in value.items()
+        }
+        return Function(items, value.record)
+    if isinstance(value, frozenset):
+        return frozenset(_with_ballots(each, ballots) for each in value)
+    if isinstance(value, tuple):
+        return tuple(_with_ballots(each, ballots) for each in value)
+    return value
+
+
+def _ballots(event: PlainEvent) -> Iterator[Ballot]:
+    for value in event.values():
+        if isinstance(value, list):
+            ballot = Ballot(*value)
+            if ballot.round >= 0:
+                yield ballot
+
+
+def _fitting(events: Sequence[PlainEvent], members: Sequence[NodeId]) -> int:
+    """How many events there are before the first that can not be written as one of the specification."""
+    for at, event in enumerate(events):
+        try:
+            _require(event, members)
+        except _Misfit:
+            return at
+    return len(events)
+
+
+def _require(event: PlainEvent, members: Sequence[NodeId]) -> None:
+    if event.get("node") not in members or event.get("sender", event["node"]) not in members:
+        raise _Misfit
+    if not isinstance(event.get("action"), str):
+        raise _Misfit
+    for name, value in event.items():
+        if not _WORD.fullmatch(name) or (name == "action" and not _WORD.fullmatch(value)):
+            raise _Misfit
+        if isinstance(value, list):
+            if len(value) != 3 or any(type(part) is not int for part in value):
+                raise _Misfit
+            round_, node, step = value
+            if round_ >= 0 and (node not in members or step != 0):
+                raise _Misfit
+        elif isinstance(value, dict) and "nodes" in value:
+            if not isinstance(value["nodes"], list) or not set(value["nodes"]) <= set(members):
+                raise _Misfit
+        elif value is not None and not isinstance(value, int | str | dict):
+            raise _Misfit
+
+
+# --- checking --------------------------------------------------------------------------------------------
+
+
+def check_traces(
+    tlc: Tlc,
+    traces: Sequence[Trace],
+    protocol: str | ProtocolDescription = "paxos",
+    *,
+    directory: Path | None = None,
+    timeout_s: float = 600.0,
+    explain: int = 5,
+) -> TraceReport:
+    """Have TLC check that each trace is a behaviour of the protocol's specification.
+
+    Args:
+        tlc: Java and TLC.
+        traces: any number; those of one quorum system go into one run of Java.
+        protocol: whose traces they are.
+        directory: where the modules are; None for the ones that came with the package.
+        timeout_s: seconds after which a run of Java is ended.
+        explain: of how many rejected traces the state is looked at too; each takes a run of Java.
+
+    Raises:
+        ConfigurationError: there are no traces, the protocol has no specification, a cluster is too large, or
+            TLC could not evaluate an event.
+    """
+    description = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    if description.specification is None:
+        raise ConfigurationError(
+            f"protocol {description.name!r} has no specification to check traces against"
+        )
+    if not traces:
+        raise ConfigurationError("no traces to check")
+    companion = f"{description.specification.module}Traces"
+    groups: dict[str, list[int]] = {}
+    for at, trace in enumerate(traces):
+        groups.setdefault(trace.quorums.describe(), []).append(at)
+    rejections: list[Rejection] = []
+    duration_s = 0.0
+    for group in groups.values():
+        checker = _Checker(tlc, companion, directory, timeout_s, explain - len(rejections))
+        rejections += checker.check([(at, traces[at]) for at in group])
+        duration_s += checker.duration_s
+    counts: dict[str, int] = {}
+    for trace in traces:
+        for event in trace.events:
+            counts[event["action"]] = counts.get(event["action"], 0) + 1
+    return TraceReport(
+        traces=len(traces),
+        events=sum(counts.values()),
+        shortest=min(len(trace.events) for trace in traces),
+        actions=dict(sorted(counts.items())),
+        rejections=tuple(sorted(rejections, key=lambda each: each.trace)),
+        duration_s=duration_s,
+    )
+
+
+class _Checker:
+    """Checks the traces of clusters of one shape."""
+
+    def __init__(
+        self, tlc: Tlc, companion: str, directory: Path | None, timeout_s: float, explain: int
+    ) -> None:
+        self._tlc = tlc
+        self._companion = companion
+        self._directory = directory
+        self._timeout_s = timeout_s
+        self._explain = explain
+        self.duration_s = 0.0
+
+    def check(self, traces: Sequence[tuple[int, Trace]]) -> list[Rejection]:
+        """The rejections among these traces, each with its place in the caller's list."""
+        quorums = traces[0][1].quorums
+        if len(quorums.members) > _MAX_NODES:
+            raise ConfigurationError(f"traces of more than {_MAX_NODES} nodes can not be checked")
+        fitting = [_fitting(trace.events, quorums.members) for _, trace in traces]
+        batch = _Batch(
+            quorums, [trace.events[:fits] for (_, trace), fits in zip(traces, fitting, strict=True)]
+        )
+        reached = self._reached(batch, len(traces))
+        rejections: list[Rejection] = []
+        for (at, trace), steps in zip(traces, reached, strict=True):
+            if steps < len(trace.events):
+                state = ""
+                if len(rejections) < self._explain:
+                    state = self._state(quorums, trace.events[: steps + 1], steps, trace.events[steps])
+                rejections.append(Rejection(at + 1, trace.origin, steps + 1, trace.events[steps], state))
+        return rejections
+
+    def _reached(self, batch: _Batch, count: int) -> list[int]:
+        """For each trace how many of its events were steps."""
+        report = self._run(batch, deadlock=False)
+        if not report.ok:
+            raise ConfigurationError(f"the traces could not be checked: {report.sentence}")
+        reached = [0] * count
+        for line in report.printed:
+            found = _PROGRESS.fullmatch(line.strip())
+            if found:
+                trace, event = int(found[1]) - 1, int(found[2])
+                reached[trace] = max(reached[trace], event)
+        return reached
+
+    def _state(
+        self, quorums: QuorumSystem, events: tuple[PlainEvent, ...], steps: int, event: PlainEvent
+    ) -> str:
+        """What the specification knows of an event's node just before it."""
+        if _fitting(events, quorums.members) <= steps:
+            return "  it is not about nodes and ballots of this cluster"
+        batch = _Batch(quorums, [events])
+        report = self._run(batch, deadlock=True)
+        if not report.counterexample:
+            return ""
+        return batch.readable(report.counterexample[-1], event["node"])
+
+    def _run(self, batch: _Batch, *, deadlock: bool) -> TlcReport:
+        with work_directory(self._directory) as place:
+            (place / f"{_DATA}.tla").write_text(batch.module(), encoding="utf-8")
+            (place / f"{_DATA}.cfg").write_text(batch.config(), encoding="utf-8")
+            report = self._tlc.run(
+                place,
+                self._companion,
+                f"{_DATA}.cfg",
+                coverage=False,
+                deadlock=deadlock,
+                timeout_s=self._timeout_s,
+            )
+        self.duration_s += report.duration_s
+        return report

@@ -1,0 +1,155 @@
+"""Random walks over moves: how an untimed run is explored.
+
+A walk asks for one number a move and goes where it says: mostly some message arrives, now and then a node
+crashes or wakes.  0 is the boring move, the oldest message, so that a list of numbers that runs out ends as
+a quiet run.
+"""
+
+from typing import Any, Final
+
+import attrs
+
+from paxos.sim import Choices, fields
+from paxos.sim.moves import Asked
+from paxos.sim.stepper import Stepper
+
+__all__ = ["Walk", "walk"]
+
+_PARTS: Final = 1000
+#: How much a walk may leave in flight: beyond it, arrivals take turns with all else.
+_CROWDED: Final = 200
+
+
+def _share() -> Any:
+    return attrs.field(default=0.0, validator=fields.share(0.5))
+
+
+@attrs.frozen
+class Walk:
+    """What a random walk does.
+
+    Args:
+        moves: how many numbers it asks for at most.
+        operations: requests of clients.
+        names: decrees they are about.
+        reads: share of requests that only read.
+        disorder: share of arrivals that take any message in flight and not the oldest.
+        submit: share of moves at which a client asks; it also asks when nothing else is to do.
+        tick: share at which a node is woken.
+        crash: share at which a node crashes, what its disk had not synced being lost, torn or kept.
+        restart: share at which a node that is down starts again.
+        duplicate: share at which a message is copied.
+        drop: share at which one is lost.
+        wipe: share at which a node loses its disk; one node at most does.
+        settle: at the end let everything work again and everything arrive.
+
+    Raises:
+        ConfigurationError: a field has a wrong type or is out of range; the message names it.
+    """
+
+    moves: int = attrs.field(default=200, validator=fields.count(0, 1_000_000))
+    operations: int = attrs.field(default=4, validator=fields.count(0, 10_000))
+    names: int = attrs.field(default=1, validator=fields.count(1, 10_000))
+    reads: float = attrs.field(default=0.0, validator=fields.number(0, 1))
+    disorder: float = attrs.field(default=0.5, validator=fields.number(0, 1))
+    submit: float = attrs.field(default=0.05, validator=fields.share(0.5))
+    tick: float = _share()
+    crash: float = _share()
+    restart: float = _share()
+    duplicate: float = _share()
+    drop: float = _share()
+    wipe: float = _share()
+    settle: bool = attrs.field(default=True, validator=fields.flag)
+
+
+def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
+    """Walk, and judge where it ended.
+
+    Args:
+        stepper: fresh.
+        plan: what to do how often.
+        choices: decides; the same choices walk the same way.
+    """
+    members, draw = stepper.members, choices.draw
+    for number in range(plan.operations):
+        node = members[draw("client", len(members))]
+        name = b"d%d" % draw("name", plan.names)
+        value = None if plan.reads and choices.happens("read", plan.reads) else b"v%d" % (number + 1)
+        stepper.requests.append((node, Asked("decided" if value is None else "decide", name, value)))
+    limits, kinds = _table(plan)
+    disordered = _PARTS - round(plan.disorder * _PARTS)
+    pool_of = stepper
+    for _ in range(plan.moves):
+        if stepper.violations:
+            break
+        drawn = draw("move", _PARTS)
+        pool = pool_of.pool
+        if drawn < limits[0]:
+            if pool:
+                at = draw("which", len(pool)) if draw("order", _PARTS) >= disordered else 0
+                if not stepper.deliver_at(at) and len(pool) > _CROWDED:
+                    stepper.drop_at(at)
+            elif stepper.requests:
+                _submit(stepper)
+            elif not _idle(stepper):
+                break
+            continue
+        kind = next(kind for limit, kind in zip(reversed(limits), kinds, strict=True) if drawn >= limit)
+        _remarkable(stepper, kind, choices)
+    if plan.settle:
+        stepper.settle()
+    stepper.judge()
+
+
+def _table(plan: Walk) -> tuple[list[int], list[str]]:
+    """Thresholds for a number in 0..999: below the first of them, some message arrives."""
+    kinds = ["wipe", "drop", "duplicate", "restart", "crash", "tick", "submit"]
+    limits, above = [], _PARTS
+    for kind in kinds:
+        above -= round(getattr(plan, kind) * _PARTS)
+        limits.append(max(above, 0))
+    return limits[::-1], kinds
+
+
+def _submit(stepper: Stepper) -> None:
+    """The next request; if its node is down, to the next one that is up."""
+    node, asked = stepper.requests.pop(0)
+    if not stepper.submit(node, asked):
+        up = stepper.up()
+        if up:
+            stepper.submit(next((other for other in up if other > node), up[0]), asked)
+
+
+def _idle(stepper: Stepper) -> bool:
+    """Nothing is in flight and nobody asks: start what is down, or wake who waits; False for neither."""
+    down, wakeable = stepper.down(), stepper.wakeable()
+    if down:
+        return stepper.restart(down[0])
+    return bool(wakeable) and stepper.unanswered > 0 and stepper.tick(wakeable[0])
+
+
+def _remarkable(stepper: Stepper, kind: str, choices: Choices) -> None:
+    draw, pool = choices.draw, stepper.pool
+    if kind == "submit":
+        if stepper.requests:
+            _submit(stepper)
+    elif kind in ("drop", "duplicate"):
+        if pool:
+            at = draw("which", len(pool))
+            (stepper.drop_at if kind == "drop" else stepper.duplicate_at)(at)
+    elif kind == "wipe":
+        if not stepper.seen["wipe"]:
+            stepper.wipe(stepper.members[draw("node", len(stepper.members))])
+    else:
+        nodes = (
+            stepper.down() if kind == "restart" else stepper.wakeable() if kind == "tick" else stepper.up()
+        )
+        if nodes:
+            node = nodes[draw("node", len(nodes))]
+            if kind == "crash":
+                unsynced = stepper.disk(node).unsynced
+                keep = draw("keep", unsynced + 1) if unsynced else 0
+                how = "lost" if not keep else "kept" if keep == unsynced else "torn"
+                stepper.crash(node, how, keep)
+            else:
+                (stepper.restart if kind == "restart" else stepper.tick)(node)

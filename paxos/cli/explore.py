@@ -1,0 +1,178 @@
+"""`paxos explore`: runs schedule after schedule, looking for one in which something breaks.
+
+A long search can be stopped and gone on with (--state); what it finds is made small, shown as a chart and
+saved as a scenario that `paxos replay` runs.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paxos.cli.arguments import Commands, add_command, count
+from paxos.cli.output import Output
+from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE
+
+if TYPE_CHECKING:
+    from paxos.check.explore import Exploration, Finding
+
+__all__ = ["add", "look_here"]
+
+_MOST: Final = 1_000_000_000
+
+
+def add(commands: Commands) -> None:
+    """Add `paxos explore`."""
+    parser = add_command(
+        commands,
+        "explore",
+        run,
+        "search for a schedule in which something breaks",
+        "Runs schedules: clusters of all sizes, workloads from none to much contention, faults of every "
+        "kind, extreme settings. Half of them are timed as `paxos simulate` does it, half are walks in "
+        "which any message may arrive next. Schedule number i of a seed is the same everywhere. "
+        "Invariants are checked at every step, and at the end what clients were told.\n\n"
+        "At the first violation it stops, makes the run small, shows it as a chart and saves it; exit "
+        "code 5. Interrupted, it exits with 130, and with --state it goes on from there the next time.",
+        "  paxos explore --schedules 10000\n"
+        "  paxos explore --nodes 5 --seed 3 --out found/                 save what it finds there\n"
+        "  paxos explore --schedules 1000000 --state search.json         stop it, start it again\n"
+        "  paxos explore --protocol my.package:protocol                  one that is not installed",
+    )
+    parser.add_argument(
+        "--protocol",
+        default="paxos",
+        metavar="NAME",
+        help="what it runs; or package.module:attribute (paxos)",
+    )
+    parser.add_argument(
+        "--schedules", type=count(1, _MOST), default=1000, metavar="N", help="how many (1000)"
+    )
+    parser.add_argument(
+        "--seed", type=count(0, 2**63 - 1), default=0, metavar="N", help="of the schedules (0)"
+    )
+    parser.add_argument(
+        "--workers", type=count(0, 1024), metavar="N", help="processes; 0 for this one only (one a core)"
+    )
+    parser.add_argument("--nodes", type=count(1, 100), metavar="N", help="always so many (drawn, 1 to 7)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to save what breaks (explored)")
+    parser.add_argument(
+        "--state", type=Path, metavar="FILE", help="remember how far it came, and go on from it"
+    )
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
+
+
+def look_here(protocol: str) -> None:
+    """A protocol named by its module may lie in the directory that one stands in."""
+    if ":" in protocol and "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def run(arguments: argparse.Namespace, out: Output) -> int:
+    """Explore, and tell."""
+    from paxos.check.explore import explore
+
+    look_here(arguments.protocol)
+    with out.progress(f"exploring {arguments.protocol}", arguments.schedules) as bar:
+        found = explore(
+            arguments.protocol,
+            arguments.schedules,
+            seed=arguments.seed,
+            workers=arguments.workers,
+            nodes=arguments.nodes,
+            keep_going=arguments.keep_going,
+            out=arguments.out or "explored",
+            state=arguments.state,
+            advance=bar.advance,
+        )
+    if found.interrupted:
+        more = f"; the same command goes on from {arguments.state}" if arguments.state else ""
+        out.say(f"paxos: interrupted after {found.tally.schedules} schedules{more}")
+        raise KeyboardInterrupt
+    if not out.as_json:
+        _tell(found)
+        for finding in found.findings:
+            _show(finding)
+    out.result(_json(found))
+    return EXIT_DONE if found.ok else EXIT_CHECK_FAILED
+
+
+def _json(found: "Exploration") -> dict[str, object]:
+    tally = found.tally
+    return {
+        "protocol": found.protocol,
+        "seed": found.seed,
+        "schedules": tally.schedules,
+        "kinds": dict(tally.kinds),
+        "steps": tally.steps,
+        "deliveries": tally.deliveries,
+        "seconds": round(found.seconds, 3),
+        "schedules_per_s": round(found.ran / max(found.seconds, 1e-9), 1),
+        "deliveries_per_s": round(found.ran_deliveries / max(found.seconds, 1e-9), 1),
+        "seen": dict(tally.seen),
+        "never_seen": list(found.missing),
+        "handlers": {
+            name: {"arrived": arrived, "did": did} for name, (arrived, did) in found.handlers.items()
+        },
+        "violations": [
+            {
+                "schedule": finding.index,
+                "name": finding.name,
+                "sentence": finding.sentence,
+                "scenario": finding.path,
+                "deliveries": None if finding.minimised is None else finding.minimised.deliveries,
+                "deliveries_before": None
+                if finding.minimised is None
+                else finding.minimised.deliveries_before,
+            }
+            for finding in found.findings
+        ],
+        "killed": [{"schedule": lost.index, "scenario": lost.path} for lost in found.lost],
+    }
+
+
+def _tell(found: "Exploration") -> None:
+    tally, seconds = found.tally, max(found.seconds, 1e-9)
+    kinds = ", ".join(f"{number} {kind}" for kind, number in tally.kinds.items())
+    before = tally.schedules - found.ran
+    print(
+        f"{found.protocol}, seed {found.seed}: {tally.schedules} schedules ({kinds})"
+        + (f", {before} of them before" if before else "")
+        + f", {tally.deliveries} messages delivered, {tally.steps} steps\n"
+        f"{found.ran / seconds:,.0f} schedules/s, {found.ran_deliveries / seconds:,.0f} deliveries/s "
+        f"over {found.seconds:.1f} s"
+    )
+    seen = ", ".join(f"{name} {times}" for name, times in tally.seen.items() if times)
+    print(f"seen: {seen or 'nothing of note'}")
+    if found.missing:
+        print(f"never seen: {', '.join(found.missing)}")
+    handlers = ", ".join(f"{name} {times}" for name, (times, _) in found.handlers.items() if times)
+    print(f"arrived: {handlers}")
+    silent = [name for name, (times, _) in found.handlers.items() if not times]
+    idle = [name for name, (times, did) in found.handlers.items() if times and not did]
+    if silent:
+        print(f"never arrived from another node: {', '.join(silent)}")
+    if idle:
+        print(f"arrived and never did anything: {', '.join(idle)}")
+    for lost in found.lost:
+        print(f"KILLED: schedule {lost.index} killed the process it ran in; saved as {lost.path}")
+    print("BROKEN: see below" if found.findings else "nothing that must hold broke")
+
+
+def _show(finding: "Finding") -> None:
+    from paxos.check.chart import chart_of, text_chart
+
+    small = finding.minimised
+    print(f"\nschedule {finding.index}: {finding.name}: {finding.sentence}")
+    if small is not None:
+        print(
+            f"minimised: {small.deliveries_before} deliveries in {small.steps_before} steps to "
+            f"{small.deliveries} in {small.steps}; {small.runs} runs"
+        )
+    if finding.path is not None:
+        print(f"saved: {finding.path}; run it again with `paxos replay {finding.path}`")
+    if finding.scenario.kind == "schedule":
+        print()
+        print(
+            text_chart(chart_of(finding.scenario.run(record=True), disks=not finding.scenario.eager)), end=""
+        )

@@ -1,0 +1,761 @@
+"""The directed simulator: no clock, one move at a time, and whoever drives it decides which.
+
+The same nodes, disks and invariants as in a timed run (`paxos.sim.run`), but nothing happens by itself.
+Messages in flight, syncs under way and requests of clients wait until somebody moves them, in any order: a
+schedule that a minimiser shortened, a random walk, Hypothesis, or a person at a prompt.
+
+Time stands still, and goes on only when a node is woken (`tick`), then at once to when that node wanted it.
+The nodes begin *acquainted*: each is durably known to the others, as in a cluster that had started before,
+so that a schedule holds the protocol's messages and no introductions.
+"""
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from paxos.ballot import NodeId
+from paxos.command import Command, RequestId, digest_of
+from paxos.contract import (
+    Configuration,
+    Event,
+    Instant,
+    Invariant,
+    InvariantMaker,
+    Message,
+    ProtocolDescription,
+    find_protocol,
+)
+from paxos.errors import ConfigurationError, NodeStopped, PaxosError, ProtocolBreach
+from paxos.quorum import QuorumSystem
+from paxos.service import (
+    Identity,
+    Node,
+    Reply,
+    ReplyKind,
+    Submit,
+    Turn,
+    charter_record,
+    decide_request,
+    decided_request,
+    replica_prefix,
+    wipes_detected,
+)
+from paxos.sim.disk import Disk
+from paxos.sim.loop import NO_TURN, place_of
+from paxos.sim.moves import Asked, Move, parse_move, topic_of
+from paxos.sim.result import Operation, Result, Violation
+from paxos.sim.verdict import judge_decisions, judge_history
+from paxos.sim.watch import Watch
+
+__all__ = ["Flight", "Stepper"]
+
+_EPOCH_S: Final = 1_700_000_000.0
+_OUTCOMES: Final = {ReplyKind.DONE: "done", ReplyKind.REJECTED: "rejected", ReplyKind.UNKNOWN: "unknown"}
+#: More than any schedule for people; beyond it the oldest messages are lost.
+_MAX_FLIGHTS: Final = 4096
+
+
+class Flight:
+    """One thing that waits in the pool: a message in flight, or, without a message, a sync under way."""
+
+    __slots__ = ("_topic", "message", "recipient", "sender")
+
+    def __init__(self, sender: NodeId, recipient: NodeId, message: Message | None) -> None:
+        self.sender: NodeId = sender
+        self.recipient: NodeId = recipient
+        self.message: Message | None = message
+        self._topic: str | None = None
+
+    @property
+    def topic(self) -> str:
+        """What the message is about; see `paxos.sim.moves.topic_of`."""
+        if self._topic is None:
+            self._topic = topic_of(self.message)
+        return self._topic
+
+
+class _Site:
+    """A node's place: its disk, which stays, and the node on it, which comes and goes."""
+
+    __slots__ = ("configuration", "disk", "id", "life", "node", "stopped", "store_id", "wake_s", "wiped")
+
+    def __init__(self, configuration: Configuration, disk: Disk) -> None:
+        self.id: NodeId = configuration.node
+        self.configuration = configuration
+        self.disk = disk
+        self.store_id: bytes = _store_id(self.id, 0)
+        self.node: Node | None = None
+        self.life: int = 0
+        self.wake_s: float | None = None
+        self.stopped: str | None = None
+        self.wiped: bool = False
+
+
+class _Op:
+    """One request of one client."""
+
+    __slots__ = ("asked", "call", "home", "message", "node", "out", "outcome", "returned")
+
+    def __init__(self, asked: Asked, message: Submit, call: int, home: NodeId) -> None:
+        self.asked = asked
+        self.message = message
+        self.call = call
+        self.home = home
+        self.returned: int | None = None
+        self.outcome: str | None = None
+        self.out: bytes | None = None
+        self.node: NodeId | None = None
+
+
+class Stepper:
+    """A cluster that is moved by hand.
+
+    Args:
+        protocol: its name, or its description.
+        nodes: how many; their ids are 1, 2, 3, ... unless `quorums` says otherwise.
+        quorums: the quorum system; the protocol's default for None.
+        settings: the protocol's own settings; None for its defaults.
+        requests: `(node, what)` that clients may ask; `enabled` offers them in order. `submit` needs none.
+        eager: disks sync at once, so that nobody needs to move them; a crash then loses nothing.
+        check: show every step to the protocol's invariants.
+        observers: invariants beside the protocol's own, shown every step before them.
+        trace: nodes also give an event for each handler run; see `on_event`.
+        draw: supplies the nodes' randomness; None for always 0.
+        on_event: called with each event of a node.
+
+    Attributes:
+        pool: what is in flight, oldest first. Look, and move it by index with `deliver_at` and the like.
+        violations: what broke; once there is one, nothing moves any more.
+        steps: how often a node, or its disk, was touched.
+        deliveries: messages that one node got from another.
+        received: those by type.
+        effective: those that made the node write, send, report or wait for something, by type.
+        seen: how often each event of the replicas was seen.
+        moved: how many moves were made.
+
+    Raises:
+        ConfigurationError: an argument that can not work.
+    """
+
+    def __init__(
+        self,
+        protocol: str | ProtocolDescription = "paxos",
+        nodes: int = 3,
+        *,
+        quorums: QuorumSystem | None = None,
+        settings: Any = None,
+        requests: Iterable[tuple[NodeId, Asked]] = (),
+        eager: bool = False,
+        check: bool = True,
+        observers: Sequence[Invariant] = (),
+        trace: bool = False,
+        draw: Callable[[str, int], int] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.protocol: ProtocolDescription = (
+            find_protocol(protocol) if isinstance(protocol, str) else protocol
+        )
+        if type(nodes) is not int or not 1 <= nodes <= 100:
+            raise ConfigurationError(f"nodes: expected a number in 1..100, got {nodes!r:.60}")
+        self.quorums: QuorumSystem = (
+            self.protocol.quorums(range(1, nodes + 1)) if quorums is None else quorums
+        )
+        self.members: tuple[NodeId, ...] = self.quorums.members
+        self.requests: list[tuple[NodeId, Asked]] = list(requests)
+        self.eager: bool = eager
+        self.pool: list[Flight] = []
+        self.violations: list[Violation] = []
+        self.steps: int = 0
+        self.moved: int = 0
+        self.deliveries: int = 0
+        self.received: Counter[str] = Counter()
+        self.effective: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter(dict.fromkeys(self.protocol.probes, 0))
+        self._draw: Callable[[str, int], int] = _boring if draw is None else draw
+        self._on_event = on_event
+        self._now_s = 0.0
+        self._now = Instant(0.0, _EPOCH_S, 0.0)
+        self._own: list[tuple[_Site, int, Message]] = []
+        self._ops: list[_Op] = []
+        self._known: dict[Asked, int] = {}
+        invariants = (*(_given(each) for each in observers), *(self.protocol.invariants if check else ()))
+        self._observed = bool(invariants)
+        self._watch: Watch | None = None
+        if invariants:
+            self._watch = Watch(attrs.evolve(self.protocol, invariants=invariants), self.quorums, 0, 0)
+        self._sites: dict[NodeId, _Site] = {}
+        acquaintance = _acquaintance(self.members)
+        for node in self.members:
+            configuration = Configuration(node, self.quorums, settings, trace=trace)
+            disk = Disk(replica_prefix(0, 0) if self._observed else None)
+            disk.durable.update([charter_record(self.protocol, configuration), *acquaintance[node].items()])
+            self._sites[node] = _Site(configuration, disk)
+        self._begin()
+
+    def _begin(self) -> None:
+        """All nodes start, and their disks are quiet before the first move."""
+        eager, self.eager = self.eager, True
+        for site in self._sites.values():
+            self._start(site, "restart", first=True)
+            self._rest()
+        self.eager = eager
+        self.steps = 0
+
+    # --- looking -----------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether something broke: nothing moves any more."""
+        return bool(self.violations)
+
+    @property
+    def now_s(self) -> float:
+        """What every clock shows, seconds."""
+        return self._now_s
+
+    def node(self, node: NodeId) -> Node | None:
+        """The node there, to be looked at; None while it is down."""
+        return self._sites[node].node
+
+    def disk(self, node: NodeId) -> Disk:
+        """Its disk, to be looked at."""
+        return self._sites[node].disk
+
+    def up(self) -> list[NodeId]:
+        """The nodes that run."""
+        return [site.id for site in self._sites.values() if site.node is not None]
+
+    def down(self) -> list[NodeId]:
+        """The nodes that are down and may start again."""
+        return [site.id for site in self._sites.values() if site.node is None and site.stopped is None]
+
+    def wakeable(self) -> list[NodeId]:
+        """The nodes that want to be woken some time, the soonest first."""
+        waiting = [
+            (s.wake_s, s.id) for s in self._sites.values() if s.node is not None and s.wake_s is not None
+        ]
+        return [node for _, node in sorted(waiting)]
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests have no answer."""
+        return sum(op.outcome is None for op in self._ops)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is in flight and nobody waits."""
+        return not self.pool and not self.requests and not self.unanswered
+
+    def enabled(self, faults: bool = True) -> list[Move]:
+        """Every move that can be made now, the least remarkable first.
+
+        Messages and syncs come first, oldest first, then the next request, then ticks; with `faults` also
+        restarts, crashes, and copies and losses of messages.
+        """
+        moves: list[Move] = []
+        messages: list[Move] = []
+        named: Counter[tuple[NodeId, NodeId, str, str]] = Counter()
+        for flight in self.pool:
+            if flight.message is None:
+                moves.append(Move("sync", flight.recipient))
+                continue
+            name = (flight.sender, flight.recipient, type(flight.message).__name__, flight.topic)
+            named[name] += 1
+            move = Move("deliver", name[1], name[0], name[2], name[3], named[name])
+            messages.append(move)
+            if self._sites[flight.recipient].node is not None:
+                moves.append(move)
+        if self.requests and self._sites[self.requests[0][0]].node is not None:
+            moves.append(Move("submit", self.requests[0][0], asked=self.requests[0][1]))
+        moves += (Move("tick", node) for node in self.wakeable())
+        if faults:
+            moves += (Move("restart", node) for node in self.down())
+            for node in self.up():
+                moves.append(Move("crash", node))
+                unsynced = self._sites[node].disk.unsynced
+                moves += (Move("crash", node, unsynced="torn", keep=keep) for keep in range(1, unsynced))
+                if unsynced:
+                    moves.append(Move("crash", node, unsynced="kept"))
+            moves += (move._replace(kind=kind) for kind in ("duplicate", "drop") for move in messages)
+        return moves
+
+    # --- moving ---------------------------------------------------------------------------------------
+
+    def do(self, move: Move | str) -> bool:
+        """Make a move, or the one that a line says; whether it could be made.
+
+        Raises:
+            ConfigurationError: the line says no move.
+        """
+        if isinstance(move, str):
+            move = parse_move(move)
+        kind, node = move.kind, move.node
+        if self.violations or node not in self._sites:
+            return False
+        if kind == "deliver":
+            at = self.find(move)
+            return at is not None and self.deliver_at(at)
+        if kind in ("drop", "duplicate"):
+            at = self.find(move)
+            if at is None:
+                return False
+            (self.drop_at if kind == "drop" else self.duplicate_at)(at)
+            return True
+        if kind == "sync":
+            for at, flight in enumerate(self.pool):
+                if flight.message is None and flight.recipient == node:
+                    return self.deliver_at(at)
+            return False
+        if kind in ("submit", "forget"):
+            asked = move.asked
+            return asked is not None and (self.submit if kind == "submit" else self.forget)(node, asked)
+        if kind == "crash":
+            return self.crash(node, move.unsynced, move.keep)
+        return {"tick": self.tick, "wipe": self.wipe, "restart": self.restart}[kind](node)
+
+    def play(self, lines: Iterable[str | Move]) -> list[int]:
+        """Make moves one after the other; the indexes of those that could not be made and were skipped.
+
+        Raises:
+            ConfigurationError: a line says no move.
+        """
+        skipped = []
+        for index, line in enumerate(lines):
+            if not self.do(line) and not self.violations:
+                skipped.append(index)
+        return skipped
+
+    def drive(self, numbers: Iterable[int], faults: bool = True) -> int:
+        """Make a move for each number, an index into `enabled` modulo its length; 0 is boring.
+
+        Returns:
+            How many could be made before nothing was left to do.
+        """
+        made = 0
+        for number in numbers:
+            moves = [] if self.violations else self.enabled(faults)
+            if not moves or not self.do(moves[number % len(moves)]):
+                break
+            made += 1
+        return made
+
+    def settle(self, most: int = 2000) -> bool:
+        """Let all that is broken work again and everything arrive in order, until nobody waits.
+
+        Args:
+            most: moves at most.
+
+        Returns:
+            Whether everything submitted was answered and nothing is left in flight.
+        """
+        for node in self.down():
+            self.restart(node)
+        # Wake-ups of nodes that have nothing to do for a client never end: they do not count.
+        while not self.violations and most > 0:
+            most -= 1
+            if self.pool:
+                if not self.deliver_at(0):
+                    self.drop_at(0)
+            elif self.requests:
+                self.submit(*self.requests[0])
+            elif self.unanswered and self.wakeable():
+                self.tick(self.wakeable()[0])
+            else:
+                break
+        return not self.violations and self.quiet
+
+    def find(self, move: Move) -> int | None:
+        """Where in the pool the message is that a move names; None if it is not there."""
+        left = move.nth
+        sender, recipient, name, topic = move.sender, move.node, move.type, move.topic
+        for at, flight in enumerate(self.pool):
+            if (
+                flight.recipient == recipient
+                and flight.sender == sender
+                and type(flight.message).__name__ == name
+                and (not topic or flight.topic == topic)
+            ):
+                left -= 1
+                if not left:
+                    return at
+        return None
+
+    def deliver_at(self, at: int) -> bool:
+        """What waits at this place of the pool arrives; False while its node is down."""
+        flight = self.pool[at]
+        site = self._sites[flight.recipient]
+        node, message = site.node, flight.message
+        if node is None or self.violations:
+            return False
+        del self.pool[at]
+        self.moved += 1
+        if message is None:
+            self._synced(site)
+        else:
+            name = type(message).__name__
+            self.deliveries += 1
+            self.received[name] += 1
+            turn = self._call(site, node.receive, flight.sender, message, self._now)
+            if turn is not None:
+                if turn.wake_at_s != site.wake_s or turn.writes or turn.sends or turn.held or turn.events:
+                    self.effective[name] += 1
+                self._carry_out(site, turn, "receive", flight.sender, message)
+        self._rest()
+        return True
+
+    def drop_at(self, at: int) -> None:
+        """The message at this place of the pool is lost; a sync is not."""
+        if self.pool[at].message is not None:
+            self.moved += 1
+            del self.pool[at]
+
+    def duplicate_at(self, at: int) -> None:
+        """Another copy of the message at this place of the pool is in flight, right behind it."""
+        flight = self.pool[at]
+        if flight.message is not None:
+            self.moved += 1
+            self.pool.insert(at + 1, Flight(flight.sender, flight.recipient, flight.message))
+
+    def submit(self, node: NodeId, asked: Asked) -> bool:
+        """A client asks a node; the same proposal again is the same request, as a client repeats it."""
+        site = self._sites[node]
+        if site.node is None or self.violations:
+            return False
+        if self.requests and self.requests[0] == (node, asked):
+            del self.requests[0]
+        number = self._known.get(asked) if asked.value is not None else None
+        if number is None:
+            number = len(self._ops)
+            self._known[asked] = number
+            self._ops.append(_Op(asked, _message(number, asked), self.moved + 1, node))
+        self.moved += 1
+        message = self._ops[number].message
+        submitted = site.node.machine.command(message.request, message.body) if self._observed else None
+        turn = self._call(site, site.node.request, number, message, self._now)
+        if turn is not None:
+            self._carry_out(site, turn, "request", None, None, submitted)
+        self._rest()
+        return True
+
+    def forget(self, node: NodeId, asked: Asked) -> bool:
+        """The client that asked is gone; False if nobody asked that."""
+        site, number = self._sites[node], self._known.get(asked)
+        if site.node is None or number is None or self.violations:
+            return False
+        self.moved += 1
+        turn = self._call(site, site.node.disconnect, number, self._now)
+        if turn is not None:
+            self._carry_out(site, turn, "tick", None, None)
+        self._rest()
+        return True
+
+    def tick(self, node: NodeId) -> bool:
+        """Time goes on to when a node wants to be woken; False if it does not want to."""
+        site = self._sites[node]
+        if site.node is None or site.wake_s is None or self.violations:
+            return False
+        self.moved += 1
+        if site.wake_s > self._now_s:
+            self._now_s = site.wake_s
+            self._now = Instant(self._now_s, _EPOCH_S + self._now_s, 0.0)
+        turn = self._call(site, site.node.tick, self._now)
+        if turn is not None:
+            self._carry_out(site, turn, "tick", None, None)
+        self._rest()
+        return True
+
+    def crash(self, node: NodeId, unsynced: str = "lost", keep: int = 0) -> bool:
+        """A node is gone; of batches not synced none ("lost"), the first `keep` ("torn") or all are kept."""
+        site = self._sites[node]
+        if site.node is None or self.violations:
+            return False
+        self.moved += 1
+        self.seen["crash"] += 1
+        batches = site.disk.unsynced
+        self._down(site, {"lost": 0, "torn": min(keep, batches), "kept": batches}[unsynced])
+        return True
+
+    def survivors(self, node: NodeId, records: Mapping[bytes, bytes]) -> int:
+        """How many batches must survive a crash for the replica's records to be these; 0 if none fits."""
+        disk, prefix = self._sites[node].disk, replica_prefix(0, 0)
+        held = {key: value for key, value in disk.durable.items() if key.startswith(prefix)}
+        wanted = {prefix + key: value for key, value in records.items()}
+        for keep, writes in enumerate(disk.batches):
+            if held == wanted:
+                return keep
+            for key, value in writes:
+                if value is None:
+                    held.pop(key, None)
+                elif key.startswith(prefix):
+                    held[key] = value
+        return disk.unsynced if held == wanted else 0
+
+    def wipe(self, node: NodeId) -> bool:
+        """A node is gone, and so is its disk: it must find out and stop. Not when nobody could tell it."""
+        site = self._sites[node]
+        forgetful = sum(each.wiped for each in self._sites.values() if each is not site)
+        if self.violations or site.stopped is not None or forgetful >= wipes_detected(len(self.members)):
+            return False
+        self.moved += 1
+        self.seen["wipe"] += 1
+        if site.node is not None:
+            self._down(site, 0)
+        site.disk.wipe()
+        site.store_id = _store_id(node, site.life)
+        site.wiped = True
+        return True
+
+    def restart(self, node: NodeId) -> bool:
+        """A node that is down starts again."""
+        site = self._sites[node]
+        if site.node is not None or site.stopped is not None or self.violations:
+            return False
+        self.moved += 1
+        self.seen["restart"] += 1
+        self._start(site, "restart")
+        self._rest()
+        return True
+
+    # --- what comes of it ----------------------------------------------------------------------------
+
+    def judge(self) -> list[Violation]:
+        """What broke, also by what clients were told and nodes know so far."""
+        if not self.violations:
+            decisions = self.decisions()
+            for judged in (judge_decisions(decisions), judge_history(self.history(), decisions)):
+                for name, sentence in judged:
+                    self.violations.append(Violation(name, sentence, self.steps))
+        return self.violations
+
+    def history(self) -> tuple[Operation, ...]:
+        """What clients did, in order of call. Times are numbers of moves, an answer half of one later."""
+        return tuple(
+            Operation(
+                client=number,
+                kind=op.asked.kind,
+                name=op.asked.name,
+                value=op.asked.value,
+                call_s=float(op.call),
+                return_s=None if op.returned is None else op.returned + 0.5,
+                outcome=op.outcome,
+                out=op.out,
+                node=op.node,
+                home=op.home,
+            )
+            for number, op in enumerate(self._ops)
+        )
+
+    def decisions(self) -> dict[NodeId, dict[bytes, bytes]]:
+        """What every running node knows."""
+        return {site.id: site.node.machine.values() for site in self._sites.values() if site.node is not None}
+
+    def result(self, choices: Sequence[int] = ()) -> Result:
+        """The run so far, as a timed run would give it; its times are numbers of moves."""
+        return Result(
+            protocol=self.protocol.name,
+            nodes=self.members,
+            virtual_s=self._now_s,
+            steps=self.steps,
+            deliveries=self.deliveries,
+            messages=dict(sorted(self.received.items())),
+            decisions=self.decisions(),
+            operations=self.history(),
+            seen=dict(sorted(self.seen.items())),
+            choices=tuple(choices),
+            violations=tuple(self.violations),
+            stopped={site.id: site.stopped for site in self._sites.values() if site.stopped is not None},
+        )
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _start(self, site: _Site, action: str, first: bool = False) -> None:
+        site.life += 1
+        site.wake_s = None
+        try:
+            site.node = Node(
+                self.protocol,
+                site.configuration,
+                site.store_id,
+                dict(site.disk.durable),
+                self._draw,
+                self._now,
+            )
+            turn = site.node.turn()
+        except Exception as error:
+            if first and isinstance(error, ConfigurationError):
+                raise
+            self._failed(site, error)
+            return
+        self._carry_out(site, turn, action, None, None)
+
+    def _call(self, site: _Site, handler: Callable[..., None], *arguments: Any) -> Turn | None:
+        """Call a node; its turn, or None when it raised: that is a finding about the node."""
+        try:
+            handler(*arguments)
+            return site.node.turn() if site.node is not None else None
+        except Exception as error:
+            self._failed(site, error)
+            return None
+
+    def _failed(self, site: _Site, error: Exception) -> None:
+        site.stopped = f"{type(error).__name__}: {error}"
+        self._down(site, 0)
+        if isinstance(error, NodeStopped) and site.wiped:
+            self.seen["stopped"] += 1
+        elif isinstance(error, ProtocolBreach):
+            name, _, sentence = str(error).partition(": ")
+            known = name.isidentifier() and bool(sentence)
+            self._violate(
+                name if known else "ProtocolBreach", f"node {site.id}: {sentence if known else error}"
+            )
+        else:
+            where = "" if isinstance(error, PaxosError) else f" ({place_of(error)})"
+            self._violate(type(error).__name__, f"node {site.id} stopped: {error}{where}")
+
+    def _violate(self, name: str, sentence: str) -> None:
+        self.violations.append(Violation(name, sentence, self.steps))
+
+    def _down(self, site: _Site, keep: int) -> None:
+        site.disk.crash(keep)
+        site.node = None
+        site.wake_s = None
+        self.pool = [f for f in self.pool if f.message is not None or f.recipient != site.id]
+        self.steps += 1
+        if self._observed:
+            self._observe(site, "crash", None, None, NO_TURN, [], None)
+
+    def _carry_out(
+        self,
+        site: _Site,
+        turn: Turn,
+        action: str,
+        sender: NodeId | None,
+        message: Message | None,
+        submitted: Command | None = None,
+    ) -> None:
+        self.steps += 1
+        left = turn.sends
+        if turn.writes or turn.held:
+            disk = site.disk
+            if disk.take(turn.writes, turn.held):
+                left = turn.sends + turn.held
+            elif disk.start():
+                self.pool.append(Flight(0, site.id, None))
+        if left:
+            self._leave(site, left)
+        for event in turn.events:
+            if not event.trace:
+                self.seen[event.action] += 1
+            if self._on_event is not None:
+                self._on_event(event)
+        site.wake_s = turn.wake_at_s
+        if self._observed:
+            self._observe(site, action, sender, message, turn, left, submitted)
+        for client, reply in turn.answers:
+            self._answered(client, site, reply)
+
+    def _leave(self, site: _Site, messages: Sequence[tuple[NodeId, Message]]) -> None:
+        me, pool = site.id, self.pool
+        for to, message in messages:
+            if to == me:
+                self._own.append((site, site.life, message))
+            else:
+                pool.append(Flight(me, to, message))
+        if len(pool) > _MAX_FLIGHTS:
+            del pool[: len(pool) - _MAX_FLIGHTS]
+
+    def _synced(self, site: _Site) -> None:
+        released = site.disk.finish()
+        if site.disk.start():
+            self.pool.append(Flight(0, site.id, None))
+        self._leave(site, released)
+        self.steps += 1
+        if self._observed:
+            self._observe(site, "durable", None, None, NO_TURN, released, None)
+
+    def _rest(self) -> None:
+        """What a node says to itself arrives at once; where disks are eager, so does what they hold."""
+        while not self.violations:
+            if self._own:
+                site, life, message = self._own.pop(0)
+                if site.node is not None and site.life == life:
+                    turn = self._call(site, site.node.receive, site.id, message, self._now)
+                    if turn is not None:
+                        self._carry_out(site, turn, "receive", site.id, message)
+                continue
+            if not self.eager:
+                return
+            at = next((at for at, flight in enumerate(self.pool) if flight.message is None), None)
+            if at is None:
+                return
+            self._synced(self._sites[self.pool.pop(at).recipient])
+
+    def _observe(
+        self,
+        site: _Site,
+        action: str,
+        sender: NodeId | None,
+        message: Message | None,
+        turn: Turn,
+        left: Sequence[tuple[NodeId, Message]],
+        submitted: Command | None,
+    ) -> None:
+        node = site.node
+        if site.wiped and (node is None or not node.identity.introduced):
+            return  # it may not vote, and nobody expects it to remember
+        if self._watch is None:
+            return
+        replica = node.replica if node is not None else None
+        broken = self._watch.observe(
+            action, site.id, sender, message, turn, left, submitted, replica, site.disk.replica_records
+        )
+        if broken is not None:
+            self._violate(*broken)
+
+    def _answered(self, client: Any, site: _Site, reply: Any) -> None:
+        op = self._ops[client]
+        if not isinstance(reply, Reply) or op.outcome is not None or reply.kind == ReplyKind.REDIRECT:
+            return
+        op.outcome = _OUTCOMES[ReplyKind(reply.kind)]
+        op.returned = self.moved
+        op.out = reply.result
+        op.node = site.id
+
+
+def _given(invariant: Invariant) -> InvariantMaker:
+    return lambda quorums: invariant
+
+
+def _boring(name: str, bound: int) -> int:
+    return 0
+
+
+def _store_id(node: NodeId, life: int) -> bytes:
+    return hashlib.sha256(b"store %d %d" % (node, life)).digest()[:16]
+
+
+def _message(number: int, asked: Asked) -> Submit:
+    body = decided_request(asked.name) if asked.value is None else decide_request(asked.name, asked.value)
+    return Submit(RequestId(b"client%010d" % number, 0, 1, digest_of(body)), body)
+
+
+@functools.lru_cache(maxsize=64)
+def _acquaintance(members: tuple[NodeId, ...]) -> dict[NodeId, dict[bytes, bytes]]:
+    """The records by which every member knows every other, and is known: what introductions leave on disk."""
+    nobody: dict[bytes, bytes] = {}
+    identities = {node: Identity(node, members, _store_id(node, 0), nobody, 0.0) for node in members}
+    records: dict[NodeId, dict[bytes, bytes]] = {node: {} for node in members}
+    waiting = True
+    while waiting:
+        waiting = False
+        for node, identity in identities.items():
+            records[node].update((key, value) for key, value in identity.writes if value is not None)
+            sends, identity.writes, identity.sends = identity.sends, [], []
+            for to, message in sends:
+                waiting = True
+                identities[to].receive(node, message)
+    return records

@@ -1,0 +1,333 @@
+"""The explorer: what it finds, what it adds up, and that neither workers nor interruptions change it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from paxos.check import spread
+from paxos.check.draw import scenario_of
+from paxos.check.explore import Exploration, Inline, explore, run_batch
+from paxos.check.scenario import load_scenario
+from paxos.cli import main
+from paxos.errors import ConfigurationError
+
+
+def _totals(exploration):
+    return exploration.tally, [(each.index, each.name) for each in exploration.findings], exploration.lost
+
+
+def test_the_sound_protocol_passes_and_everything_is_reached():
+    found = explore(schedules=100, seed=1, workers=0)
+    assert found.ok
+    assert found.missing == ()
+    assert found.tally.schedules == 100
+    assert set(found.tally.kinds) == {"timed", "walk"}
+    assert min(found.tally.kinds.values()) > 30
+    for name in ("crash", "restart", "partition", "lost", "duplicated", "reordered", "wipe", "writes lost"):
+        assert found.tally.seen[name] > 0
+    # Only a node itself says Reserved; all else arrived from others and did something.
+    assert {name for name, (arrived, _) in found.handlers.items() if not arrived} == {"Reserved"}
+    assert {name for name, (arrived, did) in found.handlers.items() if arrived and not did} == set()
+
+
+def test_sizes_work_and_settings_differ():
+    drawn = [scenario_of("paxos", 3, index) for index in range(200)]
+    assert {scenario.nodes for scenario in drawn} == {1, 2, 3, 4, 5, 6, 7}
+    sizes = [scenario.nodes for scenario in drawn]
+    assert sizes.count(3) + sizes.count(5) > 80
+    assert {type(each.quorums).__name__ for each in drawn} >= {
+        "FlexibleQuorums",
+        "WeightedQuorums",
+        "NoneType",
+    }
+    assert any(each.settings is not None and each.settings.distinguished is not None for each in drawn)
+    assert any(not each.liveness for each in drawn)
+    assert {each.workload.names for each in drawn} >= {1, 12, None}
+    assert all(scenario_of("paxos", 3, index, 4).nodes == 4 for index in range(20))
+    assert scenario_of("paxos", 3, 0) != scenario_of("paxos", 4, 0)
+
+
+@pytest.mark.parametrize("name", ["own_value", "half", "amnesiac", "fragile", "across_ballots", "early"])
+def test_planted_bugs_are_found_made_small_and_saved(name, tmp_path):
+    found = explore(f"tests.planted:{name}", 400, seed=1, workers=0, out=tmp_path)
+    (finding,) = found.findings
+    assert not found.ok
+    assert finding.index == found.tally.schedules - 1  # it stopped there
+    assert finding.minimised is not None
+    assert finding.minimised.deliveries < 25
+    (path,) = tmp_path.iterdir()
+    assert finding.path == str(path)
+    assert path.stat().st_size < 5000
+    violation = load_scenario(path).run().violation
+    assert violation is not None
+    assert violation.name == finding.name
+
+
+def test_it_goes_on_when_told_to():
+    found = explore("tests.planted:half", 40, seed=2, workers=0, keep_going=True, minimised=False)
+    assert found.tally.schedules == 40
+    assert len(found.findings) > 1
+    for finding in found.findings:
+        assert finding.scenario.choices is not None
+        violation = finding.scenario.run().violation
+        assert violation is not None
+        assert (violation.name, violation.sentence) == (finding.name, finding.sentence)
+
+
+def test_batches_and_workers_change_nothing():
+    alone = explore(schedules=48, seed=5, workers=0)
+    assert _totals(explore(schedules=48, seed=5, workers=0, batch=7)) == _totals(alone)
+    assert _totals(explore(schedules=48, seed=5, workers=2)) == _totals(alone)
+    bad = explore("tests.planted:own_value", 96, seed=1, workers=0, minimised=False)
+    assert _totals(explore("tests.planted:own_value", 96, seed=1, workers=2, minimised=False)) == _totals(bad)
+
+
+class _Stopping(Inline):
+    """Somebody presses Control-C after so many batches."""
+
+    def __init__(self, batches):
+        self.left = batches
+
+    def submit(self, fn, /, *args, **kwargs):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+def test_an_interrupted_exploration_goes_on_to_the_same_end(batches, tmp_path):
+    state = tmp_path / "state.json"
+    whole = explore(schedules=40, seed=4, workers=0, batch=8)
+    first = explore(schedules=40, seed=4, batch=8, state=state, executor=_Stopping(batches))
+    assert first.interrupted
+    assert first.tally.schedules == 8 * batches
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+    seen: list[int] = []
+    second = explore(schedules=40, seed=4, workers=0, batch=8, state=state, advance=seen.append)
+    assert not second.interrupted
+    assert second == whole
+    assert second.ran == 40 - 8 * batches
+    assert sum(seen) == 40
+    # Done is done; and more can be added.
+    assert explore(schedules=40, seed=4, workers=0, batch=8, state=state).ran == 0
+    more = explore(schedules=48, seed=4, workers=0, batch=8, state=state)
+    assert (more.ran, more.tally) == (8, explore(schedules=48, seed=4, workers=0).tally)
+
+
+def test_a_finding_is_remembered(tmp_path):
+    state = tmp_path / "state.json"
+    first = explore("tests.planted:half", 200, seed=1, workers=0, state=state)
+    again = explore("tests.planted:half", 200, seed=1, workers=0, state=state)
+    assert again == first
+    assert again.ran == 0
+    assert again.findings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data | {"seed": 5}, "of another exploration: its seed is 5, not 4"),
+        (lambda data: data | {"messages": "other"}, "its messages is 'other'"),
+        (lambda data: data | {"format": 9}, "its format is 9"),
+        (lambda data: data | {"tally": {}}, "no state of an exploration"),
+        (lambda data: {}, "no state of an exploration"),
+        (lambda data: [], "no state of an exploration"),
+    ],
+)
+def test_another_state_is_refused(change, message, tmp_path):
+    state = tmp_path / "state.json"
+    explore(schedules=2, seed=4, workers=0, state=state)
+    state.write_text(json.dumps(change(json.loads(state.read_text()))))
+    with pytest.raises(ConfigurationError, match=message):
+        explore(schedules=4, seed=4, workers=0, state=state)
+    state.write_text(state.read_text()[:-5])
+    with pytest.raises(ConfigurationError, match="no state of an exploration"):
+        explore(schedules=4, seed=4, workers=0, state=state)
+
+
+# --- workers that die --------------------------------------------------------------------------------
+
+
+def test_a_worker_that_dies_is_survived_and_its_schedule_named(tmp_path):
+    found = explore("tests.planted:deadly", 12, seed=2, workers=2, keep_going=True, out=tmp_path, batch=4)
+    assert found.tally.schedules + len(found.lost) == 12
+    assert found.lost
+    assert not found.ok
+    assert found.findings == ()
+    killers = [index for index in range(12) if _is_outbid(index)]
+    assert [each.index for each in found.lost] == killers
+    saved = [load_scenario(str(each.path)) for each in found.lost]
+    assert [each.remark.split(":")[0] for each in saved] == [
+        f"schedule {index} of seed 2" for index in killers
+    ]
+    assert saved[0] == found.lost[0].scenario
+
+
+def _is_outbid(index):
+    """Whether the schedule has a Nack, at which this protocol ends its process; the sound one counts them."""
+    played = scenario_of("paxos", 2, index).run()
+    return played.result.messages.get("Nack", 0) > 0
+
+
+class _Broken(Inline):
+    """A pool that breaks for some numbers, whatever comes with them."""
+
+    def __init__(self, *numbers):
+        self.numbers = numbers
+        self.calls = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        first, last = args[2], args[3]
+        self.calls.append((first, last))
+        if any(first <= number < last for number in self.numbers):
+            future: Future[object] = Future()
+            future.set_exception(spread.BrokenExecutor("a process died"))
+            return future
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_only_the_schedule_that_kills_is_lost():
+    executor = _Broken(5, 17)
+    found = explore(schedules=24, seed=1, executor=executor, batch=8, keep_going=True)
+    assert [each.index for each in found.lost] == [5, 17]
+    assert found.tally.schedules == 22
+    assert (5, 6) in executor.calls
+    assert (8, 16) in executor.calls
+    assert (9, 10) not in executor.calls  # the batch between was never suspected
+    stopped = explore(schedules=24, seed=1, executor=_Broken(5), batch=8)
+    assert stopped.tally.schedules == 5
+
+
+def test_a_bug_of_the_explorer_is_loud():
+    with pytest.raises(ConfigurationError, match="no protocol named 'nonesuch'"):
+        explore("nonesuch", 10)
+    unit = spread.Unit(0, 4, run_batch, ("nonesuch", 0), (None, False))
+    with pytest.raises(ConfigurationError, match="nonesuch"):
+        list(spread.in_order(Inline(), [unit], owned=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schedules": -1}, "schedules: expected a whole number in 0"),
+        ({"schedules": "many"}, "schedules"),
+        ({"workers": 2.5}, "workers"),
+        ({"nodes": 0}, "nodes"),
+        ({"seed": -1}, "seed"),
+        ({"batch": 0}, "batch"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        explore(**arguments)
+
+
+# --- Dask ------------------------------------------------------------------------------------------------
+
+
+def test_a_dask_cluster_explores_the_same():
+    distributed = pytest.importorskip("distributed", reason="Dask's distributed is not installed")
+    alone = explore(schedules=48, seed=5, workers=0)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="inproc://"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        found = explore(schedules=48, seed=5, executor=client.get_executor(), batch=8)
+    assert isinstance(found, Exploration)
+    assert _totals(found) == _totals(alone)
+
+
+# --- the commands -----------------------------------------------------------------------------------------
+
+
+def test_explore_and_replay(tmp_path, capsys):
+    command = ["explore", "--protocol", "tests.planted:own_value", "--schedules", "60", "--seed", "1"]
+    assert main([*command, "--workers", "0", "--out", str(tmp_path)]) == 5
+    text = capsys.readouterr().out
+    for part in (
+        "schedules/s",
+        "deliveries/s",
+        "seen: ",
+        "arrived: Prepare",
+        "BROKEN",
+        "VIOLATED  AcceptSafe",
+    ):
+        assert part in text
+    (path,) = tmp_path.iterdir()
+    assert f"run it again with `paxos replay {path}`" in text
+    assert main(["replay", str(path)]) == 5
+    assert "as expected: AcceptSafe broke" in capsys.readouterr().out
+    outputs = []
+    for _ in range(2):
+        assert main(["replay", str(path), "--json"]) == 5
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert json.loads(outputs[0])["got"] == "AcceptSafe"
+    assert main(["replay", str(path), "--chart", "text"]) == 5
+    assert "Promise" in capsys.readouterr().out
+    picture = tmp_path / "chart.svg"
+    assert main(["replay", str(path), "--chart", "svg", "--out", str(picture)]) == 5
+    assert picture.read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_explore_says_it_in_json(capsys):
+    assert main(["explore", "--schedules", "20", "--seed", "1", "--workers", "0", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schedules"] == 20
+    assert told["violations"] == told["killed"] == []
+    assert told["handlers"]["Prepare"]["arrived"] > 0
+
+
+def test_a_replay_that_breaks_something_else_says_so(tmp_path, capsys):
+    explore("tests.planted:own_value", 60, seed=1, workers=0, out=tmp_path)
+    (path,) = tmp_path.iterdir()
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"protocol": "paxos"}))
+    assert main(["replay", str(path)]) == 0
+    assert "expected AcceptSafe to break, got nothing" in capsys.readouterr().out
+    path.write_text(json.dumps(data | {"violation": "Agreement"}))
+    assert main(["replay", str(path)]) == 5
+    assert "expected Agreement to break, got AcceptSafe" in capsys.readouterr().out
+    path.write_text(json.dumps(data | {"schedule": ["sync 2", *data["schedule"]]}))
+    assert main(["replay", str(path)]) == 5
+    assert "skipped: line 1, 'sync 2': it can not be made here" in capsys.readouterr().err
+    assert main(["replay", str(path), "--strict"]) == 2
+    assert "line 1, 'sync 2'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "data", ["{", '{"format": 7}', '{"format": 1, "protocol": "x", "messages": "", "nodes": 3}']
+)
+def test_a_replay_of_no_scenario_is_one_line(data, tmp_path, capsys):
+    path = tmp_path / "x.json"
+    path.write_text(data)
+    assert main(["replay", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"paxos: {path}: ")
+    assert error.count("\n") == 1
+    assert main(["replay", str(path), "--out", "x.svg"]) == 2
+
+
+def test_control_c_ends_cleanly_and_the_state_goes_on(tmp_path):
+    state = tmp_path / "state.json"
+    command = [sys.executable, "-m", "paxos", "explore", "--schedules", "100000", "--workers", "2"]
+    process = subprocess.Popen([*command, "--state", str(state)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from" in error
+    assert "Traceback" not in error
+    done = json.loads(state.read_text())["next"]
+    assert done > 0
+    assert explore(schedules=done, state=state, workers=0).ran == 0

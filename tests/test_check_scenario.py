@@ -1,0 +1,231 @@
+"""Scenario files: what is saved is what runs again, and nothing else is taken for one."""
+
+import json
+
+import attrs
+import pytest
+
+from paxos.basic import BasicSettings
+from paxos.check.draw import scenario_of
+from paxos.check.quorums import quorums_from_json, quorums_to_json
+from paxos.check.scenario import FORMAT, Scenario, load_scenario, pack_choices
+from paxos.check.walk import Walk
+from paxos.errors import ConfigurationError
+from paxos.quorum import (
+    ExplicitQuorums,
+    FastQuorums,
+    FlexibleQuorums,
+    GridQuorums,
+    Majority,
+    QuorumSystem,
+    WeightedQuorums,
+)
+from paxos.sim import Crash, Cut, Faults, Hardware, Topology, Workload
+
+SMALL = Workload(operations=6)
+SCHEDULE = ('1 submits decide "d" = "a"', '1 -> 2 Prepare "d"', '2 -> 1 Promise "d"', "crash 2")
+TIMED = Scenario(
+    nodes=3,
+    quorums=FlexibleQuorums([1, 2, 3], 2, 2),
+    settings=BasicSettings(repeat_s=0.1),
+    topology=Topology("two and one", ("a", "b", "c"), ((0, 1, 9), (1, 0, 9), (9, 9, 0))),
+    hardware=Hardware(sync_s=0.002),
+    faults=Faults(
+        loss=0.1,
+        crashes=[Crash(0.4, 2, 0.2, "torn")],
+        partitions=[Cut(0.2, (1,), (2, 3), 0.3)],
+        random_pauses=2,
+    ),
+    workload=Workload(operations=12, names=2, reads=0.3),
+    duration_s=1.0,
+    seed=5,
+    remark="a made-up one: ü",
+)
+
+
+def _saved(scenario, tmp_path, name="s.json"):
+    path = tmp_path / name
+    scenario.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario(workload=SMALL),
+        TIMED,
+        attrs.evolve(TIMED, choices=(0, 0, 0, 5, 1, 1, 999)),
+        Scenario(walk=Walk(moves=50, crash=0.1, restart=0.2), seed=3, nodes=5),
+        Scenario(schedule=SCHEDULE, eager=True, violation="Agreement", sentence="never"),
+        Scenario(protocol="tests.planted:own_value", workload=SMALL),
+    ],
+)
+def test_what_is_saved_is_what_is_loaded(scenario, tmp_path):
+    path = _saved(scenario, tmp_path)
+    loaded = load_scenario(path)
+    assert loaded.dumps() == path.read_text(encoding="utf-8") == scenario.dumps()
+    assert loaded.run().result == scenario.run().result
+    # Defaults are written out, so that other ones later change nothing.
+    assert loaded.settings is not None
+    assert attrs.evolve(loaded, settings=scenario.settings) == scenario
+
+
+@pytest.mark.parametrize("index", range(24))
+def test_drawn_scenarios_run_the_same_from_their_choices(index, tmp_path):
+    scenario = attrs.evolve(scenario_of("paxos", 11, index), max_steps=3000)
+    played = scenario.run()
+    listed = attrs.evolve(scenario, choices=played.result.choices, seed=0)
+    loaded = load_scenario(_saved(listed, tmp_path))
+    assert loaded.run().result == played.result
+    assert scenario_of("paxos", 11, index).dumps() == scenario_of("paxos", 11, index).dumps()
+
+
+def test_replays_are_byte_identical(tmp_path):
+    scenario = attrs.evolve(TIMED, choices=TIMED.run().result.choices)
+    first, again = (load_scenario(_saved(scenario, tmp_path)).run(trace=True) for _ in range(2))
+    assert first.result.trace
+    assert first.result.trace == again.result.trace == TIMED.run(trace=True).result.trace
+
+
+def test_recording_changes_nothing():
+    for scenario in (
+        TIMED,
+        Scenario(walk=Walk(crash=0.05, restart=0.3), seed=1),
+        Scenario(schedule=SCHEDULE),
+    ):
+        plain, recorded = scenario.run(), scenario.run(record=True)
+        assert plain.result == recorded.result
+        assert len(recorded.records) >= recorded.result.steps
+        assert plain.records == ()
+
+
+def test_lines_that_can_not_be_made_are_named():
+    lines = ("sync 3", *SCHEDULE, '1 -> 3 Nonesuch "d"')
+    played = Scenario(schedule=lines).run()
+    assert played.skipped == (1, 4, 6)  # the promise waits for its disk
+    assert played.violation is None
+
+
+def test_settings_that_may_wait_for_ever_break_no_liveness():
+    deaf = Scenario(protocol="tests.planted:deaf", workload=Workload(operations=1, reads=0.0), max_steps=4000)
+    assert deaf.run().violation is not None
+    assert attrs.evolve(deaf, liveness=False).run().violation is None
+
+
+def test_choices_are_written_short():
+    assert pack_choices(()) == []
+    assert pack_choices((0, 0, 0, 5, 7, 7)) == ["3*0 5 2*7"]
+    many = tuple(n * 977 % 1000 for n in range(5000))
+    lines = pack_choices(many)
+    assert max(map(len, lines)) <= 104
+    data = {**Scenario().to_json(), "choices": lines}
+    assert Scenario.from_json(data).choices == many
+
+
+SYSTEMS: list[QuorumSystem] = [
+    Majority([1, 2, 3]),
+    FlexibleQuorums([1, 2, 3, 4], 3, 2),
+    FlexibleQuorums([1, 2, 3, 4], 3, 2, 3),
+    FastQuorums([1, 2, 3, 4, 5]),
+    WeightedQuorums({1: 2, 2: 1, 3: 1}),
+    GridQuorums([[1, 2], [3, 4]]),
+    ExplicitQuorums([1, 2, 3], [[1, 2], [2, 3]], [[2], [1, 3]]),
+]
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: type(system).__name__)
+def test_quorum_systems_go_there_and_back(system):
+    data = json.loads(json.dumps(quorums_to_json(system)))
+    assert quorums_from_json(data, len(system.members)) == system
+
+
+class _Own(QuorumSystem):
+    def __init__(self):
+        self.members = (1, 2, 3)
+
+    def is_quorum(self, nodes, phase=None):
+        return {1, 2} <= set(nodes) or {2, 3} <= set(nodes)
+
+
+def test_a_quorum_system_of_ones_own_is_saved_as_its_sets():
+    back = quorums_from_json(quorums_to_json(_Own()), 3)
+    assert back.smallest_quorums() == _Own().smallest_quorums()
+
+
+def _change(**changes):
+    def change(data):
+        for key, value in changes.items():
+            data[key] = value
+        return json.dumps(data)
+
+    return change
+
+
+def _without(key):
+    def change(data):
+        del data[key]
+        return json.dumps(data)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: json.dumps(data)[:200], "not JSON, perhaps cut off"),
+        (lambda data: "", "not JSON"),
+        (lambda data: "[]", "expected an object with the key 'format'"),
+        (lambda data: "[" * 100_000, "not JSON"),
+        (_change(format=FORMAT + 1), "a scenario of version 2; this release reads version 1"),
+        (_change(format="1"), "a scenario of version '1'"),
+        (_change(protocol="nonesuch"), "no protocol named 'nonesuch' is installed"),
+        (_change(protocol=["paxos"]), "protocol: expected a name"),
+        (_change(protocol="tests.nowhere:protocol"), "tests.nowhere"),
+        (_change(messages="0" * 64), "when protocol 'paxos' had other messages"),
+        (_without("messages"), "'messages' is missing"),
+        (_without("nodes"), "'nodes' is missing"),
+        (_change(colour="red"), "unknown key 'colour'; known are"),
+        (_change(nodes="three"), "nodes: expected a whole number, got 'three'"),
+        (_change(nodes=2), "quorums: 3 members, and 'nodes' is 2"),
+        (_change(quorums={"kind": "cabal"}), "quorums: expected an object whose 'kind' is majority"),
+        (_change(quorums={"kind": "majority", "size": 2}), "quorums: majority: .*'size'"),
+        (
+            _change(quorums={"kind": "flexible", "members": [1, 2, 3], "phase1": 1, "phase2": 1}),
+            "common member",
+        ),
+        (_change(settings={"repeat": 1}), "settings: unknown key 'repeat'"),
+        (_change(settings={"repeat_s": "soon"}), "repeat_s: expected seconds"),
+        (_change(faults={"loss": 2}), "Faults.loss: 2 is outside"),
+        (_change(faults=3), "faults: expected an object"),
+        (_change(workload={"operations": "many"}), "Workload.operations: expected a whole number"),
+        (_change(topology={"name": "x", "sites": ["a"]}), "one_way_ms needs a row"),
+        (_change(duration_s=None), "duration_s: expected a number"),
+        (_change(choices="123"), "choices: expected a list of texts"),
+        (_change(choices=["3*", "x"]), "choices, line 1: '3\\*'"),
+        (_change(choices=["-1"]), "choices, line 1: '-1'"),
+        (_change(choices=["99999999*0"]), "choices: more than"),
+        (_change(choices=None, schedule=["sync 1", "hop 2"]), "schedule, line 2: not a move: 'hop 2'"),
+        (_change(schedule="sync 1"), "Scenario.schedule: expected at most"),
+        (_change(schedule=[7]), "schedule, line 1: not a move: 7"),
+        (_change(walk={"moves": -1}), "Walk.moves: -1 is outside"),
+        (_change(walk={}, schedule=[]), "a walk or a schedule, not both"),
+        (_change(violation=7), "Scenario.violation: expected a text"),
+        (_change(eager="yes"), "Scenario.eager: expected True or False"),
+    ],
+)
+def test_what_is_no_scenario_is_refused_in_one_line(change, message, tmp_path):
+    path = tmp_path / "broken.json"
+    path.write_text(change(json.loads(attrs.evolve(TIMED, choices=(1, 2)).dumps())), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_scenario(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    assert len(text) < 900
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(ConfigurationError, match="can not be read: No such file"):
+        load_scenario(tmp_path / "absent.json")
+    with pytest.raises(ConfigurationError, match="can not be written: No such file"):
+        Scenario().save(tmp_path / "nowhere" / "x.json")

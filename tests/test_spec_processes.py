@@ -1,0 +1,113 @@
+"""What three real processes did, one of them killed and started again, is a behaviour of the specification.
+
+The processes are those of `paxos serve`, with real sockets and stores.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paxos
+from paxos.check.spec_traces import check_traces, merge_trace_files
+from paxos.runtime import ClusterConfig
+from tests.processes import write_config
+from tests.tlc import require_tlc
+
+NODES = (1, 2, 3)
+
+
+class _Nodes:
+    """`paxos serve --trace-events` for each node; none is left behind."""
+
+    def __init__(self, config: ClusterConfig, place: Path) -> None:
+        self._config = config
+        self._place = place
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, *nodes: int) -> None:
+        for node in nodes:
+            command = [sys.executable, "-m", "paxos", "serve", "--config", str(self._config.path)]
+            command += ["--node", str(node), "--trace-events", str(self.file(node))]
+            with (self._place / f"{node}.log").open("ab") as log:
+                self._running[node] = subprocess.Popen(command, stderr=log, stdout=log, env=os.environ)
+
+    def file(self, node: int) -> Path:
+        return self._place / f"{node}.jsonl"
+
+    def kill(self, node: int) -> None:
+        process = self._running.pop(node)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        for process in self._running.values():
+            process.terminate()
+        assert [process.wait(30) for process in self._running.values()] == [0] * len(self._running)
+
+    def __enter__(self) -> "_Nodes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running.values():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.mark.once
+def test_the_merged_trace_of_three_real_processes_is_a_behaviour(tmp_path):
+    tlc = require_tlc()
+    config = write_config(tmp_path)
+    addresses = [node.address for node in config.nodes]
+    with _Nodes(config, tmp_path) as nodes:
+        nodes.start(*NODES)
+        # Every decree is wanted at all nodes at once, by clients that know nothing of each other.
+        for decree in range(8):
+            _decide_everywhere(addresses, f"d{decree}")
+        nodes.kill(3)
+        with paxos.connect_sync(addresses[:2]) as client:
+            assert client.decide("without-3", b"x", timeout_s=30) == b"x"
+        nodes.start(3)
+        with paxos.connect_sync([addresses[2]]) as client:
+            assert client.decide("with-3", b"y", timeout_s=30) == b"y"
+            assert client.decided("without-3", timeout_s=30) == b"x"
+        nodes.stop()
+    files = [nodes.file(node) for node in NODES]
+    restarts = [json.loads(line) for line in files[2].read_text().splitlines() if '"Restart"' in line]
+    assert len([event for event in restarts if "decree" not in event]) == 2
+    traces = merge_trace_files(files, config.quorum_system())
+    report = check_traces(tlc, traces)
+    assert report.rejections == ()
+    assert report.traces == 10
+    assert report.actions["Learn"] >= 10
+    # The clocks matter: with one node's set back, effects stand before their causes.
+    lines = [json.loads(line) for line in files[0].read_text().splitlines()]
+    files[0].write_text("".join(json.dumps({**line, "clock": 0}) + "\n" for line in lines))
+    assert check_traces(tlc, merge_trace_files(files, config.quorum_system()), explain=0).rejections
+
+
+def _decide_everywhere(addresses: list[str], decree: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def decide(address: str) -> bytes:
+        with paxos.connect_sync([address]) as client:
+            return client.decide(decree, address.encode(), timeout_s=30)
+
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        assert len(set(pool.map(decide, addresses))) == 1
+
+
+@pytest.mark.parametrize("text", ["no trace\n", '{"clock": "x"}\n'])
+def test_a_trace_file_that_is_none_is_refused(tmp_path, capsys, text):
+    from paxos.cli import main
+
+    config = write_config(tmp_path, 1)
+    (tmp_path / "1.jsonl").write_text(text)
+    arguments = ["serve", "--config", str(config.path), "--node", "1"]
+    assert main([*arguments, "--trace-events", str(tmp_path / "1.jsonl")]) == 2
+    assert "1.jsonl" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
