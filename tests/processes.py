@@ -68,14 +68,19 @@ class Process:
         config: its file is what the process reads.
         node: its id.
         loop: "asyncio", "uvloop" or "trio".
+        descriptors: how many files and sockets it may have open; None for as many as this process.
     """
 
-    def __init__(self, config: ClusterConfig, node: int, loop: str = "asyncio") -> None:
+    def __init__(
+        self, config: ClusterConfig, node: int, loop: str = "asyncio", descriptors: int | None = None
+    ) -> None:
         assert config.path is not None
         self.node = node
         # A file and not a pipe: nobody need read it for the node to go on.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-m", "paxos.runtime", str(config.path), str(node), "--loop", loop]
+        if descriptors is not None:
+            command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log)
 
     def wait_ready(self) -> None:

@@ -136,9 +136,11 @@ async def false_node(
 
 
 @asynccontextmanager
-async def listening(serve: Callable[[anyio.abc.SocketStream], Awaitable[None]]) -> AsyncIterator[str]:
+async def listening(
+    serve: Callable[[anyio.abc.SocketStream], Awaitable[None]], port: int = 0
+) -> AsyncIterator[str]:
     """A server at the address given; leaving it forgets its connections."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)
         try:

@@ -21,6 +21,12 @@ def test_a_decision(ballot: Ballot, value: bytes) -> None:
 
 @pytest.mark.parametrize(("promised", "vote"), list(itertools.product(BALLOTS, (BOTTOM, *BALLOTS))))
 def test_a_promise_and_a_vote(promised: Ballot, vote: Ballot) -> None:
-    for value in (None, *VALUES):
+    for value in (None,) if vote == BOTTOM else VALUES:
         fields = (tuple(promised), None if vote == BOTTOM else tuple(vote), value)
         assert pack_acceptor(AcceptorRecord(promised, vote, value)) == encode_record(2, 1, fields)
+
+
+@pytest.mark.parametrize(("vote", "value"), [(Ballot(1, 1), None), (BOTTOM, b"v"), (BOTTOM, b"")])
+def test_half_a_vote_is_not_written(vote: Ballot, value: bytes | None) -> None:
+    with pytest.raises(ValueError, match="both a ballot and a value, or neither"):
+        pack_acceptor(AcceptorRecord(Ballot(3, 1), vote, value))

@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic import (
@@ -20,9 +18,8 @@ from paxos.basic import (
     Promise,
     Reserved,
 )
-from paxos.basic.messages import MAX_ROUND
 from paxos.basic.records import acceptor_key, pack_acceptor, pack_chosen, pack_reservation
-from paxos.command import MAX_COMMAND_BYTES, Command, Footprint, RequestId
+from paxos.command import Command, Footprint, RequestId
 from paxos.contract import Configuration, Effects, Instant, OutcomeKind
 from paxos.errors import ConfigurationError, ProtocolBreach, RecordError
 from paxos.quorum import Majority
@@ -143,29 +140,6 @@ def test_a_bad_record_is_refused_and_named(key: bytes, data: bytes, said: str) -
     with pytest.raises(RecordError, match=said) as caught:
         BasicReplica(Configuration(1, THREE), {key: data}, lambda name, bound: 0, Instant(0))
     assert repr(key) in str(caught.value)
-
-
-@given(st.data())
-def test_a_record_put_together_by_hand_is_what_the_encoder_makes(data: st.DataObject) -> None:
-    """In every length that CBOR writes in another way."""
-    rounds = st.sampled_from([0, 23, 24, 255, 256, 65535, 65536, 2**32 - 1, 2**32, MAX_ROUND])
-    ballots = st.builds(Ballot, rounds, st.sampled_from([0, 1, 23, 24, 2**31 - 1]), st.sampled_from([0, 24]))
-    sizes = st.sampled_from([0, 1, 23, 24, 255, 256, 65535, 65536, MAX_COMMAND_BYTES])
-    promised, vote, value = data.draw(ballots), data.draw(ballots), bytes(data.draw(sizes))
-    assert pack_acceptor(AcceptorRecord(promised, vote, value)) == encode_record(
-        2, 1, (list(promised), list(vote), value)
-    )
-    assert pack_acceptor(AcceptorRecord(promised, BOTTOM, None)) == encode_record(
-        2, 1, (list(promised), None, None)
-    )
-    assert pack_chosen(vote, value) == encode_record(3, 1, (list(vote), value))
-    assert pack_reservation(promised.round) == encode_record(1, 1, (promised.round,))
-
-
-@pytest.mark.parametrize(("vote", "value"), [(Ballot(1, 1), None), (BOTTOM, b"v"), (BOTTOM, b"")])
-def test_half_a_vote_is_not_written(vote: Ballot, value: bytes | None) -> None:
-    with pytest.raises(ValueError, match="both a ballot and a value, or neither"):
-        pack_acceptor(AcceptorRecord(Ballot(3, 1), vote, value))
 
 
 def test_a_decree_is_named_by_exactly_one_key() -> None:

@@ -13,7 +13,9 @@ from paxos.basic import (
     Accepted,
     Acceptor,
     AcceptorRecord,
+    BasicSettings,
     Chosen,
+    Forward,
     Learner,
     Nack,
     Prepare,
@@ -171,14 +173,16 @@ def with_records(c: Cluster, node: int, found: dict[bytes, bytes]) -> None:
     c.deliver()
 
 
-def test_a_decree_without_rounds_concerns_no_other() -> None:
+@pytest.mark.parametrize("promised", [LAST, FAR])
+def test_a_decree_without_rounds_concerns_no_other(promised: Ballot) -> None:
     """Such a promise can be on the disks of those who took it from an earlier release."""
     c = Cluster()
-    with_records(c, 1, {acceptor_key(b"x"): pack_acceptor(AcceptorRecord(LAST, BOTTOM, None))})
+    with_records(c, 1, {acceptor_key(b"x"): pack_acceptor(AcceptorRecord(promised, BOTTOM, None))})
     for asked in (c.decide(1, "x", b"v"), c.decided(1, "x")):
         reply, _ = c.answers[asked]
         assert reply.kind == ReplyKind.REJECTED
-        assert "can not get decree b'x' decided: decree b'x': round" in reply.detail
+        assert "node 1 can not get decree b'x' decided: " in reply.detail
+        assert "is beyond any honest use; ask another node" in reply.detail
     assert [event.arguments["decree"] for event in c.events if event.action == "exhausted"] == [b"x"] * 2
     other = c.decide(1, "y", b"w")
     c.settle(other)
@@ -221,3 +225,24 @@ def test_what_was_proposed_before_the_end_may_be_chosen() -> None:
     reply, _ = c.answers[asked]
     assert reply.kind == ReplyKind.UNKNOWN
     assert c.stopped == {}
+
+
+def test_what_was_handed_on_before_the_end_may_be_chosen() -> None:
+    c = Cluster(settings=BasicSettings(distinguished=2))
+    with_records(c, 1, {b"R": pack_reservation(MAX_ROUND)})
+    asked = c.decide(1, "x", b"v")
+    assert c.pick(Forward, 1, 2)
+    c.drop()
+    c.advance(1.0, only=1)
+    assert c.answers[asked][0].kind == ReplyKind.UNKNOWN
+
+
+def test_a_copy_believes_what_the_original_does() -> None:
+    c = Cluster()
+    with_records(c, 1, {b"R": pack_reservation(1 << 41)})
+    other = c.replica(1).clone()
+    question = Prepare(b"x", Ballot((1 << 41) + 7, 2))
+    other.receive(2, question, c.now)
+    c.replica(1).receive(2, question, c.now)
+    assert other.fingerprint() == c.replica(1).fingerprint()
+    assert other.acceptor(b"x") is not None

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 
 import pytest
 
@@ -22,14 +22,14 @@ def _totals(exploration):
 
 
 def test_the_sound_protocol_passes_and_everything_is_reached():
-    found = explore(schedules=100, seed=1, workers=0)
+    found = explore(schedules=120, seed=1, workers=0)
     assert found.ok
     assert found.missing == ()
-    assert found.tally.schedules == 100
+    assert found.tally.schedules == 120
     assert set(found.tally.kinds) == {"timed", "walk"}
     assert min(found.tally.kinds.values()) > 30
     for name in ("crash", "restart", "partition", "lost", "duplicated", "reordered", "wipe", "writes lost"):
-        assert found.tally.seen[name] > 0
+        assert found.tally.seen.get(name, 0) > 0
     # Only a node itself says Reserved; all else arrived from others and did something.
     assert {name for name, (arrived, _) in found.handlers.items() if not arrived} == {"Reserved"}
     assert {name for name, (arrived, did) in found.handlers.items() if arrived and not did} == set()
@@ -52,7 +52,7 @@ def test_sizes_work_and_settings_differ():
     assert scenario_of("paxos", 3, 0) != scenario_of("paxos", 4, 0)
 
 
-@pytest.mark.parametrize("name", ["own_value", "half", "amnesiac", "fragile", "across_ballots", "early"])
+@pytest.mark.parametrize("name", ["own_value", "half", "amnesiac", "fragile", "early"])
 def test_planted_bugs_are_found_made_small_and_saved(name, tmp_path):
     found = explore(f"tests.planted:{name}", 400, seed=1, workers=0, out=tmp_path)
     (finding,) = found.findings
@@ -80,11 +80,12 @@ def test_it_goes_on_when_told_to():
 
 
 def test_batches_and_workers_change_nothing():
-    alone = explore(schedules=48, seed=5, workers=0)
-    assert _totals(explore(schedules=48, seed=5, workers=0, batch=7)) == _totals(alone)
-    assert _totals(explore(schedules=48, seed=5, workers=2)) == _totals(alone)
+    alone = explore(schedules=24, seed=5, workers=0, nodes=3)
+    assert _totals(explore(schedules=24, seed=5, workers=2, nodes=3, batch=5)) == _totals(alone)
     bad = explore("tests.planted:own_value", 96, seed=1, workers=0, minimised=False)
-    assert _totals(explore("tests.planted:own_value", 96, seed=1, workers=2, minimised=False)) == _totals(bad)
+    assert _totals(
+        explore("tests.planted:own_value", 96, seed=1, workers=0, batch=7, minimised=False)
+    ) == _totals(bad)
 
 
 class _Stopping(Inline):
@@ -103,21 +104,22 @@ class _Stopping(Inline):
 @pytest.mark.parametrize("batches", [0, 1, 3])
 def test_an_interrupted_exploration_goes_on_to_the_same_end(batches, tmp_path):
     state = tmp_path / "state.json"
-    whole = explore(schedules=40, seed=4, workers=0, batch=8)
-    first = explore(schedules=40, seed=4, batch=8, state=state, executor=_Stopping(batches))
+    whole = explore(schedules=16, seed=4, nodes=2, workers=0, batch=4)
+    first = explore(schedules=16, seed=4, nodes=2, batch=4, state=state, executor=_Stopping(batches))
     assert first.interrupted
-    assert first.tally.schedules == 8 * batches
+    assert first.tally.schedules == 4 * batches
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
     seen: list[int] = []
-    second = explore(schedules=40, seed=4, workers=0, batch=8, state=state, advance=seen.append)
+    second = explore(schedules=16, seed=4, nodes=2, workers=0, batch=4, state=state, advance=seen.append)
     assert not second.interrupted
     assert second == whole
-    assert second.ran == 40 - 8 * batches
-    assert sum(seen) == 40
+    assert second.ran == 16 - 4 * batches
+    assert sum(seen) == 16
     # Done is done; and more can be added.
-    assert explore(schedules=40, seed=4, workers=0, batch=8, state=state).ran == 0
-    more = explore(schedules=48, seed=4, workers=0, batch=8, state=state)
-    assert (more.ran, more.tally) == (8, explore(schedules=48, seed=4, workers=0).tally)
+    assert explore(schedules=16, seed=4, nodes=2, workers=0, batch=4, state=state).ran == 0
+    more = explore(schedules=19, seed=4, nodes=2, workers=0, batch=4, state=state)
+    assert more.ran == 3
+    assert more.tally == explore(schedules=19, seed=4, nodes=2, workers=0).tally
 
 
 def test_a_finding_is_remembered(tmp_path):
@@ -155,18 +157,18 @@ def test_another_state_is_refused(change, message, tmp_path):
 
 
 def test_a_worker_that_dies_is_survived_and_its_schedule_named(tmp_path):
-    found = explore("tests.planted:deadly", 12, seed=2, workers=2, keep_going=True, out=tmp_path, batch=4)
-    assert found.tally.schedules + len(found.lost) == 12
+    found = explore("tests.planted:deadly", 6, seed=2, workers=2, keep_going=True, out=tmp_path, batch=3)
+    assert found.tally.schedules + len(found.lost) == 6
     assert found.lost
     assert not found.ok
     assert found.findings == ()
-    killers = [index for index in range(12) if _is_outbid(index)]
+    killers = [index for index in range(6) if _is_outbid(index)]
     assert [each.index for each in found.lost] == killers
     saved = [load_scenario(str(each.path)) for each in found.lost]
     assert [each.remark.split(":")[0] for each in saved] == [
         f"schedule {index} of seed 2" for index in killers
     ]
-    assert saved[0] == found.lost[0].scenario
+    assert saved[0].dumps() == found.lost[0].scenario.dumps()
 
 
 def _is_outbid(index):
@@ -187,7 +189,7 @@ class _Broken(Inline):
         self.calls.append((first, last))
         if any(first <= number < last for number in self.numbers):
             future: Future[object] = Future()
-            future.set_exception(spread.BrokenExecutor("a process died"))
+            future.set_exception(BrokenExecutor("a process died"))
             return future
         return super().submit(fn, *args, **kwargs)
 
@@ -233,14 +235,14 @@ def test_bad_arguments_are_refused(arguments, message):
 
 def test_a_dask_cluster_explores_the_same():
     distributed = pytest.importorskip("distributed", reason="Dask's distributed is not installed")
-    alone = explore(schedules=48, seed=5, workers=0)
+    alone = explore(schedules=24, seed=5, workers=0, nodes=3)
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="inproc://"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        found = explore(schedules=48, seed=5, executor=client.get_executor(), batch=8)
+        found = explore(schedules=24, seed=5, nodes=3, executor=client.get_executor(), batch=8)
     assert isinstance(found, Exploration)
     assert _totals(found) == _totals(alone)
 
@@ -318,7 +320,18 @@ def test_a_replay_of_no_scenario_is_one_line(data, tmp_path, capsys):
 
 def test_control_c_ends_cleanly_and_the_state_goes_on(tmp_path):
     state = tmp_path / "state.json"
-    command = [sys.executable, "-m", "paxos", "explore", "--schedules", "100000", "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "paxos",
+        "explore",
+        "--schedules",
+        "100000",
+        "--workers",
+        "1",
+        "--nodes",
+        "1",
+    ]
     process = subprocess.Popen([*command, "--state", str(state)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not state.exists() and time.monotonic() < deadline:
@@ -330,4 +343,4 @@ def test_control_c_ends_cleanly_and_the_state_goes_on(tmp_path):
     assert "Traceback" not in error
     done = json.loads(state.read_text())["next"]
     assert done > 0
-    assert explore(schedules=done, state=state, workers=0).ran == 0
+    assert explore(schedules=done, nodes=1, state=state, workers=0).ran == 0

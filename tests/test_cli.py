@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import pytest
 
 import paxos
 from paxos.ballot import Ballot
-from paxos.basic.records import acceptor_key, chosen_key, pack_chosen
+from paxos.basic.records import acceptor_key, chosen_key, pack_chosen, pack_reservation
 from paxos.cli import main, version
 from paxos.cli.check import look_at_store
 from paxos.cli.command import EXIT_BUG, build_parser
@@ -37,6 +38,7 @@ from paxos.errors import (
 from paxos.quorum import Majority
 from paxos.runtime.certificates import make_certificates
 from paxos.runtime.config import load_cluster
+from paxos.runtime.sqlite_store import RECORDS_NAME
 from paxos.runtime.store import open_store
 from paxos.service import Identity, charter_record, replica_prefix
 from tests.processes import free_ports
@@ -548,10 +550,33 @@ def test_check_names_every_record_that_no_node_could_read(tmp_path: Path, capsys
     assert main(["check", "--store", str(tmp_path / "2"), "--json"]) == EXIT_CHECK_FAILED
     found = json_of(capsys)
     assert (found["decided"], found["damaged"]) == (1, 3)
-    for name in ("torn", "wrong kind", "alien"):
-        assert any(name in complaint for complaint in found["complaints"])
+    complaints = sorted(complaint.partition(": ")[0] for complaint in found["complaints"])
+    assert complaints[0] == "promise and vote on decree 'wrong kind'"
+    assert "b'alien'" in complaints[1]
+    assert complaints[2] == "the decision of decree 'torn'"
     assert main(["check", "--store", str(tmp_path / "2")]) == EXIT_CHECK_FAILED
     assert capsys.readouterr().out.count("damaged: ") == 3
+
+
+@pytest.mark.parametrize(
+    ("decree", "shown"),
+    [(b"lost", "'lost'"), (b"it's", '"it\'s"'), (b'"', "'\"'"), (b"\xff", "b'\\xff'"), (b"x" * 500, "'xxx")],
+)
+def test_check_names_the_decree_of_a_record_that_the_disk_lost(
+    decree: bytes, shown: str, tmp_path: Path, capsys: Capture
+) -> None:
+    key = PREFIX + chosen_key(decree)
+    make_store(tmp_path / "2", {key: pack_chosen(BALLOT, b"blue"), PREFIX + b"R": pack_reservation(7)})
+    database = sqlite3.connect(tmp_path / "2" / RECORDS_NAME)
+    with database:
+        for each in (key, PREFIX + b"R"):
+            database.execute("UPDATE records SET value = ? WHERE key = ?", (b"rotten", each))
+    database.close()
+    assert main(["check", "--store", str(tmp_path / "2"), "--json"]) == EXIT_CHECK_FAILED
+    one, two = json_of(capsys)["complaints"]
+    assert one.startswith(f"the decision of decree {shown}")
+    assert one.endswith("is damaged: its checksum is wrong")
+    assert two.startswith("the reservation of rounds: record b'r")
 
 
 def test_check_of_a_configuration_looks_into_its_stores(tmp_path: Path, capsys: Capture) -> None:

@@ -16,7 +16,7 @@ from paxos.ballot import Ballot
 from paxos.basic import Prepare
 from paxos.basic import protocol as basic
 from paxos.contract import Event
-from paxos.runtime import Cluster, Limits, open_cluster
+from paxos.runtime import Cluster, Limits, clients, open_cluster
 from paxos.runtime.handshake import HANDSHAKE_MESSAGES, Hello, Refused
 from paxos.runtime.tables import FROM_CLIENT, Tables
 from paxos.service import AskStatus, Cancel, Introduce, Reply, ReplyKind, StatusReply
@@ -305,6 +305,71 @@ async def test_large_requests_that_wait() -> None:
                 assert int(str(engine.status()["requests"])) <= 12 + 8
             tasks.cancel_scope.cancel()
         await cluster.start_node(2)
+
+
+async def test_all_clients_together_stay_within_their_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when each is looked at again and again: what is beyond the budget is rejected."""
+    monkeypatch.setattr(clients, "_PAUSE_S", 0.01)
+    limits = Limits(all_clients_bytes=1 << 20)
+    value = bytes(10_000)
+    async with attacked(limits) as (cluster, _):
+        await cluster.stop_node(2)
+        await cluster.stop_node(3)
+        budget = cluster.nodes[1]._server._inbound._budget
+        rejected: list[str] = []
+        highest = 0
+        async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+
+            async def keep_asking(greedy: Stranger, group: int) -> None:
+                for number in range(60):
+                    await greedy.ask(submit(1000 * group + number, f"{group}-{number}", value))
+
+            async def hear(greedy: Stranger) -> None:
+                nonlocal highest
+                while True:
+                    rejected.append((await greedy.answer()).detail)
+                    highest = max(highest, budget.requests_bytes)
+
+            for number in range(12):
+                greedy = await stack.enter_async_context(stranger(cluster.addresses[0]))
+                assert isinstance(await greedy.greet(), Hello)
+                tasks.start_soon(keep_asking, greedy, number)
+                tasks.start_soon(hear, greedy)
+            # All but a hundred of these requests.
+            await until(lambda: len(rejected) >= 600)
+            tasks.cancel_scope.cancel()
+        assert 900_000 < highest <= limits.all_clients_bytes
+        assert set(rejected) == {
+            "this node's clients wait for as many answers as it can keep requests for; try again later"
+        }
+        await until(lambda: budget.requests_bytes == 0)
+        await cluster.start_node(2)
+
+
+async def test_many_questions_how_the_node_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one frame are answered with one look; too many at once cost the connection."""
+    async with attacked() as (cluster, refusals):
+        engine = cluster.nodes[1]._server._engine
+        assert engine is not None
+        looks = 0
+        status = engine.status
+
+        def count() -> dict[str, object]:
+            nonlocal looks
+            looks += 1
+            return status()
+
+        monkeypatch.setattr(engine, "status", count)
+        async with stranger(cluster.addresses[0]) as curious:
+            await curious.greet()
+            for turn in (1, 2, 3):
+                await curious.ask(*map(AskStatus, range(1000)))
+                assert [(await curious.answer()).sequence for _ in range(1000)] == list(range(1000))
+                # It took its answers, so it may ask again.
+                assert looks == turn
+            await curious.ask(*map(AskStatus, range(4000)))
+            await curious.read_to_end()
+        assert "it asked 2048 times how the node does before it read an answer" in await refusals.one()
 
 
 async def test_frames_that_are_never_finished() -> None:

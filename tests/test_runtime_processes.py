@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
@@ -12,8 +13,9 @@ import pytest
 
 from paxos.errors import Unreachable
 from paxos.runtime import connect, make_certificates
+from paxos.runtime.handshake import Hello, Refused
 from tests.processes import Process, Processes, free_ports, write_config
-from tests.strangers import until_ready
+from tests.strangers import stranger, until_ready
 from tests.torture import disagreement, torture
 
 pytestmark = [
@@ -167,6 +169,29 @@ async def test_torture_in_short(tmp_path: Path) -> None:
     assert report.kills + report.stops >= 3
 
 
+async def test_a_node_with_few_descriptors_keeps_some_for_itself(tmp_path: Path) -> None:
+    config = write_config(tmp_path, 1)
+    process = Process(config, 1, descriptors=100)
+    address = config.node(1).address
+    try:
+        await anyio.to_thread.run_sync(process.wait_ready)
+        assert "may have 100 files and sockets open, so at most 24 clients are served" in process.log()
+        async with connect([address], timeout_s=PATIENCE_S) as client, AsyncExitStack() as stack:
+            await client.decide("a", b"1")
+            for _ in range(150):
+                await stack.enter_async_context(stranger(address))
+            answers = [await (await stack.enter_async_context(stranger(address))).greet() for _ in range(30)]
+            assert [type(answer) for answer in answers] == [Hello] * 23 + [Refused] * 7
+            assert await client.decide("b", b"2") == b"2"
+        async with connect([address], timeout_s=PATIENCE_S) as client:
+            assert await client.decided("b") == b"2"
+        assert "could not be accepted" not in process.log()
+        process.terminate()
+        assert await wait(process) == 0
+    finally:
+        process.close()
+
+
 _HANGING = """
 import sys, time
 from functools import partial
@@ -208,7 +233,7 @@ except PaxosError as error:
 async def test_a_disk_that_hangs_does_not_keep_the_process(loop: str, what: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", _HANGING, loop, what, str(free_ports(1)[0])]
+    command = [sys.executable, "-W", "error", "-c", _HANGING, loop, what, str(free_ports(1)[0])]
     async with await anyio.open_process(command, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         try:

@@ -18,7 +18,7 @@ from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import CONNECTION_ERRORS
 from paxos.runtime.tls import Security
 from tests.processes import free_ports
-from tests.strangers import peer_hello, stranger, until
+from tests.strangers import listening, peer_hello, stranger, until
 
 pytestmark = pytest.mark.anyio
 
@@ -64,14 +64,8 @@ class _Other:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        port = self.config.node(2).port
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
-        async with listener, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, self.serve)
-            try:
-                yield
-            finally:
-                group.cancel_scope.cancel()
+        async with listening(self.serve, self.config.node(2).port):
+            yield
 
     async def call(self, node: RunningNode) -> None:
         """Call node 1, and hang up when it has answered."""

@@ -257,18 +257,25 @@ class _SaysNoAndDoes(BasicReplica):
         super()._submit(request, decree, value, now)
 
 
-#: Nodes with room for one decree, and clients that turn to the next node before a slow one can answer.
+#: Nodes with room for one decree, and clients that turn to the next one before a slow one can answer.
 BUSY: dict[str, Any] = {
     "workload": Workload(operations=60, clients=3, names=60, timeout_s=0.05),
     "hardware": Hardware(sync_s=0.02),
     "settings": BasicSettings(max_open=1),
 }
+#: The same, but clients wait, and nodes crash when a disk holds what they may not remember having said.
+CRASHING: dict[str, Any] = {
+    **BUSY,
+    "workload": Workload(operations=200, clients=3, names=200, timeout_s=60.0),
+    "faults": Faults(random_crashes=60, jitter=1.0),
+}
 
 
-def test_rejected_after_an_attempt_that_may_have_been_taken_is_unknown():
+@pytest.mark.parametrize("busy", [BUSY, CRASHING], ids=["impatient", "crashing"])
+def test_rejected_after_an_attempt_that_may_have_been_taken_is_unknown(busy):
     outcomes = set()
     for seed in range(12):
-        result = run(seed=seed, **BUSY)
+        result = run(seed=seed, **busy)
         assert result.violations == ()
         outcomes |= {op.outcome for op in result.operations}
     assert outcomes == {"done", "rejected", "unknown"}

@@ -117,6 +117,19 @@ def test_time_goes_on_only_when_a_node_is_woken():
     assert not stepper.do("tick 2")
 
 
+def test_rejected_is_final_only_if_nobody_else_was_asked():
+    stepper = Stepper(protocol, eager=True, settings=BasicSettings(max_open=1))
+    stepper.play(['2 submits decide "e" = "b"', '2 submits decide "f" = "c"'])
+    assert [op.outcome for op in stepper.history()] == [None, "rejected"]
+    # Here node 1 works on what node 2 has no room for.
+    stepper = Stepper(protocol, eager=True, settings=BasicSettings(max_open=1))
+    stepper.play(['2 submits decide "e" = "b"', A, '2 submits decide "d" = "a"'])
+    assert [op.outcome for op in stepper.history()] == [None, "unknown"]
+    assert stepper.settle()
+    assert {known[b"d"] for known in stepper.decisions().values()} == {b"a"}
+    assert stepper.judge() == []
+
+
 def test_a_repeated_proposal_is_one_request_and_a_client_can_go_away():
     stepper = Stepper(protocol, eager=True)
     stepper.play([A, A, '2 submits decide "d" = "a"'])

@@ -70,7 +70,7 @@ def test_every_quick_model_is_right_and_every_action_is_taken(capsys):
         pytest.param(
             "  /\\ proposer[n].got \\in Quorum1\n  /\\ IF",
             "  /\\ proposer[n].got # {}\n  /\\ IF",
-            "AcceptSafe",
+            "VotesOnce",
             id="no quorum",
         ),
         pytest.param(

@@ -325,3 +325,7 @@ def test_frames_carry_the_clock_and_move_it(tmp_path):
         assert [envelope.clock for envelope in receiver.decode(bodies[0])] == [42]
         assert two.clock == 42
         assert receiver.digest() == MESSAGES.digest()
+        one.heard((1 << 63) - 1)
+        one.write([_event(b"b")])
+        bodies = FrameBuffer().feed(sender.encode([Nack(b"x", Ballot(1, 1), Ballot(2, 2))]))
+        assert receiver.decode(bodies[0])[0].clock == (1 << 63) - 1

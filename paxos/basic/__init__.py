@@ -24,6 +24,7 @@ from paxos.basic.messages import (
     Reserved,
 )
 from paxos.basic.proposer import Proposer, ProposerState
+from paxos.basic.records import record_name
 from paxos.basic.replica import BasicReplica
 from paxos.basic.scope import BasicScope
 from paxos.basic.settings import BasicSettings
@@ -82,6 +83,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     bound_ms=_bound_ms,
     specification=SPECIFICATION,
     scope=BasicScope,
+    record_name=record_name,
     documentation=(
         "Basic Paxos agrees on single values, each under a name of its own. Two round trips to a quorum and "
         "one write on each disk per round trip; any node may propose; a decision never changes."

@@ -42,6 +42,7 @@ __all__ = [
     "pack_chosen",
     "pack_reservation",
     "read_records",
+    "record_name",
 ]
 
 RESERVATION_KEY: Final = b"R"
@@ -66,6 +67,21 @@ def acceptor_key(decree: bytes) -> bytes:
 def chosen_key(decree: bytes) -> bytes:
     """The key of a decision."""
     return b"C" + decree
+
+
+def record_name(key: bytes) -> str:
+    """What the record under a key is, in a few words for people; empty if it is none of Basic Paxos."""
+    if key == RESERVATION_KEY:
+        return "the reservation of rounds"
+    kinds = {b"A": "promise and vote on", b"C": "the decision of"}
+    kind = kinds.get(key[:1])
+    if kind is None:
+        return ""
+    try:
+        name = key[1:].decode()
+    except UnicodeDecodeError:
+        return f"{kind} decree {key[1:]!r:.80}"
+    return f"{kind} decree {name!r:.80}"
 
 
 def pack_reservation(round_: int) -> bytes:

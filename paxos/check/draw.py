@@ -37,6 +37,9 @@ _FACTORS: Final = (0.001, 0.01, 0.1, 0.5, 2.0, 10.0, 100.0)
 #: Grace for whoever waits, virtual seconds; it costs nothing.
 _GRACE_S: Final = 120.0
 _MAX_STEPS: Final = 100_000
+#: A client that goes to the next node sooner than so many decisions take need never get an answer: each of
+#: its attempts outbids the one before.
+_PATIENCE: Final = 2.0
 
 
 def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) -> Scenario:
@@ -70,14 +73,22 @@ def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) 
     if rng.random() < 0.5:
         return attrs.evolve(base, walk=_walk(rng), eager=rng.random() < 0.3)
     duration_s = rng.choice((1.0, 3.0, 10.0))
+    topology, hardware, workload = _topology(rng, size), _hardware(rng), _workload(rng, duration_s)
     return attrs.evolve(
         base,
-        topology=_topology(rng, size),
-        hardware=_hardware(rng),
+        topology=topology,
+        hardware=hardware,
         faults=_faults(rng, duration_s, size),
-        workload=_workload(rng, duration_s),
+        workload=workload,
         duration_s=duration_s,
+        liveness=not hasty and workload.timeout_s >= _PATIENCE * _decision_s(topology, hardware),
     )
+
+
+def _decision_s(topology: Topology, hardware: Hardware) -> float:
+    """About how long one decision takes: two round trips, a sync at each end of both, and the processors."""
+    slowest_ms = max((delay for row in topology.one_way_ms for delay in row), default=topology.uniform_ms)
+    return 4 * slowest_ms / 1e3 + 4 * hardware.sync_s + 40 * hardware.service_s
 
 
 def _some(rng: random.Random, share: float, low: float, high: float) -> float:

@@ -5,14 +5,14 @@ for one part there is none, and here is the smallest window of it; or the search
 and nothing is known of what is left.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from paxos.check.history import HistoryError, Operation
 from paxos.check.models import Model, find_model
-from paxos.check.ordering import orderly_clients, rounds_of, search, spans_of
+from paxos.check.ordering import orderly_clients, own_order, rounds_of, search, spans_of
 from paxos.check.window import HistoryViolation, smallest_window
 from paxos.errors import ConfigurationError
 
@@ -21,7 +21,7 @@ __all__ = ["MAX_STATES", "Verdict", "check_linearizable"]
 #: How many configurations are visited before the search is given up: about a minute, and half a gigabyte.
 MAX_STATES: Final = 2_000_000
 #: How many, to see a violation without what a model resolved.
-_EXPLAIN_STATES: Final = 200_000
+_EXPLAIN_STATES: Final = 50_000
 
 
 @attrs.frozen
@@ -118,14 +118,16 @@ def check_linearizable(
     # Small parts first: what is easy to say is said before a bound is met.
     for part in sorted(parts, key=len):
         resolved = list(found.resolved(part))
-        spans = spans_of(resolved, orderly)
+        # A client's own order is that of what it knew, before anything was resolved.
+        after = own_order(part, orderly)
+        spans = spans_of(resolved, after)
         rounds = rounds_of(found, resolved, spans)
         result = search(found, resolved, rounds, [found.initial()], max_states - states)
         states += result.visited
         if result.ok is None:
             break
         if not result.ok:
-            violation = _explained(found, part, orderly) or smallest_window(
+            violation = _explained(found, part, after) or smallest_window(
                 found, resolved, spans, rounds, result, shown=part
             )
             break
@@ -146,10 +148,10 @@ def check_linearizable(
 
 
 def _explained(
-    model: Model[Any], part: Sequence[Operation], orderly: frozenset[int | str]
+    model: Model[Any], part: Sequence[Operation], after: Mapping[int, int]
 ) -> HistoryViolation | None:
     """The smallest window of a part with nothing resolved, if the search fails on that, too, in time."""
-    spans = spans_of(part, orderly)
+    spans = spans_of(part, after)
     rounds = rounds_of(model, part, spans)
     result = search(model, part, rounds, [model.initial()], _EXPLAIN_STATES)
     return smallest_window(model, part, spans, rounds, result, shown=part) if result.ok is False else None

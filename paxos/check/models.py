@@ -225,9 +225,55 @@ class Register(Model[Value]):
             return f"cas: out: expected true or false, got {readable_value(operation.out)}"
         return _value_complaint(operation, "value") or _value_complaint(operation, "old", optional=True)
 
+    def resolved(self, history: Sequence[Operation]) -> Sequence[Operation]:
+        """Writes without an answer, those made equal that nobody could tell apart."""
+        return _resolved_writes(history)
+
     def describe(self, state: Value) -> str:
         """The value, or `absent`."""
-        return "absent" if state is None else readable_value(state)
+        return "absent" if state is None else _shown(state)
+
+
+#: Stands for a value or entry that nobody read: none of a history is a list.
+_NEVER_READ: Final[Value] = (b"never read",)
+
+
+def _shown(value: Value) -> str:
+    return "a value that nobody read" if value == _NEVER_READ else readable_value(value)
+
+
+def _resolved_writes(history: Sequence[Operation]) -> Sequence[Operation]:
+    """Writes without an answer, those made equal that nobody could tell apart.
+
+    Values of such writes that nobody saw and nobody compared with could as well be one value; and then it
+    does not matter which of those writes took effect. A key with increments is left alone: they write values
+    unseen.
+    """
+    counted = {operation.key for operation in history if operation.op == "increment"}
+    told: set[tuple[Value, Value]] = set()
+    for operation in history:
+        told.update(_seen_values(operation))
+    return [
+        attrs.evolve(operation, value=_NEVER_READ)
+        if not operation.known
+        and operation.op in ("put", "cas")
+        and operation.key not in counted
+        and (operation.key, operation.value) not in told
+        else operation
+        for operation in history
+    ]
+
+
+def _seen_values(operation: Operation) -> Iterator[tuple[Value, Value]]:
+    """The keys and values that a client was told of, or asked for."""
+    if operation.op == "get":
+        yield operation.key, operation.out
+    elif operation.op == "cas":
+        yield operation.key, operation.old
+    elif operation.op == "scan" and isinstance(operation.out, tuple):
+        for pair in operation.out:
+            assert isinstance(pair, tuple)
+            yield pair[0], pair[1]
 
 
 # --- keys and values ---------------------------------------------------------------------------------
@@ -312,9 +358,13 @@ class KeyValue(Model[_Contents]):
             return _none_complaint(operation, "old") or _out_complaint(operation, int)
         return self._register.refuses(operation)
 
+    def resolved(self, history: Sequence[Operation]) -> Sequence[Operation]:
+        """Writes without an answer, those made equal that nobody could tell apart."""
+        return _resolved_writes(history)
+
     def describe(self, state: _Contents) -> str:
         """Keys and values, or `empty`."""
-        shown = [f"{readable_value(key)} = {readable_value(value)}" for key, value in state[:8]]
+        shown = [f"{readable_value(key)} = {_shown(value)}" for key, value in state[:8]]
         return ", ".join([*shown, *(["..."] if len(state) > 8 else [])]) or "empty"
 
 
@@ -471,13 +521,9 @@ class Log(Model[int]):
     def describe(self, state: int) -> str:
         """Its length and last entries."""
         length = self._lengths[state]
-        last = [readable_value(entry) for entry in self._range(state, max(length - 4, 0), length)]
+        last = [_shown(entry) for entry in self._range(state, max(length - 4, 0), length)]
         cut = "..., " if length > 4 else ""
         return f"{length} entries: {cut}{', '.join(last)}" if length else "no entries"
-
-
-#: Stands for an entry that nobody read: no entry of a history is a list.
-_NEVER_READ: Final[Value] = (b"never read",)
 
 
 def _read_entries(operation: Operation) -> Iterator[tuple[int, Value]]:

@@ -28,14 +28,24 @@ Sources: Wing and Gong, "Testing and verifying concurrent objects", JPDC 17 (199
 """
 
 from collections import deque
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from paxos.check.history import HistoryError, Operation
 from paxos.check.models import Model
 
-__all__ = ["NEVER", "Found", "Round", "Span", "orderly_clients", "rounds_of", "search", "spans_of"]
+__all__ = [
+    "NEVER",
+    "Found",
+    "Round",
+    "Span",
+    "orderly_clients",
+    "own_order",
+    "rounds_of",
+    "search",
+    "spans_of",
+]
 
 #: The return of an operation whose outcome is unknown, as a place among calls and returns.
 NEVER: Final = 1 << 60
@@ -95,12 +105,12 @@ class Round(NamedTuple):
     place: int
 
 
-def spans_of(operations: Sequence[Operation], orderly: Collection[int | str] | None = None) -> list[Span]:
+def spans_of(operations: Sequence[Operation], after: Mapping[int, int] | None = None) -> list[Span]:
     """The places of calls and returns, by index.
 
     Args:
         operations: in any order; at equal times, what one client did stands in its order.
-        orderly: clients that do one thing after another; None to find them among `operations`.
+        after: what `own_order` gave; None to find it here.
     """
     # Of returns at one time, that of the first call comes first, so that one client's come in its order.
     events: list[tuple[float, int, float, int]] = []
@@ -110,19 +120,28 @@ def spans_of(operations: Sequence[Operation], orderly: Collection[int | str] | N
             events.append((operation.return_s, 1, operation.call_s, index))
     events.sort()
     places: dict[tuple[int, int], int] = {(kind, index): at for at, (_, kind, _, index) in enumerate(events)}
-    if orderly is None:
-        orderly = orderly_clients(operations)
-    after = {
+    if after is None:
+        after = own_order(operations, orderly_clients(operations))
+    return [
+        Span(places[0, index], places.get((1, index), NEVER), after.get(index, -1))
+        for index in range(len(operations))
+    ]
+
+
+def own_order(operations: Sequence[Operation], orderly: Collection[int | str]) -> dict[int, int]:
+    """For operations called at the very time of their client's last return: the one that returned.
+
+    Args:
+        operations: of one part.
+        orderly: what `orderly_clients` gave, of the whole history.
+    """
+    return {
         second: first
         for client, indices in _by_client(operations).items()
         if client in orderly
         for first, second in pairwise(indices)
         if operations[first].return_s == operations[second].call_s
     }
-    return [
-        Span(places[0, index], places.get((1, index), NEVER), after.get(index, -1))
-        for index in range(len(operations))
-    ]
 
 
 def orderly_clients(operations: Sequence[Operation]) -> frozenset[int | str]:

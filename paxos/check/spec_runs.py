@@ -19,7 +19,7 @@ __all__ = ["MIN_EVENTS", "simulated_traces"]
 #: The fewest events of a trace that is kept.
 MIN_EVENTS: Final = 100
 #: Longer traces are cut here: the beginning of a behaviour is one.
-_MAX_EVENTS: Final = 200
+_MAX_EVENTS: Final = 150
 _MAX_RUNS: Final = 100_000
 _DURATION_S: Final = 3.0
 _TOPOLOGY: Final = Topology("far", uniform_ms=60.0)

@@ -39,6 +39,7 @@ def add(commands: Commands) -> None:
         "  core     decisions a second by roles called directly: both phases, nothing stored\n"
         "  wire     messages encoded and decoded a second\n"
         "  sim      message deliveries simulated a second, trace and invariants off and on\n"
+        "  explore  deliveries a second of random walks, and of Hypothesis drawing each step of them\n"
         "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
@@ -59,7 +60,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--seconds", type=seconds, metavar="S", help="core, wire: about how long each (0.5); cluster (5)"
     )
-    parser.add_argument("--nodes", type=count(1, 99), default=3, metavar="N", help="sim, cluster: nodes (3)")
+    parser.add_argument(
+        "--nodes", type=count(1, 99), default=3, metavar="N", help="sim, explore, cluster: nodes (3)"
+    )
     parser.add_argument(
         "--operations",
         type=count(1, 1_000_000),
@@ -127,6 +130,25 @@ def _sim(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     return {"repeats": arguments.repeats, **attrs.asdict(found)}
 
 
+def _explore(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
+    from paxos.check.explore_bench import run_benchmark
+
+    measured: dict[str, object] = {}
+    rows = []
+    with out.progress("the explorer", 4 * arguments.repeats) as bar:
+        for check, what in ((False, "invariants off"), (True, "invariants on")):
+            found = run_benchmark(
+                nodes=arguments.nodes, repeats=arguments.repeats, check=check, advance=bar.advance
+            )
+            for rate in (found.bare, found.drawn):
+                per_s = f"{rate.median:,.0f} deliveries/s"
+                rows.append((f"{rate.name}, {what}", per_s, f"{rate.low:,.0f} to {rate.high:,.0f}"))
+            rows.append((f"ratio, {what}", f"{found.ratio:.1f}", ""))
+            measured[what.replace(" ", "_")] = attrs.asdict(found)
+    out.table(f"walks on {arguments.nodes} nodes, median of {arguments.repeats}:", _COLUMNS, rows)
+    return {"repeats": arguments.repeats, **measured}
+
+
 def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     import anyio
 
@@ -170,6 +192,7 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "core": _core,
     "wire": _wire,
     "sim": _sim,
+    "explore": _explore,
     "cluster": _cluster,
     "history": bench_histories,
 }

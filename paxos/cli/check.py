@@ -7,7 +7,9 @@ room next door, paxos.cli.histories.
 """
 
 import argparse
+import ast
 import errno
+import re
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +19,7 @@ import attrs
 from paxos.cli.arguments import Commands, add_command, count
 from paxos.cli.histories import add_history_arguments, check_history
 from paxos.cli.output import Output, json_bytes, readable
-from paxos.contract import Configuration, Instant, find_protocol
+from paxos.contract import Configuration, Instant, ProtocolDescription, find_protocol
 from paxos.errors import (
     EXIT_CHECK_FAILED,
     EXIT_DONE,
@@ -34,6 +36,7 @@ from paxos.service import (
     Node,
     charter_record,
     read_charter,
+    replica_prefix,
     require_charter,
     take_superseded,
     wipes_detected,
@@ -314,7 +317,7 @@ def look_at_store(url: str) -> StoreLook:
     card = report.card
     protocol = find_protocol(card.protocol)
     store_id = bytes.fromhex(card.store_id)
-    complaints = list(report.damaged)
+    complaints = [_named(complaint, _key_in(complaint), protocol) for complaint in report.damaged]
     guards = {key: records.pop(key) for key in (CHARTER_KEY, SUPERSEDED_KEY) if key in records}
     charter, refused = _read_guards(guards, bool(records), complaints)
     # Any quorums will do to read what it holds, so it is read as if it had been used with these.
@@ -330,7 +333,7 @@ def look_at_store(url: str) -> StoreLook:
             restart({key: value})
         except RecordError as error:
             del records[key]
-            complaints.append(str(error))
+            complaints.append(_named(str(error), key, protocol))
     node = restart(records)
     node.turn()  # applies what is decided
     found = report.damaged_count + len(complaints) - len(report.damaged)
@@ -343,6 +346,19 @@ def look_at_store(url: str) -> StoreLook:
         {key: value for key, value in guards.items() if key == CHARTER_KEY},
         refused,
     )
+
+
+def _named(complaint: str, key: bytes, protocol: ProtocolDescription) -> str:
+    """A complaint about the record under a key of the store, and what the protocol calls the record."""
+    prefix = replica_prefix(0, 0)
+    name = protocol.record_name(key.removeprefix(prefix)) if key.startswith(prefix) else ""
+    return f"{name}: {complaint}" if name else complaint
+
+
+def _key_in(complaint: str) -> bytes:
+    """The key that a store's complaint begins with, as far as it is written there; empty if it is not."""
+    found = re.match(r"""record (b'(?:[^'\\]|\\.)*'|b"(?:[^"\\]|\\.)*")""", complaint)
+    return b"" if found is None else bytes(ast.literal_eval(found[1]))
 
 
 def _read_guards(guards: dict[bytes, bytes], used: bool, complaints: list[str]) -> tuple[dict[str, str], str]:

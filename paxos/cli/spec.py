@@ -77,7 +77,7 @@ def _add_traces(parser: Parser) -> None:
         "--count", type=count(1, 10_000), default=200, metavar="N", help="of simulated traces (200)"
     )
     group.add_argument(
-        "--events", type=count(1, 200), default=100, metavar="N", help="the fewest events of each (100)"
+        "--events", type=count(1, 150), default=100, metavar="N", help="the fewest events of each (100)"
     )
     group.add_argument("--seed", type=count(0, 2**31), default=1, metavar="N", help="of the first run (1)")
 

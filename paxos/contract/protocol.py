@@ -124,6 +124,8 @@ class ProtocolDescription:
         projection: replica -> the specification's variables, or None.
         specification: how the handlers and the TLA+ actions belong together, or None.
         scope: makes the small closed world of the protocol's roles that exhaustive search explores, or None.
+        record_name: what the record under a key of a replica is, in a few words for people; empty for one
+            that is not the protocol's.
         documentation: a paragraph for people.
     """
 
@@ -141,6 +143,7 @@ class ProtocolDescription:
     projection: Callable[[Replica], Hashable] | None = None
     specification: Specification | None = None
     scope: ScopeMaker | None = None
+    record_name: Callable[[bytes], str] = lambda key: ""
     documentation: str = ""
 
 

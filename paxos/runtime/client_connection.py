@@ -75,7 +75,8 @@ async def _greet(stream: ByteStream, address: Address, security: Security, clust
     except ssl.SSLError as error:
         raise ClusterMismatch(f"{address}: TLS: {error.reason or error}") from error
     except WireError as error:
-        raise ClusterMismatch(f"{address}: what answers there is no node of this release: {error}") from error
+        text = printable(f"{address}: what answers there is no node of this release: {error}")
+        raise ClusterMismatch(text) from error
     except TimeoutError as error:
         raise Unreachable(f"{address}: no answer to the handshake within {_PATIENCE_S:g} s") from error
     except CONNECTION_ERRORS as error:

@@ -5,8 +5,8 @@ answers it does not take, is not read until that is better.  It is looked at now
 it may be gone.  What it sends meanwhile, far above a bound, is rejected without bothering the node.
 
 What one client may do, a thousand may do at once, so all together have a budget as well.  It counts the
-requests that wait and the unfinished frames; when unfinished frames fill it, the one that began first is
-given up, since it may never be finished.
+requests that wait and the unfinished frames; what would go beyond it is rejected, and when unfinished frames
+fill it, the one that began first is given up, since it may never be finished.
 """
 
 from typing import Any, Final
@@ -27,6 +27,8 @@ from paxos.wire import MAX_BODY_BYTES_OF_MANY, FrameBuffer, MessageTable
 __all__ = ["Budget", "ClientConnection", "unpack"]
 
 _READ_BYTES: Final = 64 * 1024
+#: What a request takes beside its body, about.
+_REQUEST_BYTES: Final = 512
 #: How long a client over its bounds is not read at a time, seconds: its end must still be noticed.
 _PAUSE_S: Final = 1.0
 #: The longest frame that a client has a reason to send: one with the largest request, or many small ones.
@@ -53,6 +55,10 @@ class Budget:
     def spent(self) -> bool:
         """Whether no more requests should be read."""
         return self.requests_bytes >= self._limit_bytes
+
+    def has_room(self, size: int) -> bool:
+        """Whether a request of so many bytes may be taken; one alone always may."""
+        return not self.requests_bytes or self.requests_bytes + size <= self._limit_bytes
 
     def enter(self, client: object, scope: anyio.CancelScope) -> None:
         """A client is there; it ends when its scope is cancelled."""
@@ -101,6 +107,8 @@ class ClientConnection:
         # Requests without an answer, and the bytes of each.
         self._open: dict[RequestId, int] = {}
         self._open_bytes = 0
+        #: How often it asked how the node does and has not been sent the answer.
+        self.asked: int = 0
         self.outbox: _CountedOutbox = _CountedOutbox(tables.to_client, self)
 
     def ended(self, request: RequestId) -> None:
@@ -119,7 +127,7 @@ class ClientConnection:
     def _over(self, times: int = 1) -> bool:
         """Whether the client has so many times what it should have."""
         return (
-            len(self._open) >= times * self._limits.client_requests
+            len(self._open) + self.asked >= times * self._limits.client_requests
             or self._open_bytes >= times * self._limits.client_bytes
             or self.outbox.queued_bytes >= times * self._limits.client_bytes
         )
@@ -164,19 +172,32 @@ class ClientConnection:
                     await anyio.sleep(_PAUSE_S / 20)
 
     def _within_bounds(self, messages: list[Any]) -> list[Any]:
-        """What the node is to see: requests far above a bound are rejected here."""
+        """What the node is to see: requests far above a bound are rejected here. Raises WireError."""
         taken = []
         for message in messages:
             if message.__class__ is Submit:
-                if self._over(2):
-                    text = f"this connection has {len(self._open)} requests without an answer; wait for some"
+                size = len(message.body) + _REQUEST_BYTES
+                text = self._refusal(size)
+                if text:
                     self.outbox.reject(message.request, text)
                     continue
-                self._begun(message.request, len(message.body))
+                self._begun(message.request, size)
             elif message.__class__ is Cancel:
                 self.ended(message.request)
+            elif self.asked >= 2 * self._limits.client_requests:
+                raise WireError(f"it asked {self.asked} times how the node does before it read an answer")
+            else:
+                self.asked += 1
             taken.append(message)
         return taken
+
+    def _refusal(self, size: int) -> str:
+        """Why a request of so many bytes is not taken; empty when it is."""
+        if self._over(2):
+            return f"this connection has {len(self._open)} requests without an answer; wait for some"
+        if not self._budget.has_room(size):
+            return "this node's clients wait for as many answers as it can keep requests for; try again later"
+        return ""
 
     async def write(self) -> None:
         """Send answers as they come.
@@ -196,6 +217,12 @@ class _CountedOutbox(ClientOutbox):
     def __init__(self, table: MessageTable, client: ClientConnection) -> None:
         super().__init__(table)
         self._client = client
+
+    async def take(self) -> bytes:
+        data = await super().take()
+        if not self._answers:
+            self._client.asked = 0
+        return data
 
     def put(self, message: Any) -> None:
         super().put(message)

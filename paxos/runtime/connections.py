@@ -19,7 +19,7 @@ from paxos.ballot import NodeId
 from paxos.errors import WireError
 from paxos.runtime.clients import Budget, ClientConnection, unpack
 from paxos.runtime.engine import Engine
-from paxos.runtime.events import EventSink
+from paxos.runtime.events import EventSink, printable
 from paxos.runtime.handshake import (
     BUSY,
     DUPLICATE,
@@ -129,7 +129,7 @@ class Inbound:
         try:
             if hello.kind == Kind.PEER:
                 await self._serve_peer(secured, hello)
-            else:
+            elif not self._is_full():  # others may have come while it was answered
                 await self._serve_client(secured)
         finally:
             await _close(secured)
@@ -237,6 +237,7 @@ class Inbound:
             refused = REFUSED_MESSAGES.decode(body)[0].message
         except WireError:
             return False  # the usual case: a protocol's message; whatever else it is, the next step says
+        refused = refused._replace(reason=printable(refused.reason))
         self._refused(f"this node was refused: {refused.reason}")
         # It may stop this node. Anybody can call and say so; proof is a certificate, or an answer at the
         # peer's own address, where this node calls as well and hears the same.

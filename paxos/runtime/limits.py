@@ -30,13 +30,15 @@ class Limits:
     Args:
         handshake_s: seconds that a new connection has to say who it is.
         half_open: connections at once that have not said it yet; beyond, the oldest is closed.
-        clients: connections of clients at once; beyond, a new one is refused.
-        client_requests: requests of one client's connection without an answer; beyond, it is not read.
+        clients: connections of clients at once; beyond, a new one is refused. Fewer, of these and of
+            `half_open`, where the system allows a process fewer files and sockets.
+        client_requests: requests of one client's connection without an answer, and questions how the node
+            does; beyond, it is not read.
         client_bytes: requests without an answer, and answers that wait to be read, of one client, bytes;
             beyond, it is not read.
-        all_clients_bytes: requests without an answer of all clients, bytes; beyond, none is read. The same
-            again for frames of theirs that are not complete; beyond, the oldest of these connections is
-            closed.
+        all_clients_bytes: requests without an answer of all clients, bytes; beyond, none is read, and what
+            was read already is rejected. The same again for frames of theirs that are not complete; beyond,
+            the oldest of these connections is closed.
         send_s: seconds in which whoever is at the other end must take what is sent, before it is closed.
         disk_bytes: what waits for the disk or is being written, bytes; beyond, neither peers nor clients are
             read until it has caught up. A frame that was begun is still taken from each.

@@ -28,6 +28,7 @@ from paxos.contract import Configuration, Draw
 from paxos.errors import ConfigurationError, NodeStopped, RecordError, StoreError, StoreRefused
 from paxos.runtime.config import Address, ClusterConfig, NodeConfig, parse_address
 from paxos.runtime.connections import Inbound
+from paxos.runtime.descriptors import available, fit
 from paxos.runtime.disk import Disk
 from paxos.runtime.engine import Engine, read_clocks
 from paxos.runtime.events import EventSink, OnEvent
@@ -102,6 +103,7 @@ class NodeServer:
         limits: bounds.
         opener: opens the store.
         trace: what handlers do is written there; None for a node that does not trace.
+        sharing: how many nodes there are in this process, which share its descriptors.
 
     Raises:
         ConfigurationError: there is no such node, or a file of its TLS can not be used.
@@ -116,12 +118,16 @@ class NodeServer:
         limits: Limits | None = None,
         opener: StoreOpener = open_configured_store,
         trace: TraceFile | None = None,
+        sharing: int = 1,
     ) -> None:
         self.config = config
         self.node_config: NodeConfig = config.node(node)
         self.id = node
         self.events: EventSink = EventSink(node, on_event, trace)
-        self.limits: Limits = limits or Limits()
+        wanted = limits or Limits()
+        #: The bounds that were asked for, or lower ones where the system does not allow as many connections.
+        self.limits: Limits = fit(wanted, len(config.nodes), available() // sharing)
+        self._has_fewer = self.limits != wanted
         #: Why the node stopped by itself; None while it has not.
         self.failure: Exception | None = None
         #: Set when the node has ended, however.
@@ -258,6 +264,13 @@ class NodeServer:
             lambda hello: self._callers[hello.node].nudge(hello),
             self._refused,
         )
+        if self._has_fewer:
+            self.events.say(
+                "descriptors",
+                f"this process may have {available()} files and sockets open, so at most "
+                f"{self.limits.clients:g} clients are served; raise the limit (ulimit -n) for more",
+                level=logging.WARNING,
+            )
         disk = Disk(
             store, engine.released, engine.stop, self.events, self.limits.disk_bytes, drained=engine.touch
         )
@@ -316,6 +329,7 @@ class NodeServer:
             engine.stopped = True
 
     async def _accept(self, ear: SocketListener, group: TaskGroup) -> None:
+        has_failed = False
         while True:
             try:
                 stream = await ear.accept()
@@ -323,11 +337,13 @@ class NodeServer:
                 return
             except (OSError, anyio.BrokenResourceError) as error:
                 # Too many open files, or a caller that was gone before it was accepted.
-                self.events.say(
-                    "accept", f"a connection could not be accepted: {error}", level=logging.WARNING
-                )
+                if not has_failed:
+                    text = f"a connection could not be accepted: {reason_of(error)}"
+                    self.events.say("accept", text, level=logging.WARNING)
+                has_failed = True
                 await anyio.sleep(_ACCEPT_PAUSE_S)
                 continue
+            has_failed = False
             group.start_soon(self._inbound.serve, stream)
 
     def _fail(self, error: Exception) -> None:

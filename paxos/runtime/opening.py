@@ -331,7 +331,12 @@ class Cluster:
     async def _start_node(self, node: NodeId, listeners: Sequence[SocketListener]) -> None:
         try:
             server = NodeServer(
-                self._config, node, on_event=self._on_event, limits=self._limits, opener=self._opener
+                self._config,
+                node,
+                on_event=self._on_event,
+                limits=self._limits,
+                opener=self._opener,
+                sharing=len(self._config.nodes),
             )
         except BaseException:
             await close_listeners(listeners)

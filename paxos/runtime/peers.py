@@ -18,7 +18,7 @@ from paxos.ballot import NodeId
 from paxos.contract import Draw
 from paxos.errors import WireError
 from paxos.runtime.config import parse_address
-from paxos.runtime.events import EventSink
+from paxos.runtime.events import EventSink, printable
 from paxos.runtime.handshake import (
     HANDSHAKE_MESSAGES,
     MISMATCH,
@@ -151,7 +151,7 @@ class Caller:
             await stream.send(HANDSHAKE_MESSAGES.encode([self._doorkeeper.mine]))
             answer = await read_first(stream)
             if isinstance(answer, Refused):
-                self._heard(stream, answer)
+                self._heard(stream, answer._replace(reason=printable(answer.reason)))
                 return False
             refusal = self._refusal(stream, answer)
             if refusal is not None:

@@ -11,6 +11,7 @@ import attrs
 
 from paxos.ballot import NodeId
 from paxos.runtime.config import ClusterConfig, load_cluster
+from paxos.runtime.descriptors import needed, raise_limit
 from paxos.runtime.events import OnEvent
 from paxos.runtime.limits import Limits
 from paxos.runtime.opening import RunningNode, open_node
@@ -64,6 +65,8 @@ async def run_node(
         NodeStopped, StoreFailed, ProtocolBreach: it stopped by itself.
     """
     cluster = config if isinstance(config, ClusterConfig) else load_cluster(config)
+    # This process is the node's own; a user's is left as it is.
+    raise_limit(needed(limits or Limits(), len(cluster.nodes)))
     caught: list[str] = []
     ended: list[NodeExit] = []
     starting = anyio.CancelScope()

@@ -19,6 +19,7 @@ from paxos.contract import Event
 from paxos.contract.traces import plain_event
 from paxos.errors import ConfigurationError
 from paxos.wire import MAX_FRAME_BYTES, Envelope, MessageTable
+from paxos.wire.table import MAX_CLOCK
 
 __all__ = ["ClockedTable", "TraceFile"]
 
@@ -130,9 +131,9 @@ class ClockedTable(MessageTable):
         max_bytes: int = MAX_FRAME_BYTES,
     ) -> bytes:
         """As `MessageTable.encode`, with the trace's clock in place of `clock`."""
-        return super().encode(
-            messages, group=group, epoch=epoch, clock=self._trace.clock, max_bytes=max_bytes
-        )
+        # A peer may have sent the highest clock there is; what is above can not be sent on.
+        clock = min(self._trace.clock, MAX_CLOCK)
+        return super().encode(messages, group=group, epoch=epoch, clock=clock, max_bytes=max_bytes)
 
     def decode(self, body: bytes) -> list[Envelope]:
         """As `MessageTable.decode`; the trace's clock moves up to those that came."""

@@ -98,13 +98,14 @@ class _Site:
 class _Op:
     """One request of one client."""
 
-    __slots__ = ("asked", "call", "home", "message", "node", "out", "outcome", "returned")
+    __slots__ = ("again", "asked", "call", "home", "message", "node", "out", "outcome", "returned")
 
     def __init__(self, asked: Asked, message: Submit, call: int, home: NodeId) -> None:
         self.asked = asked
         self.message = message
         self.call = call
         self.home = home
+        self.again = False
         self.returned: int | None = None
         self.outcome: str | None = None
         self.out: bytes | None = None
@@ -432,6 +433,8 @@ class Stepper:
             number = len(self._ops)
             self._known[asked] = number
             self._ops.append(_Op(asked, _message(number, asked), self.moved + 1, node))
+        else:
+            self._ops[number].again = True
         self.moved += 1
         message = self._ops[number].message
         submitted = site.node.machine.command(message.request, message.body) if self._observed else None
@@ -720,7 +723,9 @@ class Stepper:
         op = self._ops[client]
         if not isinstance(reply, Reply) or op.outcome is not None or reply.kind == ReplyKind.REDIRECT:
             return
-        op.outcome = _OUTCOMES[ReplyKind(reply.kind)]
+        # Who asked more than once is not told by one rejection what became of the rest.
+        rejected = reply.kind == ReplyKind.REJECTED
+        op.outcome = "unknown" if rejected and op.again else _OUTCOMES[ReplyKind(reply.kind)]
         op.returned = self.moved
         op.out = reply.result
         op.node = site.id

@@ -14,10 +14,12 @@ Commands that meet each other find the most: take few keys and few values.  How 
 Hypothesis's profile, or the class attribute `examples`.
 """
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import hypothesis
 from hypothesis import strategies as st
@@ -28,16 +30,14 @@ from paxos.contract import StateMachine
 
 __all__ = ["StateMachineConformance"]
 
-T = TypeVar("T")
-
 #: Commands in one example, at most.
 _MOST: Final = 12
 #: Runs of commands that are compared between processes.
 _RUNS: Final = 30
 _PROCESS_TIMEOUT_S: Final = 300.0
 
-# What the other processes do: apply runs of commands, given in hexadecimal, and print what came of each. A set
-# of bytes has another order in each of them.
+# What the other processes do: apply runs of commands, given as hexadecimal, and print what came of each. A
+# set of bytes has another order in each of them.
 _ELSEWHERE: Final = """
 import importlib, json, sys
 asked = json.loads(sys.stdin.read())
@@ -162,7 +162,9 @@ class StateMachineConformance:
             state = self.state_of(machine)
             footprint = machine.footprint(command)
             assert isinstance(footprint, Footprint), f"the footprint of {command!r} is {footprint!r:.80}"
-            assert footprint == self.make_machine().footprint(command), f"{command!r}: it depends on the state"
+            assert footprint == self.make_machine().footprint(command), (
+                f"{command!r}: it depends on the state"
+            )
             assert self.state_of(machine) == state, f"finding the footprint of {command!r} changed the state"
 
         self._for_all(check, self._many(), self.commands())
@@ -188,14 +190,13 @@ class StateMachineConformance:
                 return
             first, second = self._run(before), self._run(before)
             what = f"{one!r} and {other!r} do not conflict, by their footprints, but in the other order"
-            answers = {one: first.apply(one), other: first.apply(other)}
-            assert second.apply(other) == answers[other], f"{what} {other!r} is answered differently"
-            assert second.apply(one) == answers[one], f"{what} {one!r} is answered differently"
+            to_one, to_other = first.apply(one), first.apply(other)
+            assert second.apply(other) == to_other, f"{what} {other!r} is answered differently"
+            assert second.apply(one) == to_one, f"{what} {one!r} is answered differently"
             assert self.state_of(first) == self.state_of(second), f"{what} give another state"
             for command in after:
                 assert first.apply(command) == second.apply(command), f"{what} show in {command!r} later"
 
-        # Two equal commands have two equal answers to tell apart, and none of that is about their order.
         self._for_all(check, self._many(), self.commands(), self.commands(), self._many())
 
     # ---- queries
@@ -264,9 +265,6 @@ class StateMachineConformance:
 
     def _elsewhere(self, asked: dict[str, Any], seed: str) -> list[list[str]]:
         """What came of the runs in another process, for which sets have another order."""
-        import json
-        import os
-
         done = subprocess.run(
             [sys.executable, "-c", _ELSEWHERE],
             input=json.dumps(asked),

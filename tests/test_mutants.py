@@ -1,0 +1,129 @@
+"""Every planted mistake is found, and every check is one that can fail.
+
+The hunt itself is `python -m tests.mutants`.  Here its results are replayed: for each mutant a scenario that
+once broke it, made small and kept in tests/mutants/scenarios/.  It must still break the mutant, in the same
+way, and must not break the sound protocol.
+"""
+
+import attrs
+import pytest
+
+from paxos.basic import INVARIANTS, protocol
+from paxos.check.scenario import Scenario, load_scenario
+from paxos.contract import Invariant, Step
+from paxos.quorum import QuorumSystem
+from tests import mutants as registry
+from tests.mutants.__main__ import SCENARIOS, hunt, main
+from tests.mutants.build import described, mutants
+from tests.mutants.patches import Mutant, Patch
+
+NAMES = sorted(mutants())
+
+
+def kept(name: str) -> Scenario:
+    return load_scenario(SCENARIOS / f"{name}.json")
+
+
+def broken_property(scenario: Scenario) -> str | None:
+    violation = scenario.run().violation
+    return None if violation is None else violation.name
+
+
+def test_there_are_enough_and_each_has_its_scenario() -> None:
+    assert len(NAMES) >= 15
+    assert sorted(path.stem for path in SCENARIOS.glob("*.json")) == NAMES
+    assert registry.stale_read is registry.stale_read
+    with pytest.raises(AttributeError, match="there is no mutant 'nonesuch'"):
+        registry.nonesuch  # noqa: B018
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scenario_breaks_the_mutant_and_not_the_protocol(name: str) -> None:
+    scenario = kept(name)
+    assert scenario.protocol == f"tests.mutants:{name}"
+    assert scenario.violation in mutants()[name].oracles
+    assert broken_property(scenario) == scenario.violation
+    assert broken_property(attrs.evolve(scenario, protocol="paxos")) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_kept_is_short(name: str) -> None:
+    scenario = kept(name)
+    if scenario.violation != "Liveness":  # which takes as long as it takes
+        assert scenario.run().result.deliveries < (25 if mutants()[name].ballots == 2 else 40)
+
+
+@pytest.mark.parametrize("name", ["own_value_proposed", "vote_before_durable"])
+def test_the_hunt_finds_it_again(name: str) -> None:
+    found = hunt(name)
+    assert found.ok
+    assert found.killed_by in mutants()[name].oracles
+    assert found.deliveries < 25
+
+
+def test_a_mutant_that_survives_fails_the_hunt(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Mutant("own_value_proposed", "Nothing is wrong with it.", (), budget=3)
+    monkeypatch.setattr("tests.mutants.__main__.mutants", lambda: {"own_value_proposed": sound})
+    monkeypatch.setattr("tests.mutants.__main__.explore", _explore_the_sound_one)
+    assert hunt("own_value_proposed").verdict == "survived"
+    assert not hunt("own_value_proposed").ok
+
+
+def _explore_the_sound_one(_protocol: str, *arguments: object, **named: object) -> object:
+    from paxos.check.explore import explore
+
+    return explore("paxos", *arguments, **named)  # type: ignore[arg-type]
+
+
+def test_words_that_are_gone_are_missed() -> None:
+    gone = Mutant("gone", "", (), (Patch("acceptor", "no such words", ""),))
+    with pytest.raises(LookupError, match="acceptor: 0 times there, not once: 'no such words'"):
+        described(gone)
+
+
+def test_the_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "nonesuch"])
+    assert "own_value_proposed" in capsys.readouterr().err
+
+
+# --- checks that can not fail ----------------------------------------------------------------------------
+
+
+class _Dropped:
+    """An invariant whose result is dropped: the commonest bug of all."""
+
+    def __init__(self, sound: Invariant) -> None:
+        self._sound = sound
+        self.name: str = sound.name
+
+    def observe(self, step: Step) -> str | None:
+        self._sound.observe(step)
+        return None
+
+
+def _with_dropped(name: str, quorums: QuorumSystem) -> list[Invariant]:
+    made = [make(quorums) for make in INVARIANTS]
+    return [_Dropped(each) if each.name == name else each for each in made]
+
+
+#: Each invariant that the kept scenarios rely on, with a mutant that it kills.
+_KILLERS = {kept(name).violation: name for name in NAMES} if SCENARIOS.exists() else {}
+
+
+@pytest.mark.parametrize("name", sorted(_KILLERS.keys() & {make(protocol.quorums([1, 2, 3])).name for make in INVARIANTS}))
+def test_an_invariant_that_drops_its_result_is_noticed(name: str) -> None:
+    """With the check broken, the scenario no longer ends as its file says, so the test above fails."""
+    scenario = kept(_KILLERS[name])
+    mutant = described(mutants()[_KILLERS[name]])
+    made = [make for make in INVARIANTS if make(protocol.quorums([1, 2, 3])).name != name]
+    assert len(made) == len(INVARIANTS) - 1
+    broken = attrs.evolve(mutant, invariants=tuple(made) + (lambda quorums: next(
+        each for each in _with_dropped(name, quorums) if each.name == name
+    ),))
+    assert broken_property(_of(scenario, broken)) != name
+
+
+def _of(scenario: Scenario, description: object) -> Scenario:
+    registry.__dict__["broken_for_a_test"] = description
+    return attrs.evolve(scenario, protocol="tests.mutants:broken_for_a_test")
