@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paxos.check import HistoryError, Operation, Verdict, check_linearizable, find_model, sample_history
-from paxos.check.models import MODELS, Log
+from paxos.check.models import MODELS, KeyValue, Log, Register
 from paxos.check.ordering import NEVER, rounds_of, search, spans_of
 from paxos.check.window import HistoryViolation
 from paxos.errors import ConfigurationError
@@ -334,6 +334,30 @@ def test_what_readers_saw_of_appends_without_an_answer() -> None:
     assert log.resolved([early, *history[1:]])[0] == early
 
 
+def test_writes_without_an_answer_that_nobody_could_tell_apart() -> None:
+    history = [
+        Operation(0, "put", b"x", b"1", None, 0),
+        Operation(0, "cas", b"x", b"2", b"3", 0),
+        Operation(0, "put", b"x", b"3", None, 0),
+        Operation(0, "put", b"x", b"4", None, 0),
+        Operation(0, "put", b"y", b"4", None, 0),
+        Operation(0, "put", b"n", b"5", None, 0),
+        Operation(1, "get", b"y", None, None, 1, 2, b"1"),
+        Operation(1, "scan", None, None, None, 3, 4, ((b"x", b"4"),)),
+        Operation(1, "increment", b"n"),
+    ]
+    resolved = KeyValue().resolved(history)
+    equal = resolved[0].value
+    assert isinstance(equal, tuple)
+    # 3 is compared with, 4 is seen at x but not at y, and what increments write is not known.
+    assert [op.value for op in resolved[:6]] == [equal, equal, b"3", b"4", equal, b"5"]
+    assert [attrs.evolve(op, value=None) for op in resolved] == [
+        attrs.evolve(op, value=None) for op in history
+    ]
+    known = [attrs.evolve(op, return_s=9, out=True if op.op == "cas" else None) for op in history[:6]]
+    assert Register().resolved(known) == known
+
+
 def test_a_violation_is_shown_as_it_happened_not_as_it_was_resolved() -> None:
     history = [
         Operation(0, "submit", None, b"a", None, 0),
@@ -533,6 +557,13 @@ def test_a_client_with_much_under_way_has_several_lanes() -> None:
         "  client c  |-------1-------|",
         "  client c          |-------2-------|",
     ]
+
+
+def test_names_and_values_do_not_reach_the_terminal_raw() -> None:
+    history = [Operation("\x1b[2J", "get", b"\x1b[H", None, None, 0.0, 1.0, b"\x07")]
+    text = str(check_linearizable(history, "register"))
+    assert text.replace("\n", "").isprintable()
+    assert "client '\\x1b[2J'" in text
 
 
 # --- the places of calls and returns -----------------------------------------------------------------

@@ -71,6 +71,16 @@ def test_a_bug_in_a_run_of_a_thousand_steps_becomes_a_few_messages(name, seed, v
     assert name in ("half",) or sound.run().violation is None
 
 
+def test_a_bug_that_takes_three_ballots():
+    scenario = scenario_of("tests.planted:lowest", 1, 137)
+    small = minimise(scenario)
+    assert small.steps_before >= 1000
+    assert small.violation.name == "AcceptSafe"
+    assert small.deliveries < 40
+    assert small.scenario.run().violation == small.violation
+    assert attrs.evolve(small.scenario, protocol="paxos").run().violation is None
+
+
 def test_a_forgotten_promise_and_a_message_before_its_disk():
     for name, most in (("amnesiac", 4), ("early", 1), ("fragile", 4)):
         scenario, _ = _long_run(name, 1)

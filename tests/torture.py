@@ -138,10 +138,10 @@ async def _propose(
             value = b"%d-%d" % (number, count)
             reading = draw.randrange(4) == 0
             line: dict[str, Any] = {"client": number, "op": "decide", "key": name, "value": value.decode()}
-            line["call"] = time.monotonic() - started_s
+            line |= {"old": None, "call": time.monotonic() - started_s}
             try:
                 if reading:
-                    line |= {"op": "get", "value": None}
+                    line |= {"value": None}  # a read is a decide that proposes nothing
                     chosen = await client.decided(name)
                 else:
                     said.proposed.setdefault(name, set()).add(value)
@@ -154,7 +154,7 @@ async def _propose(
                 report.unknown += not certain
                 if certain:
                     continue  # it did not happen: a history leaves it out
-                line |= {"return": None, "out": None, "error": str(error)[:200]}
+                line |= {"return": None, "out": None}
             else:
                 report.answers += 1
                 line |= {"return": time.monotonic() - started_s, "out": chosen and chosen.decode()}

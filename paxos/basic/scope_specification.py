@@ -86,10 +86,8 @@ def _phase_2a(
         return f"Phase2a does not allow a second proposal at a ballot: {message}"
     promises = {sent[1]: sent[3:] for sent in before.msgs if sent[0] == "1b" and sent[2] == ballot}
     for highest in {-1} | {voted_at for voted_at, voted in promises.values() if voted == value}:
-        # Those that report no later vote: if they are a quorum, it shows this value, or none, to be bound.
-        silent = {node for node, (voted_at, _) in promises.items() if voted_at <= highest}
-        holders = {node for node in silent if promises[node] == (highest, value)}
-        if quorums.is_quorum(silent, Phase.ONE) and (highest == -1 or holders):
+        # Those that report no later vote: if they are a quorum, it shows this value to be bound, or none.
+        if quorums.is_quorum({node for node, vote in promises.items() if vote[0] <= highest}, Phase.ONE):
             return None
     told = dict(sorted(promises.items()))
     return f"Phase2a does not allow {message}: the promises, with their votes, are {told}"

@@ -157,7 +157,7 @@ def search(
     Args:
         scope: the closed world.
         limit: the most different states to reach; None for no limit. It bounds memory: a state takes
-            roughly 150 bytes when its fingerprint is an int of 16 to 32 bytes.
+            roughly 160 bytes when its fingerprint is an int of 16 to 32 bytes.
         progress: called from time to time.
         refine: whether to check each step, too: that it is one which the specification allows. What is not
             is reported under the name "Refinement".

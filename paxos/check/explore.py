@@ -234,14 +234,36 @@ def explore(
     before = progress.tally
     if advance is not None and before.schedules:
         advance(min(progress.next, schedules))
-    interrupted = False
+    spread = executor if executor is not None else Inline() if workers == 0 else Processes(workers)
+    interrupted = _run(progress, spread, executor is None, schedules, advance)
+    total = progress.tally
+    exploration = Exploration(
+        protocol,
+        seed,
+        schedules,
+        total,
+        interrupted=interrupted,
+        seconds=time.perf_counter() - began_s,
+        ran=total.schedules - before.schedules,
+        ran_deliveries=total.deliveries - before.deliveries,
+    )
+    return exploration if interrupted else _with_scenarios(exploration, nodes, minimised, out, budget)
+
+
+def _run(
+    progress: "_Progress",
+    spread: Executor,
+    owned: bool,
+    schedules: int,
+    advance: Callable[[int], None] | None,
+) -> bool:
+    """Run what is left to run; whether it was interrupted."""
     end = 0 if progress.done else schedules
     units = (
-        Unit(first, min(first + batch, end), run_batch, (protocol, seed), (nodes, keep_going))
-        for first in range(progress.next, end, batch)
+        Unit(first, min(first + progress.batch, end), run_batch, *progress.arguments)
+        for first in range(progress.next, end, progress.batch)
     )
-    spread = executor if executor is not None else Inline() if workers == 0 else Processes(workers)
-    results = in_order(spread, units, owned=executor is None)
+    results = in_order(spread, units, owned=owned)
     try:
         for unit, tally in results:
             progress.take(unit, tally if tally is not None else NOTHING._replace(lost=(unit.first,)))
@@ -250,23 +272,11 @@ def explore(
             if progress.done:
                 break
     except KeyboardInterrupt:
-        interrupted = True
+        return True
     finally:
         results.close()
         progress.save()
-    total = progress.tally
-    took = time.perf_counter() - began_s
-    exploration = Exploration(
-        protocol,
-        seed,
-        schedules,
-        total,
-        interrupted=interrupted,
-        seconds=took,
-        ran=total.schedules - before.schedules,
-        ran_deliveries=total.deliveries - before.deliveries,
-    )
-    return exploration if interrupted else _with_scenarios(exploration, nodes, minimised, out, budget)
+    return False
 
 
 def _check(schedules: object, seed: object, workers: object, nodes: object, batch: object) -> None:
@@ -337,6 +347,9 @@ class _Progress:
     ) -> None:
         self.tally: Tally = NOTHING
         self.next: int = 0
+        self.batch: int = batch
+        #: What `run_batch` takes before and after the numbers.
+        self.arguments: tuple[tuple[Any, ...], tuple[Any, ...]] = ((protocol, seed), (nodes, keep_going))
         self._keep_going = keep_going
         self._path = None if path is None else Path(path)
         self._saved_s = time.monotonic()

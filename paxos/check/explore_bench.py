@@ -27,7 +27,6 @@ _PLAN: Final = Walk(
     operations=30,
     names=6,
     reads=0.2,
-    disorder=0.3,
     submit=0.06,
     tick=0.02,
     crash=0.004,

@@ -118,8 +118,7 @@ class HistoryViolation:
         names += [chr(ord("a") + at % 26) for at in range(len(self.context))]
         lanes = _lanes(shown, names[: len(shown)])
         rows = [
-            (name, f"client {each.client}", str(each), _when(each))
-            for name, each in zip(names, shown, strict=False)
+            (name, _client(each), str(each), _when(each)) for name, each in zip(names, shown, strict=False)
         ]
         widths = [max(len(row[at]) for row in rows) for at in range(3)]
         for row in rows:
@@ -145,6 +144,11 @@ class HistoryViolation:
 # --- the picture -------------------------------------------------------------------------------------
 
 
+def _client(operation: Operation) -> str:
+    name = operation.client
+    return f"client {name if isinstance(name, int) else readable_value(name.encode(errors='replace'))}"
+
+
 def _when(operation: Operation) -> str:
     back = f"to {operation.return_s:.6f} s" if operation.return_s is not None else "s, no return"
     where = f", line {operation.line}" if operation.line else ""
@@ -162,7 +166,7 @@ def _lanes(operations: Sequence[Operation], names: Sequence[str]) -> list[str]:
         begin, end = column[spans[at].call], column.get(spans[at].back, edge)
         sure = "-" if names[at].isdigit() else "."
         bar = f"|{names[at].center(end - begin - 1, sure)}{'|' if spans[at].back != NEVER else '>'}"
-        client = f"client {operations[at].client}"
+        client = _client(operations[at])
         for number, (owner, drawn) in enumerate(lanes):
             if owner == client and len(drawn) <= begin:
                 lanes[number] = (owner, drawn.ljust(begin) + bar)

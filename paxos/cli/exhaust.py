@@ -83,7 +83,7 @@ def add(commands: Commands) -> None:
         "--refine", action="store_true", help="check also that the specification allows each step"
     )
     parser.add_argument(
-        "--limit", type=count(1, _MOST), metavar="N", help="stop at so many states; a million take 150 MB"
+        "--limit", type=count(1, _MOST), metavar="N", help="stop at so many states; a million take 160 MB"
     )
 
 

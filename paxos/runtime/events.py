@@ -23,8 +23,12 @@ __all__ = ["EventSink", "OnEvent", "printable"]
 OnEvent: TypeAlias = Callable[[Event], None]
 
 _LOGGER: Final = logging.getLogger("paxos.node")
-#: Events of a replica that somebody should look at: another member does what it must not.
-_LEVELS: Final[Mapping[str, int]] = {"breach": logging.ERROR, "refused": logging.WARNING}
+#: Events of a replica that somebody should look at: another member does what it must not, or did.
+_LEVELS: Final[Mapping[str, int]] = {
+    "breach": logging.ERROR,
+    "exhausted": logging.ERROR,
+    "refused": logging.WARNING,
+}
 #: Of how many kinds of these it is counted how often they were.
 _COUNTED_MAX: Final = 256
 

@@ -214,9 +214,7 @@ class NodeServer:
         """Build everything from what the store holds."""
         records = await run_in_daemon(store.load, "paxos-store-load", grace_s=self.limits.stop_s)
         store_id = bytes.fromhex(store.card.store_id)
-        configuration = Configuration(
-            self.id, self.config.quorum_system(), self.config.settings, trace=self._trace is not None
-        )
+        configuration = self._configuration()
         draw: Draw = lambda _, bound: self._random.randrange(bound)  # noqa: E731
         asked = "the configuration" if self.config.path is None else self.config.path.name
         try:
@@ -265,12 +263,7 @@ class NodeServer:
             self._refused,
         )
         if self._has_fewer:
-            self.events.say(
-                "descriptors",
-                f"this process may have {available()} files and sockets open, so at most "
-                f"{self.limits.clients:g} clients are served; raise the limit (ulimit -n) for more",
-                level=logging.WARNING,
-            )
+            self._tell_of_few_descriptors()
         disk = Disk(
             store, engine.released, engine.stop, self.events, self.limits.disk_bytes, drained=engine.touch
         )
@@ -282,6 +275,18 @@ class NodeServer:
             incarnation=store.card.incarnation,
         )
         return disk
+
+    def _tell_of_few_descriptors(self) -> None:
+        self.events.say(
+            "descriptors",
+            f"this process may have {available()} files and sockets open, so at most "
+            f"{self.limits.clients:g} clients are served; raise the limit (ulimit -n) for more",
+        )
+
+    def _configuration(self) -> Configuration:
+        return Configuration(
+            self.id, self.config.quorum_system(), self.config.settings, trace=self._trace is not None
+        )
 
     def _drop_reporter(self, peer: NodeId) -> Callable[[int], None]:
         reported = 0

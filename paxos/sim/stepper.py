@@ -9,8 +9,6 @@ The nodes begin *acquainted*: each is durably known to the others, as in a clust
 so that a schedule holds the protocol's messages and no introductions.
 """
 
-import functools
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -18,13 +16,12 @@ from typing import Any, Final
 import attrs
 
 from paxos.ballot import NodeId
-from paxos.command import Command, RequestId, digest_of
+from paxos.command import Command
 from paxos.contract import (
     Configuration,
     Event,
     Instant,
     Invariant,
-    InvariantMaker,
     Message,
     ProtocolDescription,
     find_protocol,
@@ -32,22 +29,28 @@ from paxos.contract import (
 from paxos.errors import ConfigurationError, NodeStopped, PaxosError, ProtocolBreach
 from paxos.quorum import QuorumSystem
 from paxos.service import (
-    Identity,
     Node,
     Reply,
     ReplyKind,
-    Submit,
     Turn,
     charter_record,
-    decide_request,
-    decided_request,
     replica_prefix,
     wipes_detected,
 )
 from paxos.sim.disk import Disk
 from paxos.sim.loop import NO_TURN, place_of
-from paxos.sim.moves import Asked, Move, parse_move, topic_of
+from paxos.sim.moves import Asked, Move, parse_move
 from paxos.sim.result import Operation, Result, Violation
+from paxos.sim.stepper_parts import (
+    Flight,
+    Place,
+    Question,
+    acquaintance,
+    boring,
+    given,
+    message_of,
+    store_id_of,
+)
 from paxos.sim.verdict import judge_decisions, judge_history
 from paxos.sim.watch import Watch
 
@@ -57,59 +60,6 @@ _EPOCH_S: Final = 1_700_000_000.0
 _OUTCOMES: Final = {ReplyKind.DONE: "done", ReplyKind.REJECTED: "rejected", ReplyKind.UNKNOWN: "unknown"}
 #: More than any schedule for people; beyond it the oldest messages are lost.
 _MAX_FLIGHTS: Final = 4096
-
-
-class Flight:
-    """One thing that waits in the pool: a message in flight, or, without a message, a sync under way."""
-
-    __slots__ = ("_topic", "message", "recipient", "sender")
-
-    def __init__(self, sender: NodeId, recipient: NodeId, message: Message | None) -> None:
-        self.sender: NodeId = sender
-        self.recipient: NodeId = recipient
-        self.message: Message | None = message
-        self._topic: str | None = None
-
-    @property
-    def topic(self) -> str:
-        """What the message is about; see `paxos.sim.moves.topic_of`."""
-        if self._topic is None:
-            self._topic = topic_of(self.message)
-        return self._topic
-
-
-class _Site:
-    """A node's place: its disk, which stays, and the node on it, which comes and goes."""
-
-    __slots__ = ("configuration", "disk", "id", "life", "node", "stopped", "store_id", "wake_s", "wiped")
-
-    def __init__(self, configuration: Configuration, disk: Disk) -> None:
-        self.id: NodeId = configuration.node
-        self.configuration = configuration
-        self.disk = disk
-        self.store_id: bytes = _store_id(self.id, 0)
-        self.node: Node | None = None
-        self.life: int = 0
-        self.wake_s: float | None = None
-        self.stopped: str | None = None
-        self.wiped: bool = False
-
-
-class _Op:
-    """One request of one client."""
-
-    __slots__ = ("again", "asked", "call", "home", "message", "node", "out", "outcome", "returned")
-
-    def __init__(self, asked: Asked, message: Submit, call: int, home: NodeId) -> None:
-        self.asked = asked
-        self.message = message
-        self.call = call
-        self.home = home
-        self.again = False
-        self.returned: int | None = None
-        self.outcome: str | None = None
-        self.out: bytes | None = None
-        self.node: NodeId | None = None
 
 
 class Stepper:
@@ -176,25 +126,25 @@ class Stepper:
         self.received: Counter[str] = Counter()
         self.effective: Counter[str] = Counter()
         self.seen: Counter[str] = Counter(dict.fromkeys(self.protocol.probes, 0))
-        self._draw: Callable[[str, int], int] = _boring if draw is None else draw
+        self._draw: Callable[[str, int], int] = boring if draw is None else draw
         self._on_event = on_event
         self._now_s = 0.0
         self._now = Instant(0.0, _EPOCH_S, 0.0)
-        self._own: list[tuple[_Site, int, Message]] = []
-        self._ops: list[_Op] = []
+        self._own: list[tuple[Place, int, Message]] = []
+        self._ops: list[Question] = []
         self._known: dict[Asked, int] = {}
-        invariants = (*(_given(each) for each in observers), *(self.protocol.invariants if check else ()))
+        invariants = (*(given(each) for each in observers), *(self.protocol.invariants if check else ()))
         self._observed = bool(invariants)
         self._watch: Watch | None = None
         if invariants:
             self._watch = Watch(attrs.evolve(self.protocol, invariants=invariants), self.quorums, 0, 0)
-        self._sites: dict[NodeId, _Site] = {}
-        acquaintance = _acquaintance(self.members)
+        self._sites: dict[NodeId, Place] = {}
+        known = acquaintance(self.members)
         for node in self.members:
             configuration = Configuration(node, self.quorums, settings, trace=trace)
             disk = Disk(replica_prefix(0, 0) if self._observed else None)
-            disk.durable.update([charter_record(self.protocol, configuration), *acquaintance[node].items()])
-            self._sites[node] = _Site(configuration, disk)
+            disk.durable.update([charter_record(self.protocol, configuration), *known[node].items()])
+            self._sites[node] = Place(configuration, disk)
         self._begin()
 
     def _begin(self) -> None:
@@ -432,7 +382,7 @@ class Stepper:
         if number is None:
             number = len(self._ops)
             self._known[asked] = number
-            self._ops.append(_Op(asked, _message(number, asked), self.moved + 1, node))
+            self._ops.append(Question(asked, message_of(number, asked), self.moved + 1, node))
         else:
             self._ops[number].again = True
         self.moved += 1
@@ -508,7 +458,7 @@ class Stepper:
         if site.node is not None:
             self._down(site, 0)
         site.disk.wipe()
-        site.store_id = _store_id(node, site.life)
+        site.store_id = store_id_of(node, site.life)
         site.wiped = True
         return True
 
@@ -575,7 +525,7 @@ class Stepper:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _start(self, site: _Site, action: str, first: bool = False) -> None:
+    def _start(self, site: Place, action: str, first: bool = False) -> None:
         site.life += 1
         site.wake_s = None
         try:
@@ -595,7 +545,7 @@ class Stepper:
             return
         self._carry_out(site, turn, action, None, None)
 
-    def _call(self, site: _Site, handler: Callable[..., None], *arguments: Any) -> Turn | None:
+    def _call(self, site: Place, handler: Callable[..., None], *arguments: Any) -> Turn | None:
         """Call a node; its turn, or None when it raised: that is a finding about the node."""
         try:
             handler(*arguments)
@@ -604,7 +554,7 @@ class Stepper:
             self._failed(site, error)
             return None
 
-    def _failed(self, site: _Site, error: Exception) -> None:
+    def _failed(self, site: Place, error: Exception) -> None:
         site.stopped = f"{type(error).__name__}: {error}"
         self._down(site, 0)
         if isinstance(error, NodeStopped) and site.wiped:
@@ -622,7 +572,7 @@ class Stepper:
     def _violate(self, name: str, sentence: str) -> None:
         self.violations.append(Violation(name, sentence, self.steps))
 
-    def _down(self, site: _Site, keep: int) -> None:
+    def _down(self, site: Place, keep: int) -> None:
         site.disk.crash(keep)
         site.node = None
         site.wake_s = None
@@ -633,7 +583,7 @@ class Stepper:
 
     def _carry_out(
         self,
-        site: _Site,
+        site: Place,
         turn: Turn,
         action: str,
         sender: NodeId | None,
@@ -661,7 +611,7 @@ class Stepper:
         for client, reply in turn.answers:
             self._answered(client, site, reply)
 
-    def _leave(self, site: _Site, messages: Sequence[tuple[NodeId, Message]]) -> None:
+    def _leave(self, site: Place, messages: Sequence[tuple[NodeId, Message]]) -> None:
         me, pool = site.id, self.pool
         for to, message in messages:
             if to == me:
@@ -671,7 +621,7 @@ class Stepper:
         if len(pool) > _MAX_FLIGHTS:
             del pool[: len(pool) - _MAX_FLIGHTS]
 
-    def _synced(self, site: _Site) -> None:
+    def _synced(self, site: Place) -> None:
         released = site.disk.finish()
         if site.disk.start():
             self.pool.append(Flight(0, site.id, None))
@@ -699,7 +649,7 @@ class Stepper:
 
     def _observe(
         self,
-        site: _Site,
+        site: Place,
         action: str,
         sender: NodeId | None,
         message: Message | None,
@@ -719,7 +669,7 @@ class Stepper:
         if broken is not None:
             self._violate(*broken)
 
-    def _answered(self, client: Any, site: _Site, reply: Any) -> None:
+    def _answered(self, client: Any, site: Place, reply: Any) -> None:
         op = self._ops[client]
         if not isinstance(reply, Reply) or op.outcome is not None or reply.kind == ReplyKind.REDIRECT:
             return
@@ -729,38 +679,3 @@ class Stepper:
         op.returned = self.moved
         op.out = reply.result
         op.node = site.id
-
-
-def _given(invariant: Invariant) -> InvariantMaker:
-    return lambda quorums: invariant
-
-
-def _boring(name: str, bound: int) -> int:
-    return 0
-
-
-def _store_id(node: NodeId, life: int) -> bytes:
-    return hashlib.sha256(b"store %d %d" % (node, life)).digest()[:16]
-
-
-def _message(number: int, asked: Asked) -> Submit:
-    body = decided_request(asked.name) if asked.value is None else decide_request(asked.name, asked.value)
-    return Submit(RequestId(b"client%010d" % number, 0, 1, digest_of(body)), body)
-
-
-@functools.lru_cache(maxsize=64)
-def _acquaintance(members: tuple[NodeId, ...]) -> dict[NodeId, dict[bytes, bytes]]:
-    """The records by which every member knows every other, and is known: what introductions leave on disk."""
-    nobody: dict[bytes, bytes] = {}
-    identities = {node: Identity(node, members, _store_id(node, 0), nobody, 0.0) for node in members}
-    records: dict[NodeId, dict[bytes, bytes]] = {node: {} for node in members}
-    waiting = True
-    while waiting:
-        waiting = False
-        for node, identity in identities.items():
-            records[node].update((key, value) for key, value in identity.writes if value is not None)
-            sends, identity.writes, identity.sends = identity.sends, [], []
-            for to, message in sends:
-                waiting = True
-                identities[to].receive(node, message)
-    return records

@@ -39,8 +39,9 @@ __all__ = ["ProtocolStateMachine"]
 #: Which of the things that can happen: mostly the oldest.
 _WHICH: Final = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 40))
 #: Moves that must be enough for everyone to be answered once all is healed.
-_SETTLE_MOVES: Final = 5_000
+_SETTLE_MOVES: Final = 600
 _RUSH: Final = st.integers(1, 20)
+_ANY: Final = st.integers(0, 8)
 
 
 def _has(*kinds: str) -> Any:
@@ -54,7 +55,7 @@ class ProtocolStateMachine(RuleBasedStateMachine):
     Attributes:
         protocol: its name, as `paxos.contract.find_protocol` takes it, or its description.
         nodes: how many.
-        names: the decrees that clients ask about; few, so that they meet.
+        names: the decrees that clients ask about; one, so that they meet.
         values: what they propose.
         eager: disks sync at once, so that nobody needs to; a crash then loses nothing.
         settings_of_protocol: the protocol's own settings; None for its defaults.
@@ -62,7 +63,7 @@ class ProtocolStateMachine(RuleBasedStateMachine):
 
     protocol: ClassVar[str | ProtocolDescription] = "paxos"
     nodes: ClassVar[int] = 3
-    names: ClassVar[Sequence[bytes]] = (b"d", b"e")
+    names: ClassVar[Sequence[bytes]] = (b"d",)
     values: ClassVar[Sequence[bytes]] = (b"a", b"b", b"c")
     eager: ClassVar[bool] = False
     settings_of_protocol: ClassVar[Any] = None
@@ -134,7 +135,7 @@ class ProtocolStateMachine(RuleBasedStateMachine):
     # ---- rules
 
     @precondition(lambda self: bool(self.stepper.up()))
-    @rule(which=_WHICH, name=_WHICH, value=_WHICH)
+    @rule(which=_ANY, name=_WHICH, value=_ANY)
     def submit(self, which: int, name: int, value: int) -> None:
         """A client wants a decree decided."""
         kind = type(self)
@@ -142,7 +143,7 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         self._ask(which, asked)
 
     @precondition(lambda self: bool(self.stepper.up()))
-    @rule(which=_WHICH, name=_WHICH)
+    @rule(which=_ANY, name=_WHICH)
     def read(self, which: int, name: int) -> None:
         """A client asks what is decided."""
         names = type(self).names
