@@ -40,6 +40,11 @@ _PUBLIC = frozenset(
         "runtime_cluster",
         "sim_run",
         "store",
+        "testing_elsewhere",
+        "testing_machine",
+        "testing_machines",
+        "testing_strategies",
+        "testing_transports",
         "wire",
     )
 )

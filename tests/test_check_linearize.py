@@ -358,6 +358,15 @@ def test_writes_without_an_answer_that_nobody_could_tell_apart() -> None:
     assert Register().resolved(known) == known
 
 
+def test_what_is_resolved_is_in_nobodys_order() -> None:
+    # The append has no answer, so its client's read of that instant does not come before it.
+    history = [
+        Operation(1, "get", 0, None, None, 0, 1, b"a"),
+        Operation(1, "submit", None, b"a", None, 1),
+    ]
+    assert check_linearizable(history, "log").ok
+
+
 def test_a_violation_is_shown_as_it_happened_not_as_it_was_resolved() -> None:
     history = [
         Operation(0, "submit", None, b"a", None, 0),
@@ -499,6 +508,78 @@ def test_a_model_with_a_choice() -> None:
     assert not check_linearizable(history, Forgetful()).ok
 
 
+class Together(Register):
+    """Registers, with a read of several at one moment: key is a list of keys, out that of their values."""
+
+    operations = frozenset({"put", "scan"})
+
+    def initial(self) -> Any:
+        return ()
+
+    def apply(self, state: Any, operation: Operation) -> tuple[Any, Any]:
+        held = dict(state)
+        if operation.op == "put":
+            return tuple(sorted((held | {operation.key: operation.value}).items())), None
+        assert isinstance(operation.key, tuple)
+        return state, tuple(held.get(key) for key in operation.key)
+
+    def keys(self, operation: Operation) -> Any:
+        return operation.key if operation.op == "scan" else (operation.key,)
+
+    def only_reads(self, operation: Operation) -> bool:
+        return operation.op == "scan"
+
+    def refuses(self, operation: Operation) -> str | None:
+        return None
+
+    def resolved(self, history: Sequence[Operation]) -> Sequence[Operation]:
+        return history
+
+
+def test_keys_that_others_tie_together_are_ordered_together() -> None:
+    # In this order, though the last is the first to return: c, what reads b and c, b, what reads a and b, a.
+    history = [
+        Operation(0, "scan", (b"b", b"c"), None, None, 0, 9, (None, b"1")),
+        Operation(1, "scan", (b"a", b"b"), None, None, 0.1, 9, (None, b"1")),
+        Operation(2, "put", b"c", b"1", None, 0.2, 9),
+        Operation(3, "put", b"b", b"1", None, 0.3, 9),
+        Operation(4, "put", b"a", b"1", None, 0.4, 1),
+        Operation(5, "put", b"z", b"1", None, 0, 9),
+    ]
+    verdict = check_linearizable(history, Together())
+    assert verdict.ok
+    assert verdict.partitions == 2
+    history[3] = attrs.evolve(history[3], call_s=2.0)  # too late for the read that saw a's absence
+    assert not check_linearizable(history, Together()).ok
+    assert not can_be_ordered(Together(), history)
+
+
+# --- the window ----------------------------------------------------------------------------------------
+
+
+def test_a_window_that_could_not_be_made_small_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxos.check.window._TOTAL_STATES", 0)
+    planted = PLANTED["a lost update"]
+    violation = check_linearizable(planted.history, planted.model).violation
+    assert violation is not None
+    assert not violation.minimal
+    assert len(violation.operations) == 52  # everything that had returned by then
+    assert str(violation).endswith("(there may be a smaller window: looking for it took too long)")
+    assert "and 12 more" in str(violation)
+
+
+def test_with_too_many_states_a_window_begins_in_those_possible_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("paxos.check.window._STARTS", 0)
+    planted = PLANTED["a decision that is taken back"]
+    violation = check_linearizable(planted.history, planted.model).violation
+    assert violation is not None
+    assert violation.minimal
+    assert len(violation.operations) == 1
+    assert violation.before == ("decided: 1",)
+
+
 # --- the picture -------------------------------------------------------------------------------------
 
 
@@ -582,5 +663,8 @@ def test_one_clients_own_order_counts_unless_it_does_two_things_at_once() -> Non
     first, second = Operation(0, "put", None, b"1", None, 0, 1), Operation(0, "get", None, None, None, 1, 2)
     assert spans_of([first, second])[1].after == 0
     assert spans_of([second, first])[0].after == 1
+    assert not check_linearizable([first, second], "register").ok
     both = Operation(0, "get", None, None, None, 0.5, 3)
+    elsewhere = attrs.evolve(both, key=b"y")
+    assert check_linearizable([first, second, elsewhere], "register").ok
     assert [span.after for span in spans_of([first, second, both])] == [-1, -1, -1]

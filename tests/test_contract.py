@@ -163,9 +163,9 @@ def test_an_instant_knows_the_wall_clock_only_when_told() -> None:
 
 def test_a_protocol_that_is_not_installed_is_named_by_its_module() -> None:
     assert find_protocol("paxos.basic:protocol") is find_protocol("paxos")
-    with pytest.raises(ConfigurationError, match="its paxos.basic:protocoll failed: module"):
+    with pytest.raises(ConfigurationError, match=r"its paxos\.basic:protocoll failed: module"):
         find_protocol("paxos.basic:protocoll")
     with pytest.raises(ConfigurationError, match="its nowhere:protocol failed: No module named 'nowhere'"):
         find_protocol("nowhere:protocol")
-    with pytest.raises(ConfigurationError, match="paxos.basic:Acceptor is a type, not"):
+    with pytest.raises(ConfigurationError, match=r"paxos\.basic:Acceptor is a type, not"):
         find_protocol("paxos.basic:Acceptor")

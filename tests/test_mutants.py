@@ -11,10 +11,10 @@ import pytest
 from paxos.basic import INVARIANTS, protocol
 from paxos.check.scenario import Scenario, load_scenario
 from paxos.contract import Invariant, Step
-from paxos.quorum import QuorumSystem
 from tests import mutants as registry
-from tests.mutants.__main__ import SCENARIOS, hunt, main
+from tests.mutants.__main__ import SCENARIOS, main
 from tests.mutants.build import described, mutants
+from tests.mutants.hunts import hunt
 from tests.mutants.patches import Mutant, Patch
 
 NAMES = sorted(mutants())
@@ -63,8 +63,8 @@ def test_the_hunt_finds_it_again(name: str) -> None:
 
 def test_a_mutant_that_survives_fails_the_hunt(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = Mutant("own_value_proposed", "Nothing is wrong with it.", (), budget=3)
-    monkeypatch.setattr("tests.mutants.__main__.mutants", lambda: {"own_value_proposed": sound})
-    monkeypatch.setattr("tests.mutants.__main__.explore", _explore_the_sound_one)
+    monkeypatch.setattr("tests.mutants.hunts.mutants", lambda: {"own_value_proposed": sound})
+    monkeypatch.setattr("tests.mutants.hunts.explore", _explore_the_sound_one)
     assert hunt("own_value_proposed").verdict == "survived"
     assert not hunt("own_value_proposed").ok
 
@@ -102,28 +102,17 @@ class _Dropped:
         return None
 
 
-def _with_dropped(name: str, quorums: QuorumSystem) -> list[Invariant]:
-    made = [make(quorums) for make in INVARIANTS]
-    return [_Dropped(each) if each.name == name else each for each in made]
-
-
 #: Each invariant that the kept scenarios rely on, with a mutant that it kills.
-_KILLERS = {kept(name).violation: name for name in NAMES} if SCENARIOS.exists() else {}
+_OWN = {make(protocol.quorums([1, 2, 3])).name: make for make in INVARIANTS}
+_KILLERS = {kept(name).violation: name for name in NAMES if kept(name).violation in _OWN}
 
 
-@pytest.mark.parametrize("name", sorted(_KILLERS.keys() & {make(protocol.quorums([1, 2, 3])).name for make in INVARIANTS}))
-def test_an_invariant_that_drops_its_result_is_noticed(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(_KILLERS))
+def test_an_invariant_that_drops_its_result_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the check broken, the scenario no longer ends as its file says, so the test above fails."""
     scenario = kept(_KILLERS[name])
-    mutant = described(mutants()[_KILLERS[name]])
-    made = [make for make in INVARIANTS if make(protocol.quorums([1, 2, 3])).name != name]
-    assert len(made) == len(INVARIANTS) - 1
-    broken = attrs.evolve(mutant, invariants=tuple(made) + (lambda quorums: next(
-        each for each in _with_dropped(name, quorums) if each.name == name
-    ),))
-    assert broken_property(_of(scenario, broken)) != name
-
-
-def _of(scenario: Scenario, description: object) -> Scenario:
-    registry.__dict__["broken_for_a_test"] = description
-    return attrs.evolve(scenario, protocol="tests.mutants:broken_for_a_test")
+    makers = [lambda quorums: _Dropped(_OWN[name](quorums))]
+    makers += [make for other, make in _OWN.items() if other != name]
+    broken = attrs.evolve(described(mutants()[_KILLERS[name]]), invariants=tuple(makers))
+    monkeypatch.setattr(registry, "broken", broken, raising=False)
+    assert broken_property(attrs.evolve(scenario, protocol="tests.mutants:broken")) != name

@@ -459,9 +459,9 @@ def test_the_sync_facade_after_its_end() -> None:
 
 
 def test_a_loop_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="expected asyncio or trio, got 'curio'"):
-        with paxos.open_cluster_sync(nodes=1, backend="curio"):
-            pass
+    curio = paxos.open_cluster_sync(nodes=1, backend="curio")
+    with pytest.raises(ConfigurationError, match="expected asyncio or trio, got 'curio'"), curio:
+        pass
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ConfigurationError, match=r"trio is not installed; pip install 'paxos-family\[trio\]'"

@@ -1,11 +1,14 @@
 """The engine's own rules, and what of foreign origin gets into the log and into errors."""
 
+import gc
 import json
 import logging
 import time
+import weakref
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from paxos.basic import Prepare
@@ -20,6 +23,7 @@ from paxos.runtime.handshake import HANDSHAKE_MESSAGES, Hello, Refused
 from paxos.runtime.outbox import PeerOutbox
 from paxos.runtime.store import MemoryDisk
 from paxos.runtime.tables import Tables
+from paxos.runtime.tasks import run_until_first
 from paxos.service.node import Turn
 from paxos.wire import FrameBuffer
 from tests.processes import write_config
@@ -132,6 +136,30 @@ async def test_a_timer_that_is_set_while_the_clock_sleeps_fires(monkeypatch: pyt
             await client.ask(submit(1, "a"))
             assert (await client.answer()).result == b"v"
         assert len(lost) == 2
+
+
+class _Large:
+    """What a connection had in hand when it ended."""
+
+
+async def test_what_ended_is_not_kept_until_the_next_collection() -> None:
+    seen: list[weakref.ref[_Large]] = []
+
+    async def fail() -> None:
+        large = _Large()
+        seen.append(weakref.ref(large))
+        await anyio.lowlevel.checkpoint()
+        raise anyio.EndOfStream
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(anyio.EndOfStream):
+            await run_until_first(fail, anyio.sleep_forever)
+        await anyio.wait_all_tasks_blocked()
+        assert [each() for each in seen] == [None]
+    finally:
+        gc.enable()
 
 
 # --- the log -------------------------------------------------------------------------------------------

@@ -151,7 +151,11 @@ def _drawn(number: int, make: Callable[[], Stepper]) -> int:
         deadline=None,
         derandomize=True,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.large_base_example,
+        ],
     )
     @given(st.data())
     def walks(data: Any) -> None:

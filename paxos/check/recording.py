@@ -98,8 +98,8 @@ class Recorder:
 
     def _durable(self, step: Step) -> Mapping[bytes, bytes]:
         before = self._disks.get(step.node)
-        if before != step.durable:
-            self._disks[step.node] = before = dict(step.durable)
+        if before is None or before != step.durable:
+            before = self._disks[step.node] = dict(step.durable)
         return before
 
 

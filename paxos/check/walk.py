@@ -11,6 +11,7 @@ import attrs
 
 from paxos.sim import Choices, fields
 from paxos.sim.moves import Asked
+from paxos.sim.runner import fewer_collections
 from paxos.sim.stepper import Stepper
 
 __all__ = ["Walk", "walk"]
@@ -76,14 +77,22 @@ def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
         name = b"d%d" % draw("name", plan.names)
         value = None if plan.reads and choices.happens("read", plan.reads) else b"v%d" % (number + 1)
         stepper.requests.append((node, Asked("decided" if value is None else "decide", name, value)))
+    with fewer_collections():
+        _walk(stepper, plan, choices)
+        if plan.settle:
+            stepper.settle()
+    stepper.judge()
+
+
+def _walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
+    draw = choices.draw
     limits, kinds = _table(plan)
     disordered = _PARTS - round(plan.disorder * _PARTS)
-    pool_of = stepper
     for _ in range(plan.moves):
         if stepper.violations:
             break
         drawn = draw("move", _PARTS)
-        pool = pool_of.pool
+        pool = stepper.pool
         if drawn < limits[0]:
             if pool:
                 at = draw("which", len(pool)) if draw("order", _PARTS) >= disordered else 0
@@ -96,9 +105,6 @@ def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
             continue
         kind = next(kind for limit, kind in zip(reversed(limits), kinds, strict=True) if drawn >= limit)
         _remarkable(stepper, kind, choices)
-    if plan.settle:
-        stepper.settle()
-    stepper.judge()
 
 
 def _table(plan: Walk) -> tuple[list[int], list[str]]:

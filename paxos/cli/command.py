@@ -17,7 +17,20 @@ import traceback
 from collections.abc import Sequence
 from typing import Final
 
-from paxos.cli import bench, check, decrees, demo, exhaust, explore, init, replay, serve, simulate, spec, version
+from paxos.cli import (
+    bench,
+    check,
+    decrees,
+    demo,
+    exhaust,
+    explore,
+    init,
+    replay,
+    serve,
+    simulate,
+    spec,
+    version,
+)
 from paxos.cli.arguments import Parser, UsageError, did_you_mean
 from paxos.cli.output import Output
 from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, PaxosError

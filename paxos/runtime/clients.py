@@ -142,21 +142,23 @@ class ClientConnection:
             WireError: it sent what it should not.
         """
         buffer = FrameBuffer(_FRAME_BYTES)
-        table, request = self._tables.from_client, self._engine.request
         try:
             while True:
                 if self._wait_first():
                     await self._pause()
-                data = await self._stream.receive(_READ_BYTES)
-                messages: list[Any] = []
-                for body in buffer.feed(data):
-                    messages += unpack(table, body)
-                self._budget.unfinished(self, buffer.pending)
-                if messages:
-                    request(self, self._within_bounds(messages))
+                self._take(buffer, await self._stream.receive(_READ_BYTES))
         finally:
             for each in tuple(self._open):
                 self.ended(each)
+
+    def _take(self, buffer: FrameBuffer, data: bytes) -> None:
+        """Handle what was read; nothing of it is kept here while the client says no more."""
+        messages: list[Any] = []
+        for body in buffer.feed(data):
+            messages += unpack(self._tables.from_client, body)
+        self._budget.unfinished(self, buffer.pending)
+        if messages:
+            self._engine.request(self, self._within_bounds(messages))
 
     async def _pause(self) -> None:
         """Wait until the client is within its bounds again, or a while: it may be gone meanwhile."""

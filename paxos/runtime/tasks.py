@@ -64,6 +64,7 @@ async def run_until_first(*functions: Callable[[], Awaitable[None]]) -> None:
     Raises:
         What the first of them raised, never a group.
     """
+    cause: BaseException | None = None
     try:
         async with anyio.create_task_group() as group:
 
@@ -74,7 +75,14 @@ async def run_until_first(*functions: Callable[[], Awaitable[None]]) -> None:
             for function in functions:
                 group.start_soon(one, function)
     except BaseExceptionGroup as error:
-        raise plain(error) from None
+        cause = plain(error)
+    if cause is not None:
+        # Neither raised inside the group's handler nor kept by this frame: both would be circles, and keep
+        # all that its traceback sees, until the collector of circles comes by.
+        try:
+            raise cause
+        finally:
+            del cause
 
 
 @asynccontextmanager

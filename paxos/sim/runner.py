@@ -88,13 +88,13 @@ def run(
         found, configurations, place, machines, wrong, work, source,
         duration_s=duration_s, grace_s=grace_s, max_steps=max_steps, trace=trace, check=check,
     )  # fmt: skip
-    with _fewer_collections():
+    with fewer_collections():
         world.run()
     return attrs.evolve(_result(world, source), wall_s=time.perf_counter() - started_s)
 
 
 @contextlib.contextmanager
-def _fewer_collections() -> Iterator[None]:
+def fewer_collections() -> Iterator[None]:
     """A run makes many small values and hardly a cycle: looking for cycles is a third of its time."""
     thresholds = gc.get_threshold()
     if thresholds[0]:

@@ -21,8 +21,8 @@ A failure shows the moves, one a line.  They are a script: `ProtocolStateMachine
 is how a story becomes a regression test.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Final, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -36,6 +36,8 @@ from paxos.sim.stepper import Stepper
 
 __all__ = ["ProtocolStateMachine"]
 
+_Rule = TypeVar("_Rule", bound=Callable[..., Any])
+
 #: Which of the things that can happen: mostly the oldest.
 _WHICH: Final = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 40))
 #: Moves that must be enough for everyone to be answered once all is healed.
@@ -44,9 +46,10 @@ _RUSH: Final = st.integers(1, 20)
 _ANY: Final = st.integers(0, 8)
 
 
-def _has(*kinds: str) -> Any:
+def _has(kind: str) -> Callable[[_Rule], _Rule]:
     """A rule that is for times when such a move can be made."""
-    return precondition(lambda self: bool(self._enabled(*kinds)))
+    decorate: Callable[[_Rule], _Rule] = precondition(lambda self: bool(self._enabled(kind)))
+    return decorate
 
 
 class ProtocolStateMachine(RuleBasedStateMachine):
@@ -76,6 +79,8 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         )
         #: The moves so far, as a script for `play`.
         self.lines: list[str] = []
+        # What can happen next, by kind, and after how many moves.
+        self._found: tuple[int, dict[str, list[Move]]] = (-1, {})
 
     @classmethod
     def of(
@@ -155,13 +160,14 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         """A message arrives."""
         self._move(which, "deliver")
 
-    @_has("deliver", "sync")
+    @precondition(lambda self: bool(self._enabled("deliver") or self._enabled("sync")))
     @rule(most=_RUSH)
     def rush(self, most: int) -> None:
         """For a while all goes well: messages arrive and disks sync, the oldest first."""
         for _ in range(most):
-            if self._enabled("deliver", "sync"):
-                self._move(0, "deliver", "sync")
+            moves = self._enabled("deliver", "sync")
+            if moves:
+                self._make(moves[0])
 
     @_has("sync")
     @rule(which=_WHICH)
@@ -236,15 +242,23 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         ]
 
     def _enabled(self, *kinds: str) -> list[Move]:
-        faults = not {"deliver", "sync", "tick"}.issuperset(kinds)
-        return [move for move in self.stepper.enabled(faults) if move.kind in kinds]
+        # Every rule asks after every step whether it is its turn.
+        number, moves = self._found
+        if number != len(self.lines):
+            moves = {}
+            for move in self.stepper.enabled():
+                moves.setdefault(move.kind, []).append(move)
+            self._found = len(self.lines), moves
+        if len(kinds) == 1:
+            return moves.get(kinds[0], [])
+        return [move for move in self.stepper.enabled(faults=False) if move.kind in kinds]
 
     def _ask(self, which: int, asked: Asked) -> None:
         up = self.stepper.up()
         self._make(Move("submit", up[which % len(up)], asked=asked))
 
-    def _move(self, which: int, *kinds: str) -> None:
-        moves = self._enabled(*kinds)
+    def _move(self, which: int, kind: str) -> None:
+        moves = self._enabled(kind)
         self._make(moves[which % len(moves)])
 
     def _make(self, move: Move) -> None:

@@ -432,7 +432,8 @@ def moves(of: Members = (1, 2, 3)) -> SearchStrategy[Move]:
         of: the members, or a strategy for them.
     """
     node = _given(of).flatmap(st.sampled_from)
-    plain = st.builds(Move, st.sampled_from(["tick", "sync", "restart", "crash"]), node)
+    kinds = st.sampled_from(["tick", "sync", "restart", "crash"])
+    plain = st.tuples(kinds, node).map(lambda pair: Move(*pair))
     asks = st.builds(lambda at, asked: Move("submit", at, asked=asked), node, requests())
     return asks | plain
 

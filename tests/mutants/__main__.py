@@ -11,7 +11,6 @@ exit code 5.  The second is not harmless: it says that somebody does not know wh
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -19,66 +18,11 @@ from pathlib import Path
 
 import attrs
 
-from paxos.check.explore import explore
 from tests.mutants.build import mutants
+from tests.mutants.hunts import Hunt, hunt
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 _COLUMNS = ("mutant", "killed by", "schedules", "deliveries", "seconds", "verdict")
-
-
-@attrs.frozen
-class Hunt:
-    """How the hunt for one mutant ended.
-
-    Args:
-        mutant: its name.
-        killed_by: the check that found it; None where it survived.
-        sentence: what that check said.
-        schedules: how many it took.
-        found_at: messages delivered in the schedule that broke.
-        deliveries: messages delivered in the minimised one.
-        seconds: how long all of it took here.
-        verdict: "killed", "survived", or "killed by another check".
-        scenario: the minimised one, as its file holds it.
-    """
-
-    mutant: str
-    killed_by: str | None
-    sentence: str
-    schedules: int
-    found_at: int
-    deliveries: int
-    seconds: float
-    verdict: str
-    scenario: str
-
-    @property
-    def ok(self) -> bool:
-        return self.verdict == "killed"
-
-
-def hunt(name: str, seed: int = 0) -> Hunt:
-    """Explore until something breaks, or the budget is used up."""
-    mutant = mutants()[name]
-    began_s = time.perf_counter()
-    explored = explore(f"tests.mutants:{name}", mutant.budget, seed=seed, workers=0)
-    took_s = round(time.perf_counter() - began_s, 1)
-    if not explored.findings:
-        return Hunt(name, None, "", explored.ran, 0, 0, took_s, "survived", "")
-    finding = explored.findings[0]
-    small = finding.minimised
-    assert small is not None
-    return Hunt(
-        mutant=name,
-        killed_by=finding.name,
-        sentence=finding.sentence,
-        schedules=finding.index + 1,
-        found_at=small.deliveries_before,
-        deliveries=small.deliveries,
-        seconds=took_s,
-        verdict="killed" if finding.name in mutant.oracles else "killed by another check",
-        scenario=attrs.evolve(small.scenario, remark=mutant.sentence).dumps(),
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,13 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for done in as_completed(waiting):
             each = done.result()
             hunts[each.mutant] = each
+            if arguments.save and each.ok:
+                SCENARIOS.mkdir(exist_ok=True)
+                (SCENARIOS / f"{each.mutant}.json").write_text(each.scenario, encoding="utf-8")
             print(f"{len(hunts)} of {len(names)}: {each.mutant}: {each.verdict}", file=sys.stderr, flush=True)
     ordered = [hunts[name] for name in names]
-    if arguments.save:
-        SCENARIOS.mkdir(exist_ok=True)
-        for each in ordered:
-            if each.ok:
-                (SCENARIOS / f"{each.mutant}.json").write_text(each.scenario, encoding="utf-8")
     if arguments.json:
         print(json.dumps({"seed": arguments.seed, "mutants": [attrs.asdict(each) for each in ordered]}))
     else:
@@ -116,7 +58,14 @@ def _print(hunts: Sequence[Hunt]) -> None:
     for each in hunts:
         size = f"{each.found_at} -> {each.deliveries}" if each.killed_by else "-"
         rows.append(
-            (each.mutant, each.killed_by or "-", str(each.schedules), size, f"{each.seconds:.1f}", each.verdict)
+            (
+                each.mutant,
+                each.killed_by or "-",
+                str(each.schedules),
+                size,
+                f"{each.seconds:.1f}",
+                each.verdict,
+            )
         )
     widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
     for row in rows:

@@ -33,6 +33,7 @@ class Mutant(NamedTuple):
         half: half of the members are a quorum: one too few.
         ballots: how many ballots it takes to show.
         budget: schedules the explorer is given.
+        script: a schedule that shows it, where no random search finds one in minutes.
     """
 
     name: str
@@ -43,9 +44,11 @@ class Mutant(NamedTuple):
     half: bool = False
     ballots: int = 2
     budget: int = 20_000
+    script: tuple[str, ...] = ()
 
 
-_AGREE: Final = ("Agreement", "Stability", "Linearizable", "ProtocolBreach")
+#: What clients and nodes see when decisions differ.
+_AGREE: Final = ("Agreement", "Stability", "ReadFresh", "VotesOnce", "PromiseMonotone", "Linearizable")
 
 #: Basic Paxos: section by section what a reader of the paper gets wrong, and what a driver does.
 BASIC: Final = (
@@ -102,7 +105,14 @@ BASIC: Final = (
     Mutant(
         "promise_does_not_raise",
         "A promise does not raise what was promised.",
-        ("VoteAtMostPromise", "PromiseTruthful", "PromiseMonotone", "VotesSafe", "DurableBeforeSend", *_AGREE),
+        (
+            "VoteAtMostPromise",
+            "PromiseTruthful",
+            "PromiseMonotone",
+            "VotesSafe",
+            "DurableBeforeSend",
+            *_AGREE,
+        ),
         (
             Patch(
                 "acceptor",
@@ -127,7 +137,13 @@ BASIC: Final = (
         "vote_below_promise",
         "An accept below the promise is voted for.",
         ("PromiseMonotone", "PromiseTruthful", "VotesSafe", "VoteAtMostPromise", *_AGREE),
-        (Patch("acceptor", "            if ballot < promised:\n", "            if ballot < self.accepted_ballot:\n"),),
+        (
+            Patch(
+                "acceptor",
+                "            if ballot < promised:\n",
+                "            if ballot < self.accepted_ballot:\n",
+            ),
+        ),
     ),
     Mutant(
         "promise_hides_vote",
@@ -165,7 +181,13 @@ BASIC: Final = (
         "last_promise_binds",
         "A proposer takes the value of the promise that came last.",
         ("AcceptSafe", "VotesSafe", *_AGREE),
-        (Patch("proposer", "        if accepted_ballot > self._best:\n", "        if accepted_ballot > BOTTOM:\n"),),
+        (
+            Patch(
+                "proposer",
+                "        if accepted_ballot > self._best:\n",
+                "        if accepted_ballot > BOTTOM:\n",
+            ),
+        ),
         ballots=3,
         budget=60_000,
     ),
@@ -212,8 +234,8 @@ BASIC: Final = (
             ),
             Patch(
                 "proposer",
-                "        if ballot == self.ballot and promised > ballot and self.state is not ProposerState.FREE:\n",
-                "        if False:\n",
+                "        if ballot == self.ballot and promised > ballot and self.state",
+                "        if ballot == self.ballot and promised < ballot and self.state",
             ),
         ),
     ),
@@ -221,7 +243,13 @@ BASIC: Final = (
         "invented_value",
         "A proposer improves on the value it was given.",
         ("Validity", "AcceptSafe"),
-        (Patch("proposer", "            self.proposed = self.value\n", "            self.proposed = self.value + b'!'\n"),),
+        (
+            Patch(
+                "proposer",
+                "            self.proposed = self.value\n",
+                "            self.proposed = self.value + b'!'\n",
+            ),
+        ),
     ),
     Mutant(
         "ballot_reused",
@@ -276,7 +304,13 @@ BASIC: Final = (
         "first_vote_decides",
         "A learner takes the first vote for a decision.",
         ("LearnerSound", *_AGREE),
-        (Patch("learner", "        if not self.quorums.is_quorum(voters, _PHASE_2):\n", "        if not voters:\n"),),
+        (
+            Patch(
+                "learner",
+                "        if not self.quorums.is_quorum(voters, _PHASE_2):\n",
+                "        if not voters:\n",
+            ),
+        ),
     ),
     Mutant(
         "half_is_a_quorum",
@@ -303,8 +337,24 @@ BASIC: Final = (
         "stale_read",
         "A read is answered by a phase 1 that began before it was asked.",
         ("ReadFresh", "Linearizable"),
-        (Patch("replica", "        state.requests[request] = None if value is not None else state.attempt + 1\n", "        state.requests[request] = None if value is not None else 0\n"),),
-        budget=60_000,
+        (
+            Patch(
+                "replica",
+                "        state.requests[request] = None if value is not None else state.attempt + 1\n",
+                "        state.requests[request] = None if value is not None else 0\n",
+            ),
+        ),
+        script=(
+            '1 submits decided "d"',
+            '1 -> 2 Prepare "d"',
+            '3 submits decide "d" = "a"',
+            '3 -> 2 Prepare "d"',
+            '2 -> 3 Promise "d"',
+            '3 -> 2 Accept "d"',
+            '2 -> 3 Accepted "d"',
+            '1 submits decided "d"',
+            '2 -> 1 Promise "d"',
+        ),
     ),
     Mutant(
         "names_mixed",
@@ -330,4 +380,4 @@ BASIC: Final = (
             ),
         ),
     ),
-)  # fmt: skip
+)

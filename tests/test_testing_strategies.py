@@ -1,0 +1,197 @@
+"""What the strategies give is valid, of every kind, and known to Hypothesis by type."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+
+import paxos
+from paxos.check import check_linearizable
+from paxos.command import pack_command, take_command
+from paxos.quorum import Phase, check_intersections
+from paxos.sim import Faults, Topology, Workload, run
+from paxos.sim.moves import Asked, Move, parse_move
+from paxos.sim.stepper import Stepper
+from paxos.testing import registration, strategies
+from paxos.wire import dumps, loads_strict
+
+ROOT = Path(paxos.__file__).parents[1]
+
+
+@given(strategies.quorum_systems())
+def test_quorum_systems_intersect(system: paxos.QuorumSystem) -> None:
+    check_intersections(system, fast=system.has_fast)
+    assert system.is_quorum(system.members, Phase.ONE)
+    assert system.is_quorum(system.members, Phase.TWO)
+
+
+@given(strategies.quorum_systems([2, 5, 9], fast=True))
+def test_fast_systems_over_given_members(system: paxos.QuorumSystem) -> None:
+    assert system.members == (2, 5, 9)
+    assert system.has_fast
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["Majority", "FlexibleQuorums", "FastQuorums", "WeightedQuorums", "GridQuorums", "ExplicitQuorums"],
+)
+def test_every_kind_of_quorum_system_is_among_them(kind: str) -> None:
+    found = find(
+        strategies.quorum_systems(range(1, 5)),
+        lambda system: type(system) is getattr(paxos, kind),
+        settings=settings(derandomize=True, database=None, max_examples=500),
+    )
+    assert found.members == (1, 2, 3, 4)
+
+
+@given(strategies.ballots(bottom=True), strategies.ballots([3]))
+def test_ballots(ballot: paxos.Ballot, own: paxos.Ballot) -> None:
+    assert ballot >= paxos.BOTTOM
+    assert own.node == 3
+    assert own.above(3) > own
+
+
+@given(strategies.commands())
+def test_commands_survive_the_wire(command: paxos.Command) -> None:
+    assert take_command(loads_strict(dumps(pack_command(command))), "command") == command
+
+
+@given(strategies.footprints(), strategies.footprints())
+def test_footprints_conflict_both_ways(one: paxos.Footprint, other: paxos.Footprint) -> None:
+    assert one.conflicts(other) == other.conflicts(one)
+
+
+@settings(max_examples=15)
+@given(strategies.topologies(4), strategies.fault_plans(range(1, 5), 2.0), strategies.workloads(10))
+def test_what_a_run_takes(topology: Topology, faults: Faults, workload: Workload) -> None:
+    assert Faults.from_json(faults.to_json()) == faults
+    result = run("paxos", 4, topology=topology, faults=faults, workload=workload, duration_s=2.0)
+    assert result.violations == ()
+
+
+@given(strategies.schedules())
+def test_schedules_drive_the_directed_simulator(numbers: list[int]) -> None:
+    asked = [(1, Asked("decide", b"d", b"a")), (2, Asked("decide", b"d", b"b"))]
+    stepper = Stepper("paxos", 3, requests=asked)
+    assert stepper.drive(numbers) <= len(numbers)
+    assert stepper.judge() == []
+
+
+@given(strategies.moves())
+def test_moves_are_lines(move: Move) -> None:
+    assert parse_move(str(move)) == move
+
+
+@pytest.mark.parametrize("model", ["decree", "register", "kv", "log"])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_good_histories_are_linearizable_and_broken_ones_are_not(model: str, data: st.DataObject) -> None:
+    assert check_linearizable(data.draw(strategies.histories(model)), model).ok
+    verdict = check_linearizable(data.draw(strategies.broken_histories(model)), model)
+    assert not verdict.ok
+    assert not verdict.gave_up
+
+
+def test_strategies_refuse_what_can_not_be() -> None:
+    with pytest.raises(paxos.ConfigurationError, match="no mistakes for model"):
+        strategies.broken_histories("nonesuch")
+    with pytest.raises(paxos.ConfigurationError, match="at least one"):
+        strategies.quorum_systems([])
+
+
+# --- known by type ------------------------------------------------------------------------------------
+
+_BY_TYPE = """
+import sys, hypothesis
+from hypothesis import strategies as st
+from paxos.testing.registration import register
+{register}
+assert "paxos.testing.strategies" not in sys.modules and "paxos.ballot" not in sys.modules
+import paxos, paxos.sim, paxos.sim.moves
+for kind in (paxos.Ballot, paxos.Command, paxos.Footprint, paxos.KeyRange, paxos.RequestId,
+             paxos.QuorumSystem, paxos.GridQuorums, paxos.Majority, paxos.sim.Faults,
+             paxos.sim.Topology, paxos.sim.Workload,
+             paxos.sim.moves.Asked, paxos.sim.moves.Move):
+    made = []
+    @hypothesis.settings(max_examples=3, database=None)
+    @hypothesis.given(st.from_type(kind))
+    def test(one):
+        made.append(one)
+    test()
+    assert made and all(isinstance(each, kind) for each in made), (kind, made)
+import importlib.machinery
+assert type(sys.modules["paxos.ballot"].__spec__.loader) is importlib.machinery.SourceFileLoader
+print("known")
+"""
+
+
+def _python(code: str, path: Path | None = None) -> str:
+    place = os.pathsep.join(str(each) for each in (path, ROOT) if each is not None)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": place, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_types_are_known_when_their_module_is_imported_later() -> None:
+    assert _python(_BY_TYPE.format(register="register(); register()")) == "known\n"
+
+
+def test_hypothesis_finds_the_registration_by_its_entry_point(tmp_path: Path) -> None:
+    # A distribution as its installer leaves it, with the entry point that pyproject.toml declares.
+    card = tmp_path / "stand_in-1.dist-info"
+    card.mkdir()
+    (card / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n")
+    (card / "entry_points.txt").write_text("[hypothesis]\npaxos = paxos.testing.registration:register\n")
+    assert _python(_BY_TYPE.format(register=""), tmp_path) == "known\n"
+
+
+def test_the_entry_point_is_declared() -> None:
+    if os.environ.get("PAXOS_TEST_WHEEL") == "1":
+        points = importlib.metadata.distribution("paxos-family").entry_points
+        declared = {(point.group, point.name): point.value for point in points}
+    else:
+        import tomllib
+
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        declared = {
+            (group, name): value
+            for group, points in project["entry-points"].items()
+            for name, value in points.items()
+        }
+    assert declared["hypothesis", "paxos"] == "paxos.testing.registration:register"
+
+
+def test_every_type_that_is_registered_is_there_and_has_its_strategy() -> None:
+    for module, names in registration.TYPES.items():
+        found = __import__(module, fromlist=list(names))
+        for name, strategy in names.items():
+            assert isinstance(getattr(found, name), type), f"{module}.{name}"
+            assert strategy in strategies.__all__
+
+
+def test_without_hypothesis_the_extra_is_named() -> None:
+    code = (
+        "import sys\n"
+        "import importlib.util, paxos.testing as t\n"
+        "real = importlib.util.find_spec\n"
+        "t.find_spec = lambda name: None if name == 'hypothesis' else real(name)\n"
+        "t.StoreConformance, t.TransportConformance, t.check_linearizable\n"
+        "t.simulate, t.explore, t.minimise\n"
+        "assert 'hypothesis' not in sys.modules\n"
+        "for name in ('strategies', 'ProtocolStateMachine', 'StateMachineConformance'):\n"
+        "    try: getattr(t, name)\n"
+        "    except t.ConfigurationError as error: assert 'paxos-family[test]' in str(error)\n"
+        "    else: raise SystemExit(name)\n"
+        "print('named')"
+    )
+    assert _python(code) == "named\n"
