@@ -26,11 +26,11 @@ def _in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
     explorer, script, counters, strategies = _blocks("python")
     for program in (explorer, script, strategies):
-        exec(compile(program, "docs/testing.md", "exec"), {"__name__": "page"})
+        exec(compile(program, "<docs/testing.md>", "exec"), {"__name__": "page"})
     shown = capsys.readouterr().out
     assert shown.startswith("Agreement 4\n")
     assert shown.count("★ decides") == 2
-    exec(compile(counters, "docs/testing.md", "exec"), namespace := {"__name__": "page"})
+    exec(compile(counters, "<docs/testing.md>", "exec"), namespace := {"__name__": "page"})
     suite: StateMachineConformance = namespace["TestCounters"]()  # type: ignore[operator]
     for name in dir(StateMachineConformance):
         # In another process there is no such page.
@@ -39,7 +39,7 @@ def test_the_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
     mistaken = counters.replace(
         'ALL if verb == b"reset"', 'Footprint.of(writes=[b"reset"]) if verb == b"reset"'
     )
-    exec(compile(mistaken, "docs/testing.md", "exec"), namespace)
+    exec(compile(mistaken, "<docs/testing.md>", "exec"), namespace)
     with pytest.raises(AssertionError) as found:
         namespace["TestCounters"]().test_commands_that_do_not_conflict_commute()  # type: ignore[operator]
     assert str(found.value).splitlines()[0] in "".join(_blocks("text"))

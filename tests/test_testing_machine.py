@@ -1,5 +1,6 @@
 """A protocol as a state machine: a good one passes, planted mistakes are found, scripts play."""
 
+import attrs
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -8,10 +9,12 @@ import paxos
 from paxos.basic import protocol as basic
 from paxos.contract import Decides
 from paxos.testing import ProtocolStateMachine
-from tests.planted import amnesiac, deaf, early
+from tests.planted import amnesiac, deaf, early, half
 
 TestPaxos = ProtocolStateMachine.of("paxos").TestCase
-TestPaxos.settings = settings(max_examples=20)
+# A share of what the profile says, which is more with --hypothesis-profile=long.
+_SHARE = settings().max_examples // 3
+TestPaxos.settings = settings(max_examples=_SHARE)
 
 
 class FiveEager(ProtocolStateMachine):
@@ -21,7 +24,7 @@ class FiveEager(ProtocolStateMachine):
 
 
 TestFiveEager = FiveEager.TestCase
-TestFiveEager.settings = settings(max_examples=10)
+TestFiveEager.settings = settings(max_examples=_SHARE // 2)
 
 #: What is found is not made small: that takes a minute, and is not what is tested here.
 _FIND = settings(max_examples=200, phases=[Phase.generate])
@@ -42,6 +45,12 @@ def test_planted_mistakes_are_found_and_shown_as_a_script(
     with pytest.raises(AssertionError, match=name):
         ProtocolStateMachine.play(protocol, script)
     assert ProtocolStateMachine.play("paxos", script, strict=False).violations == []
+
+
+def test_without_invariants_what_nodes_know_and_clients_were_told_is_judged() -> None:
+    machine = ProtocolStateMachine.of(attrs.evolve(half, invariants=()))
+    with pytest.raises(AssertionError, match=r"^(Agreement|ReadFresh|Stability)"):
+        run_state_machine_as_test(machine, settings=_FIND)
 
 
 def test_whoever_waits_for_ever_is_found() -> None:
@@ -81,8 +90,6 @@ def test_a_move_that_can_not_be_made_is_no_silent_success() -> None:
 
 
 def test_it_says_what_it_can_not_try() -> None:
-    import attrs
-
     with pytest.raises(paxos.ConfigurationError, match="nonesuch"):
         ProtocolStateMachine.of("nonesuch")
     with pytest.raises(paxos.ConfigurationError, match="expected a name"):
