@@ -360,8 +360,8 @@ def _read_identity(directory: Path, lock: DirectoryLock) -> StoreCard | None:
         if marker.incarnation > 0 and lock.blank:
             # Only it tells whether the log is missed, and how much of it.
             raise StoreRefused(
-                f"store {directory}: has lost its {LOCK_NAME!r} file, which tells whether the node was stopped "
-                f"properly and what its log must hold; {_RECOVER}"
+                f"store {directory}: has lost its {LOCK_NAME!r} file, which tells whether the node was "
+                f"stopped properly and what its log must hold; {_RECOVER}"
             )
         return marker
     if marker is not None and marker.incarnation > 0:
@@ -438,7 +438,7 @@ def _check_files(directory: Path, lock: DirectoryLock) -> None:
             raise StoreRefused(
                 f"store {directory}: was not closed properly, and {damage} ({path.name}{_LOG_SUFFIX}); "
                 f"{_RECOVER}. (Only if you know that a tool of sqlite's has copied the log into the database "
-                f"and removed it: writing 0 0 0 0 into the file {LOCK_NAME!r} lets the node start without it.)"
+                f"and removed it: writing 0 0 0 0 into the file {LOCK_NAME!r} lets the node start without.)"
             )
 
 

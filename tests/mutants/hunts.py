@@ -73,7 +73,11 @@ def hunt(name: str, seed: int = 0) -> Hunt:
 def _scripted(mutant: Mutant) -> Hunt:
     """Play the script that shows it."""
     scenario = Scenario(
-        f"tests.mutants:{mutant.name}", 3, schedule=mutant.script, eager=True, remark=mutant.sentence
+        f"tests.mutants:{mutant.name}",
+        3,
+        schedule=mutant.script,
+        eager=not any(line.startswith("sync") for line in mutant.script),
+        remark=mutant.sentence,
     )
     played = scenario.run()
     violation, deliveries = played.violation, played.result.deliveries

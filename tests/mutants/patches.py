@@ -124,7 +124,7 @@ BASIC: Final = (
     Mutant(
         "vote_does_not_raise",
         "A vote does not raise what was promised.",
-        ("VoteAtMostPromise",),
+        ("VoteAtMostPromise", "PromiseMonotone"),
         (
             Patch(
                 "acceptor",
@@ -189,7 +189,28 @@ BASIC: Final = (
             ),
         ),
         ballots=3,
-        budget=60_000,
+        script=(
+            '1 submits decide "d" = "a"',
+            "sync 1",
+            '1 -> 3 Prepare "d"',
+            "sync 3",
+            '3 -> 1 Promise "d"',
+            "sync 1",
+            '2 submits decide "d" = "b"',
+            "sync 2",
+            '2 -> 3 Prepare "d"',
+            "sync 3",
+            '3 -> 2 Promise "d"',
+            "sync 2",
+            '1 -> 3 Accept "d"',
+            '3 -> 1 Nack "d"',
+            "tick 1",
+            'drop 1 -> 2 Prepare "d"',
+            '1 -> 2 Prepare "d"',
+            "sync 2",
+            '2 -> 1 Promise "d"',
+            "sync 1",
+        ),
     ),
     Mutant(
         "accept_before_quorum",
