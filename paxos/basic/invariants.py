@@ -12,6 +12,7 @@ node.  A *decree* is decided on its own, so every ghost is kept by decree.
 The names are those of the specification.  A step costs a look-up by the class of each message.
 """
 
+import abc
 from typing import Final
 
 from paxos.ballot import BOTTOM, Ballot, NodeId
@@ -48,14 +49,11 @@ __all__ = [
 # --- what is decided ------------------------------------------------------------------------------
 
 
-class Agreement(Watch):
-    """No two decisions of one decree differ, whoever made them, applied or announced."""
-
-    name = "Agreement"
+class _Decisions(Watch):
+    """What must hold of every decision, be it applied or announced."""
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
-        self._decided: dict[bytes, tuple[bytes, NodeId]] = {}
         self._created = {Chosen: self._announced}
 
     def _announced(self, step: Step, message: Chosen) -> str | None:
@@ -67,6 +65,20 @@ class Agreement(Watch):
             if said is not None:
                 return said
         return None
+
+    @abc.abstractmethod
+    def _decide(self, step: Step, decree: bytes, value: bytes) -> str | None:
+        """A decision was seen; what broke, or None."""
+
+
+class Agreement(_Decisions):
+    """No two decisions of one decree differ, whoever made them, applied or announced."""
+
+    name = "Agreement"
+
+    def __init__(self, quorums: QuorumSystem) -> None:
+        super().__init__(quorums)
+        self._decided: dict[bytes, tuple[bytes, NodeId]] = {}
 
     def _decide(self, step: Step, decree: bytes, value: bytes) -> str | None:
         known, node = self._decided.setdefault(decree, (value, step.node))
@@ -75,7 +87,7 @@ class Agreement(Watch):
         return at(step, decree, f"decides {value!r:.80}, and node {node} decided {known!r:.80}")
 
 
-class Validity(Watch):
+class Validity(_Decisions):
     """What is decided was submitted by some client for that decree."""
 
     name = "Validity"
@@ -83,22 +95,11 @@ class Validity(Watch):
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
         self._submitted: dict[bytes, set[bytes]] = {}
-        self._created = {Chosen: self._announced}
 
     def _before(self, step: Step) -> str | None:
         if step.submitted is not None:
             for decree in step.submitted.footprint.writes:
                 self._submitted.setdefault(decree, set()).add(step.submitted.payload)
-        return None
-
-    def _announced(self, step: Step, message: Chosen) -> str | None:
-        return self._decide(step, message.decree, message.value)
-
-    def _after(self, step: Step) -> str | None:
-        for decree, value in decisions(step):
-            said = self._decide(step, decree, value)
-            if said is not None:
-                return said
         return None
 
     def _decide(self, step: Step, decree: bytes, value: bytes) -> str | None:
@@ -107,7 +108,7 @@ class Validity(Watch):
         return at(step, decree, f"decides {value!r:.80}, which nobody submitted for it")
 
 
-class Stability(Watch):
+class Stability(_Decisions):
     """A node's decision never changes, over its restarts too."""
 
     name = "Stability"
@@ -115,16 +116,11 @@ class Stability(Watch):
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
         self._decided: dict[NodeId, dict[bytes, bytes]] = {}
-        self._created = {Chosen: self._announced}
-
-    def _announced(self, step: Step, message: Chosen) -> str | None:
-        return self._decide(step, message.decree, message.value)
 
     def _after(self, step: Step) -> str | None:
-        for decree, value in decisions(step):
-            said = self._decide(step, decree, value)
-            if said is not None:
-                return said
+        said = super()._after(step)
+        if said is not None:
+            return said
         if step.action == "restart" and isinstance(step.replica, BasicReplica):
             for decree, value in step.replica.decrees().items():
                 said = self._decide(step, decree, value)
