@@ -188,6 +188,7 @@ def wheel(environment: Environment, plan: Plan) -> Result:
         shutil.copytree(ROOT / "tests", place / "tests", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
             shutil.copy(ROOT / name, place / name)
+        shutil.copytree(ROOT / "docs", place / "docs")
         return pytest("wheel", environment, plan, place, ["-m", "public"], {"PAXOS_TEST_WHEEL": "1"})
 
     return timed("wheel", environment, step)
