@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from paxos.ballot import BOTTOM, Ballot
-from paxos.basic import Acceptor, Learner, Nack, Promise, Proposer
+from paxos.basic import Acceptor, Learner, Nack, Promise, Proposer, protocol
 from paxos.basic.messages import MESSAGES
 from paxos.basic.proposer import ProposerState
 from paxos.basic.tracing import SPECIFICATION
@@ -329,3 +329,12 @@ def test_frames_carry_the_clock_and_move_it(tmp_path):
         one.write([_event(b"b")])
         bodies = FrameBuffer().feed(sender.encode([Nack(b"x", Ballot(1, 1), Ballot(2, 2))]))
         assert receiver.decode(bodies[0])[0].clock == (1 << 63) - 1
+
+
+def test_traces_that_are_not_to_be_had_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxos.check.spec_runs._FRUITLESS_MAX", 3)
+    bare = attrs.evolve(protocol, name="bare", specification=None)
+    with pytest.raises(ConfigurationError, match="protocol 'bare' has no specification"):
+        simulated_traces(bare)
+    with pytest.raises(ConfigurationError, match="runs in a row gave no trace of 1000 events"):
+        simulated_traces(count=1, min_events=1000)

@@ -5,6 +5,7 @@ at each node want the same few decrees, most messages are lost, doubled or late,
 links are cut, and back-off is too short to end duels soon.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -20,7 +21,8 @@ __all__ = ["MIN_EVENTS", "simulated_traces"]
 MIN_EVENTS: Final = 100
 #: Longer traces are cut here: the beginning of a behaviour is one.
 _MAX_EVENTS: Final = 150
-_MAX_RUNS: Final = 100_000
+#: So many runs in a row without one long trace, and there are none to be had.
+_FRUITLESS_MAX: Final = 200
 _DURATION_S: Final = 3.0
 _TOPOLOGY: Final = Topology("far", uniform_ms=60.0)
 
@@ -74,26 +76,39 @@ def simulated_traces(
         on_trace: called for each trace found.
 
     Raises:
-        ConfigurationError: the runs give too few such traces.
+        ConfigurationError: the protocol has no specification, or its runs give no such traces.
     """
+    description = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    if description.specification is None:
+        raise ConfigurationError(
+            f"protocol {description.name!r} has no specification to check traces against"
+        )
     found: list[Trace] = []
-    for trace in _all(protocol, nodes, seed):
-        if len(trace.events) >= min_events:
+    fruitless = 0
+    for traces in _runs(description, nodes, seed):
+        long = [trace for trace in traces if len(trace.events) >= min_events]
+        fruitless = 0 if long else fruitless + 1
+        if fruitless >= _FRUITLESS_MAX:
+            break
+        for trace in long:
             found.append(trace)
             if on_trace is not None:
                 on_trace()
             if len(found) >= count:
                 return found
-    raise ConfigurationError(f"{_MAX_RUNS} runs gave {len(found)} traces of {min_events} events or more")
+    raise ConfigurationError(
+        f"protocol {description.name!r}: {fruitless} runs in a row gave no trace of {min_events} events or more "
+        f"({len(found)} found before); ask for shorter ones"
+    )
 
 
-def _all(protocol: str | ProtocolDescription, nodes: int, seed: int) -> Iterator[Trace]:
-    description = find_protocol(protocol) if isinstance(protocol, str) else protocol
+def _runs(description: ProtocolDescription, nodes: int, seed: int) -> Iterator[list[Trace]]:
+    """The traces of run after run, without end."""
     quorums = description.quorums(range(1, nodes + 1))
     workload = Workload(
         operations=60, names=2, clients=3, think_s=0.02, reads=0.3, timeout_s=0.3, audit=False
     )
-    for each in range(seed, seed + _MAX_RUNS):
+    for each in itertools.count(seed):
         result = run(
             description,
             nodes,
@@ -106,5 +121,5 @@ def _all(protocol: str | ProtocolDescription, nodes: int, seed: int) -> Iterator
             trace=True,
             check=False,
         )
-        for trace in traces_of_events(f"{nodes} nodes, seed {each}", result.events, quorums):
-            yield Trace(trace.origin, trace.events[:_MAX_EVENTS], quorums)
+        traces = traces_of_events(f"{nodes} nodes, seed {each}", result.events, quorums)
+        yield [Trace(trace.origin, trace.events[:_MAX_EVENTS], quorums) for trace in traces]
