@@ -97,8 +97,8 @@ def simulated_traces(
             if len(found) >= count:
                 return found
     raise ConfigurationError(
-        f"protocol {description.name!r}: {fruitless} runs in a row gave no trace of {min_events} events or more "
-        f"({len(found)} found before); ask for shorter ones"
+        f"protocol {description.name!r}: {fruitless} runs in a row gave no trace of {min_events} events or "
+        f"more ({len(found)} found before); ask for shorter ones"
     )
 
 
