@@ -64,7 +64,7 @@ class Learner:
         Raises:
             ProtocolBreach: two values at one ballot, or a second decision that differs from the first.
         """
-        if message.__class__ is not Accepted or sender not in self.quorums.members:
+        if not isinstance(message, Accepted) or sender not in self.quorums.members:
             return None
         decree, ballot, value = message
         if decree != self.decree:
