@@ -131,3 +131,21 @@ def test_the_benchmark(capsys: Capture) -> None:
     assert (found["bench"], found["operations"]) == ("history", 200)
     assert {each["model"] for each in found["histories"]} == {"kv", "register", "decree", "log"}
     assert all(each["states"] > 0 for each in found["histories"])
+
+
+def test_a_model_of_ones_own_that_fails_is_named(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_model.py").write_text(
+        "from paxos.check import Model\n"
+        "class Failing(Model):\n"
+        "    operations = frozenset({'decide'})\n"
+        "    def initial(self): return 0\n"
+        "    def apply(self, state, operation): raise RuntimeError('boom')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = str(tmp_path / "history.jsonl")
+    assert main(["simulate", "--history", path, "--operations", "5"]) == 0
+    capsys.readouterr()
+    assert main(["check", "--history", path, "--model", "failing_model:Failing"]) == 2
+    assert "paxos: model failing_model:Failing: it failed on" in capsys.readouterr().err

@@ -156,7 +156,10 @@ def _tell(found: "Exploration") -> None:
         print(f"arrived and never did anything: {', '.join(idle)}")
     for lost in found.lost:
         print(f"KILLED: schedule {lost.index} killed the process it ran in; saved as {lost.path}")
-    print("BROKEN: see below" if found.findings else "nothing that must hold broke")
+    if found.findings:
+        print("BROKEN: see below")
+    else:
+        print("nothing that must hold broke" + (", in those that could be run" if found.lost else ""))
 
 
 def _show(finding: "Finding") -> None:

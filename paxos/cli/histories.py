@@ -70,6 +70,14 @@ def check_history(arguments: argparse.Namespace, out: Output) -> int:
             )
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from error
+        except Exception as error:
+            if ":" not in arguments.model:
+                raise
+            # Somebody's own model: what it raises, or what it gives that is no state, is not ours.
+            raise ConfigurationError(
+                f"model {arguments.model}: it failed on {path}: {type(error).__name__}: {error}; it needs "
+                "hashable states, and an apply() that gives (state, answer) or None"
+            ) from error
     result = {"path": str(path), "model": arguments.model, **verdict.to_json()}
     note = f"\n(not split: {verdict.unsplit})" if verdict.unsplit and not out.as_json else ""
     out.result(result, f"{path}: {verdict}{note}")
