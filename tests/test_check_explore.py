@@ -280,6 +280,18 @@ def test_explore_and_replay(tmp_path, capsys):
     assert picture.read_text(encoding="utf-8").startswith("<svg")
 
 
+def test_what_waits_for_ever_is_shown_as_a_chart_too(tmp_path, capsys):
+    command = ["explore", "--protocol", "tests.planted:deaf", "--schedules", "20", "--seed", "1"]
+    assert main([*command, "--workers", "0", "--out", str(tmp_path)]) == 5
+    text = capsys.readouterr().out
+    assert "own Promise 1.1 no vote" in text
+    assert "the row above x " in text
+    assert "VIOLATED  Liveness" in text
+    (path,) = tmp_path.iterdir()
+    assert main(["replay", str(path), "--chart", "svg", "--out", str(tmp_path / "chart.svg")]) == 5
+    assert "the row above x " in (tmp_path / "chart.svg").read_text(encoding="utf-8")
+
+
 def test_explore_says_it_in_json(capsys):
     assert main(["explore", "--schedules", "20", "--seed", "1", "--workers", "0", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

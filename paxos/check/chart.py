@@ -6,7 +6,7 @@ for one.  It is drawn as text for a terminal (`text_chart`) or as SVG for a page
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -28,6 +28,10 @@ _CALLED: Final = {"accepted_ballot": "voted", "promised": "promised"}
 _WIDTH_MIN: Final = 16
 _WIDTH_MAX: Final = 34
 _LINE_MAX: Final = 100
+#: How many rows may make a turn that is then taken again and again.
+_TURN_MAX: Final = 12
+#: How often rows come at least, to be drawn once.
+_TIMES_MIN: Final = 3
 
 
 class ChartEvent(NamedTuple):
@@ -35,7 +39,7 @@ class ChartEvent(NamedTuple):
 
     Args:
         kind: "arrow" (from `lane` to `to`), "note", "decide", "crash" (the lane is down from here on),
-            "restart" or "gap" (rows that are left out).
+            "restart" or "gap" (words instead of rows: which are left out, or come again).
         lane: where.
         text: what.
         to: of an arrow: where it points.
@@ -70,24 +74,104 @@ class Chart:
 def chart_of(played: Played, *, title: str = "", disks: bool = False, most: int = 400) -> Chart:
     """The chart of a run that was recorded.
 
+    Rows that come again and again are drawn once, with how often and, of a timed run, from when to when.
+
     Args:
         played: a scenario run with `record=True`.
         title: above it.
         disks: also show when disks are synced.
-        most: rows at most; of a longer run the last ones.
+        most: rows at most; of a longer run the first half of them and the last.
     """
     topics = {topic_of(record.message) for record in played.records if record.message is not None} - {""}
-    events: list[ChartEvent] = []
+    rows: list[_Row] = []
     for record in played.records:
-        if events or record.action in ("request", "receive", "crash"):
-            events += _events(record, len(topics) > 1, disks)
-    if len(events) > most:
-        events = [
-            ChartEvent("gap", CLIENTS, f"{len(events) - most} rows before are left out"),
-            *events[-most:],
-        ]
+        if rows or record.action in ("request", "receive", "crash"):
+            rows += (_Row(event, record.at_s) for event in _events(record, len(topics) > 1, disks))
     lanes = (CLIENTS, *(_lane(node) for node in played.result.nodes))
-    return Chart(lanes, tuple(events), title, _broken(played.violation))
+    events = tuple(row.event for row in _cut(_folded(rows), most))
+    return Chart(lanes, events, title, _broken(played.violation))
+
+
+class _Row(NamedTuple):
+    """A row and when it was, virtual seconds; with `until_s` when what it stands for was over."""
+
+    event: ChartEvent
+    at_s: float | None = None
+    until_s: float | None = None
+
+    @property
+    def end_s(self) -> float | None:
+        return self.at_s if self.until_s is None else self.until_s
+
+
+def _cut(rows: Sequence[_Row], most: int) -> Sequence[_Row]:
+    """The first and the last rows: how it began, and how it ended."""
+    if len(rows) <= most:
+        return rows
+    head = most // 2
+    out = rows[head : len(rows) - (most - head)]
+    text = f"{len(out)} rows are left out{_span(out)}"
+    return [*rows[:head], _Row(ChartEvent("gap", CLIENTS, text)), *rows[head + len(out) :]]
+
+
+def _folded(rows: Sequence[_Row]) -> list[_Row]:
+    """The rows, with those drawn once that come again and again; what waits for ever consists of them."""
+    events = [row.event for row in rows]
+    folded: list[_Row] = []
+    at = 0
+    while at < len(rows):
+        length, turns = _turn(events, at)
+        shown, end, times = rows[at : at + length], at + length * turns, f"x {turns}"
+        if not (at and _is_request(events[at - 1])):
+            asked = _requests(rows, at)
+            if asked is not None and asked[1] > end:
+                shown, end = asked
+                times = f"x {end - at} in all, in some order"
+        folded += shown
+        if end - at > len(shown):
+            what = "the row above" if len(shown) == 1 else f"the {len(shown)} rows above"
+            gap = ChartEvent("gap", CLIENTS, f"{what} {times}{_span(rows[at:end])}")
+            folded.append(_Row(gap, rows[at].at_s, rows[end - 1].end_s))
+        at = end
+    return folded
+
+
+def _turn(events: Sequence[ChartEvent], at: int) -> tuple[int, int]:
+    """Of how many rows the turn is that begins there, and how often it is taken: (1, 1) for no turn."""
+    best = (1, 1)
+    for turn in range(1, _TURN_MAX + 1):
+        end = at + turn
+        while end < len(events) and events[end] == events[end - turn]:
+            end += 1
+        turns = (end - at) // turn
+        if turns >= _TIMES_MIN and turn * turns > best[0] * best[1]:
+            best = (turn, turns)
+    return best
+
+
+def _requests(rows: Sequence[_Row], at: int) -> tuple[Sequence[_Row], int] | None:
+    """Requests of clients that try again, each at its own times: the first of each, and where they end."""
+    end = at
+    while end < len(rows) and _is_request(rows[end].event):
+        end += 1
+    firsts: dict[ChartEvent, _Row] = {}
+    for row in rows[at:end]:
+        firsts.setdefault(row.event, row)
+    return (list(firsts.values()), end) if firsts and end - at >= _TIMES_MIN * len(firsts) else None
+
+
+def _is_request(event: ChartEvent) -> bool:
+    return event.kind == "arrow" and event.lane == CLIENTS
+
+
+def _span(rows: Sequence[_Row]) -> str:
+    """`, from 2.1 s to 90 s`; nothing where there is no time."""
+    begin, end = rows[0].at_s, rows[-1].end_s
+    return "" if begin is None or end is None else f", from {_seconds(begin)} to {_seconds(end)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 100 else f"{value:.3g} s"
 
 
 def _broken(violation: Violation | None) -> str:
@@ -213,7 +297,7 @@ def _arrow(row: list[str], begin: int, end: int, text: str, crossed: set[int]) -
         row[at] = "┼" if at in crossed and row[at] == "│" else "─"
     row[begin] = "├" if begin < end else "┤"
     row[end - 1 if begin < end else end + 1] = "►" if begin < end else "◄"
-    room = high - low - 5
+    room = high - low - 6  # so that the tip stays
     label = text if len(text) <= room else f"{text[: max(room - 1, 1)]}…"
     _put(row, low + 3 if begin < end else high - 3 - len(label), f" {label} "[: room + 2])
 

@@ -4,6 +4,7 @@ A `Recorder` is an invariant that never breaks.  Shown every step of a run, time
 the few facts that somebody may ask for later.  A run without one pays nothing.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -12,13 +13,21 @@ import attrs
 
 from paxos.ballot import NodeId
 from paxos.command import Command
-from paxos.contract import Invariant, InvariantMaker, Message, ProtocolDescription, Step
+from paxos.contract import (
+    Configuration,
+    Invariant,
+    InvariantMaker,
+    Message,
+    ProtocolDescription,
+    Replica,
+    Step,
+)
 from paxos.quorum import QuorumSystem
 from paxos.service import Introduce
 from paxos.sim.moves import Asked, Move, topic_of
 from paxos.sim.stepper import Stepper
 
-__all__ = ["Record", "Recorder", "recorded", "schedule_of"]
+__all__ = ["Record", "Recorder", "recorded", "schedule_of", "with_times"]
 
 #: What one schedule is made of at most: longer runs are cut at the front, where nothing happened yet.
 _MAX_RECORDS: Final = 200_000
@@ -42,6 +51,7 @@ class Record(NamedTuple):
         durable: "crash" and "durable": what is on the replica's disk then.
         busy: whether it made or let go any message of the protocol.
         first: "restart": whether it is the node's first start.
+        at_s: of a timed run: virtual seconds from its start.
     """
 
     action: str
@@ -53,6 +63,7 @@ class Record(NamedTuple):
     durable: Mapping[bytes, bytes] | None
     busy: bool = False
     first: bool = False
+    at_s: float | None = None
 
 
 class Recorder:
@@ -103,15 +114,41 @@ class Recorder:
         return before
 
 
-def recorded(protocol: ProtocolDescription) -> tuple[ProtocolDescription, Recorder]:
-    """The protocol with a recorder before its invariants, and the recorder."""
+def recorded(protocol: ProtocolDescription, *, quiet: bool = False) -> tuple[ProtocolDescription, Recorder]:
+    """The protocol with a recorder before its invariants, and the recorder.
+
+    Args:
+        protocol: what is run.
+        quiet: its replicas tell no events, though the run is traced.
+    """
     recorder = Recorder()
 
     def make(quorums: QuorumSystem) -> Invariant:
         return recorder
 
+    def replica(configuration: Configuration, *more: Any) -> Replica:
+        return protocol.replica(attrs.evolve(configuration, trace=False), *more)
+
     makers: tuple[InvariantMaker, ...] = (make, *protocol.invariants)
-    return attrs.evolve(protocol, invariants=makers), recorder
+    return attrs.evolve(protocol, invariants=makers, replica=replica if quiet else protocol.replica), recorder
+
+
+def with_times(records: Sequence[Record], trace: bytes) -> tuple[Record, ...]:
+    """The steps of a timed run with their times, which stand in its trace: invariants are told none.
+
+    Args:
+        records: of the run.
+        trace: of the same run, one JSON line a step. It may have more steps than were shown to invariants.
+    """
+    lines = map(json.loads, trace.splitlines())
+    timed = []
+    for record in records:
+        for line in lines:
+            action = "restart" if line["action"] == "start" else line["action"]
+            if (action, line.get("node"), line.get("sender")) == (record.action, record.node, record.sender):
+                timed.append(record._replace(at_s=line["at_ns"] / 1e9))
+                break
+    return (*timed, *records[len(timed) :])
 
 
 def schedule_of(

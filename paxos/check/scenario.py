@@ -22,7 +22,7 @@ import paxos.sim as sim
 from paxos.check.history import history_of
 from paxos.check.linearize import check_linearizable
 from paxos.check.quorums import quorums_from_json, quorums_to_json
-from paxos.check.recording import Record, Recorder, recorded
+from paxos.check.recording import Record, Recorder, recorded, with_times
 from paxos.check.walk import Walk, walk
 from paxos.contract import Decides, ProtocolDescription, find_protocol
 from paxos.errors import ConfigurationError
@@ -254,7 +254,7 @@ class Scenario:
     def _run_timed(self, record: bool, trace: bool) -> Played:
         protocol, recorder = protocol_named(self.protocol), None
         if record:
-            protocol, recorder = recorded(protocol)
+            protocol, recorder = recorded(protocol, quiet=not trace)
         result = sim.run(
             protocol,
             self.nodes,
@@ -269,9 +269,13 @@ class Scenario:
             settings=self.settings,
             quorums=self.quorums,
             max_steps=self.max_steps,
-            trace=trace,
+            trace=trace or record,
         )
-        return Played(self._judged(result), records=tuple(recorder.records) if recorder is not None else ())
+        if recorder is None:
+            return Played(self._judged(result))
+        # The trace is where times stand; whoever did not ask for it is not given it.
+        records = with_times(recorder.records, result.trace or b"")
+        return Played(self._judged(result if trace else attrs.evolve(result, trace=None)), records=records)
 
     def _judged(self, result: Result) -> Result:
         """The result with what the histories say, and without what does not count."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["add", "look_here"]
 
 _MOST: Final = 1_000_000_000
+#: Of a run that was not made a schedule so many rows are shown here; `paxos replay` shows more.
+_ROWS: Final = 60
 
 
 def add(commands: Commands) -> None:
@@ -174,8 +176,8 @@ def _show(finding: "Finding") -> None:
         )
     if finding.path is not None:
         print(f"saved: {finding.path}; run it again with `paxos replay {finding.path}`")
-    if finding.scenario.kind == "schedule":
-        print()
-        print(
-            text_chart(chart_of(finding.scenario.run(record=True), disks=not finding.scenario.eager)), end=""
-        )
+    # A schedule was made short; what waits too long is a whole run.
+    most = 400 if finding.scenario.kind == "schedule" else _ROWS
+    played = finding.scenario.run(record=True)
+    print()
+    print(text_chart(chart_of(played, disks=not finding.scenario.eager, most=most)), end="")
