@@ -211,10 +211,16 @@ def test_what_needs_no_doing_needs_no_doing() -> None:
     replica, out = lone_replica()
     before = replica.fingerprint()
     replica.compact(b"x", Instant(0))
-    replica.install(b"x", Instant(0))
+    replica.install(b"x", replica.part(b"x"), Instant(0))
     replica.abandon(command(1, b"x").request, Instant(0))
     assert replica.fingerprint() == before
     assert take(replica, out).wake_at_s is None
+
+
+def test_there_is_nothing_to_instruct_it_to() -> None:
+    replica, _ = lone_replica()
+    with pytest.raises(ConfigurationError, match="no action 'transfer'"):
+        replica.instruct("transfer", 1, Instant(0))
 
 
 def test_a_tracing_replica_tells_every_action() -> None:

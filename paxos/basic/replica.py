@@ -222,8 +222,20 @@ class BasicReplica:
     def compact(self, mark: Mark, now: Instant) -> None:
         """Nothing to forget: every decision is kept, since every decree can be read for ever."""
 
-    def install(self, mark: Mark, now: Instant) -> None:
+    def part(self, mark: Mark) -> bytes:
+        """Nothing: there are no snapshots of decrees."""
+        return b""
+
+    def install(self, mark: Mark, part: bytes, now: Instant) -> None:
         """Nothing to do: decisions arrive one by one."""
+
+    def instruct(self, action: str, node: NodeId, now: Instant) -> None:
+        """There is nothing to instruct it to.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(f"Basic Paxos has no action {action!r:.40}")
 
     def abandon(self, request: RequestId, now: Instant) -> None:
         """Nobody waits for this request: stop repeating for its sake alone."""

@@ -65,12 +65,13 @@ class Configuration:
     """What one replica is built for; fixed for its life.
 
     Args:
-        node: this replica's own id; one of `members`.
-        quorums: the quorum system; its members are the cluster's.
+        node: this replica's own id; one of `members`, or of `observers`.
+        quorums: the quorum system; its members are the cluster's, and vote.
         settings: the protocol's own settings class, defaults made by the protocol.
         group: number of the replication group; 0 until there are more.
         epoch: number of the membership; 0 until it can change.
         trace: also gather an event for every handler run, for trace validation (costs speed).
+        observers: ids of nodes that learn and do not vote, ascending; none is a member.
     """
 
     node: NodeId
@@ -79,11 +80,17 @@ class Configuration:
     group: int = 0
     epoch: int = 0
     trace: bool = False
+    observers: tuple[NodeId, ...] = ()
 
     @property
     def members(self) -> tuple[NodeId, ...]:
         """Ids of all members, ascending."""
         return self.quorums.members
+
+    @property
+    def everyone(self) -> tuple[NodeId, ...]:
+        """Ids of all members and observers, ascending."""
+        return tuple(sorted((*self.quorums.members, *self.observers)))
 
 
 class OutcomeKind(Enum):
@@ -139,7 +146,7 @@ class Effects:
         sends: messages `(recipient, message)`; the recipient may be the replica itself.
         applies: `(mark, command)`, committed, in execution order.
         outcomes: ends of requests that do not follow from `applies` alone.
-        transfers: `(recipient, mark)`: stream the snapshot at mark there.
+        transfers: `(recipient, mark)`: stream a snapshot at mark or later there; what it needs is gone here.
         events: what happened, structured.
         wake_at_s: monotonic seconds at which to tick next, or None.
         room: commands it would take now; 0 means stop reading clients.
@@ -198,8 +205,20 @@ class Replica(Protocol):
         """A snapshot at `mark` is durable: what it covers may be forgotten."""
         ...
 
-    def install(self, mark: Mark, now: Instant) -> None:
-        """The state was replaced by a snapshot at `mark`."""
+    def part(self, mark: Mark) -> bytes:
+        """What the protocol adds to a snapshot at `mark`, the last mark applied; empty for nothing."""
+        ...
+
+    def install(self, mark: Mark, part: bytes, now: Instant) -> None:
+        """The state was replaced by a snapshot at `mark`, durably; `part` is what its maker's protocol added."""
+        ...
+
+    def instruct(self, action: str, node: NodeId, now: Instant) -> None:
+        """An operator wants something of the protocol, such as "transfer" of the leadership to a node.
+
+        Raises:
+            ConfigurationError: the protocol has no such action, or it can not be done here.
+        """
         ...
 
     def abandon(self, request: RequestId, now: Instant) -> None:

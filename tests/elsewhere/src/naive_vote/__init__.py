@@ -29,6 +29,7 @@ from paxos.contract import (
     Status,
     Step,
 )
+from paxos.errors import ConfigurationError
 from paxos.quorum import Majority, QuorumSystem
 from paxos.wire import MessageTable, MessageType, expect_fields, take_bytes
 
@@ -133,8 +134,16 @@ class VoteReplica:
     def compact(self, mark: Mark, now: Instant) -> None:
         """Nothing is forgotten."""
 
-    def install(self, mark: Mark, now: Instant) -> None:
+    def part(self, mark: Mark) -> bytes:
+        """Nothing is added."""
+        return b""
+
+    def install(self, mark: Mark, part: bytes, now: Instant) -> None:
         """Nothing is installed."""
+
+    def instruct(self, action: str, node: NodeId, now: Instant) -> None:
+        """There is nothing to instruct it to."""
+        raise ConfigurationError(f"a naive vote has no action {action!r}")
 
     def abandon(self, request: RequestId, now: Instant) -> None:
         """The question stays asked."""
