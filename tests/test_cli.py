@@ -199,6 +199,25 @@ def test_bad_usage_is_one_line_and_exit_code_2(
         assert found["exit_code"] == EXIT_USAGE
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay", "absent.json", "--out", "x"],
+        ["simulate", "--runs", "2", "--timeline"],
+        ["check", "--history", "x"],
+        ["decide", "name", "value", "--cluster", ","],
+        ["spec", "--model", "nonesuch"],
+        ["version", "--jsn"],
+        [],
+    ],
+)
+def test_a_usage_error_begins_with_no_empty_line(arguments: list[str], capsys: Capture) -> None:
+    assert main(arguments) == EXIT_USAGE
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert all(lines), lines
+
+
 def raising(error: BaseException) -> Callable[..., int]:
     def run(arguments: argparse.Namespace, out: Output) -> int:
         raise error

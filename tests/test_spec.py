@@ -176,12 +176,12 @@ def test_specification_and_code_have_the_same_actions():
     assert SPECIFICATION.actions["Persist"] == "durable"
 
 
-def _result(actions):
+def _result(actions, verdict="ok"):
     from paxos.check.spec import ModelResult
     from paxos.check.tlc import TlcReport
 
-    report = TlcReport("ok", "", 0, 1, 1, 1, 0.0, {name: (0, n) for name, n in actions.items()}, (), ())
-    return ModelResult(_model("paxos-one-ballot"), report, "ok", "")
+    report = TlcReport(verdict, "", 0, 1, 1, 1, 0.0, {name: (0, n) for name, n in actions.items()}, (), ())
+    return ModelResult(_model("paxos-one-ballot"), report, verdict, "")
 
 
 def test_a_name_that_one_side_lacks_is_found():
@@ -194,6 +194,13 @@ def test_a_name_that_one_side_lacks_is_found():
         "Paxos: nothing in the code tells of the action C",
     )
     assert check_actions([_result({"A": 1, "B": 0})], [both]) == ("Paxos: no model ever takes the action B",)
+
+
+@pytest.mark.parametrize("verdict", ["violated", "deadlock", "broken", "timeout"])
+def test_where_a_model_did_not_get_to_its_end_no_action_is_said_to_be_missing(verdict):
+    code = Specification("Paxos", {"A": "A", "B": "B", "D": "D"})
+    results = [_result({"A": 1, "B": 2}), _result({"A": 1, "B": 0, "C": 0}, verdict)]
+    assert check_actions(results, [code]) == ("Paxos: nothing in the code tells of the action C",)
 
 
 # --- without Java --------------------------------------------------------------------------------------

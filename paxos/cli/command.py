@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = _parsed(arguments)
         return int(parsed.run(parsed, out))
     except UsageError as error:
-        out.say(error.usage)
+        if error.usage:
+            out.say(error.usage)
         return _failed(out, error, str(error), EXIT_USAGE)
     except SystemExit as error:  # --help
         return error.code if isinstance(error.code, int) else EXIT_USAGE
