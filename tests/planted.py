@@ -4,6 +4,7 @@ Each is a protocol of its own, named as `tests.planted:own_value`.
 """
 
 import os
+import sys
 from typing import Any
 
 import attrs
@@ -21,8 +22,12 @@ __all__ = [
     "deadly",
     "deaf",
     "early",
+    "fickle",
     "fragile",
     "half",
+    "hangs",
+    "leaves",
+    "leaving",
     "lowest",
     "own_value",
 ]
@@ -132,6 +137,45 @@ class _Deadly(BasicReplica):
         os._exit(9)
 
 
+class Fickle(BasicReplica):
+    """Raises when it is outbid, but only so often in one process."""
+
+    left: int = 1
+
+    def _on_nack(self, sender, message, now):
+        if Fickle.left:
+            Fickle.left -= 1
+            raise KeyError("now and then")
+        super()._on_nack(sender, message, now)
+
+
+class _Hangs(BasicReplica):
+    """Never comes back when it is outbid."""
+
+    def _on_nack(self, sender, message, now):
+        while True:
+            self.outbid = True
+
+
+class _Leaves(BasicReplica):
+    """Ends the program when it is outbid."""
+
+    def _on_nack(self, sender, message, now):
+        sys.exit("outbid")
+
+
+class _Leaving:
+    """An invariant that ends the program."""
+
+    name = "Leaving"
+
+    def __init__(self, quorums):
+        del quorums
+
+    def observe(self, step):
+        sys.exit(3)
+
+
 def _early_table() -> MessageTable:
     return MessageTable(attrs.evolve(each, reports=each.name == "Reserved") for each in MESSAGES)
 
@@ -144,6 +188,10 @@ half = attrs.evolve(protocol, name="half", quorums=_Half)
 early = attrs.evolve(protocol, name="early", messages=_early_table())
 deaf = attrs.evolve(protocol, name="deaf", replica=_Deaf)
 fragile = attrs.evolve(protocol, name="fragile", replica=_Fragile)
+fickle = attrs.evolve(protocol, name="fickle", replica=Fickle)
+hangs = attrs.evolve(protocol, name="hangs", replica=_Hangs)
+leaves = attrs.evolve(protocol, name="leaves", replica=_Leaves)
+leaving = attrs.evolve(protocol, name="leaving", invariants=(_Leaving,))
 deadly = attrs.evolve(protocol, name="deadly", replica=_Deadly)
 #: Nobody watches it step by step: only what clients are told and nodes know can show the mistake.
 blind = attrs.evolve(own_value, name="blind", invariants=())

@@ -147,7 +147,7 @@ class Loop:
             self._woken, self._requested, self._hung_up, self._called,
         )  # fmt: skip
 
-    def failed(self, site: Site, error: Exception) -> None:
+    def failed(self, site: Site, error: Exception | SystemExit) -> None:
         """A node raised. Who makes the run says what that means."""
         raise error
 
@@ -190,8 +190,9 @@ class Loop:
                     handlers[kind](event)
                 else:
                     deliver(event)
-        except Exception as error:
-            # What a node raises is a finding about that node; what is wrong here should stay loud.
+        except (Exception, SystemExit) as error:
+            # What a node raises, to end the program too, is a finding about that node; what is wrong here
+            # should stay loud.
             if event[2] == _CALL or not _raised_by_node(error):
                 raise
             self.failed(event[3], error)
@@ -456,7 +457,7 @@ def _is_new(site: Site) -> bool:
     return site.node is None or not site.node.identity.introduced
 
 
-def _raised_by_node(error: Exception) -> bool:
+def _raised_by_node(error: BaseException) -> bool:
     """Whether it came out of a node's code, and not of what runs or watches it."""
     trace = error.__traceback__
     while trace is not None:
@@ -466,7 +467,7 @@ def _raised_by_node(error: Exception) -> bool:
     return False
 
 
-def place_of(error: Exception) -> str:
+def place_of(error: BaseException) -> str:
     """Where an exception was raised, in a few words."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -538,7 +538,7 @@ class Stepper:
                 self._now,
             )
             turn = site.node.turn()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if first and isinstance(error, ConfigurationError):
                 raise
             self._failed(site, error)
@@ -550,11 +550,11 @@ class Stepper:
         try:
             handler(*arguments)
             return site.node.turn() if site.node is not None else None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._failed(site, error)
             return None
 
-    def _failed(self, site: Place, error: Exception) -> None:
+    def _failed(self, site: Place, error: Exception | SystemExit) -> None:
         site.stopped = f"{type(error).__name__}: {error}"
         self._down(site, 0)
         if isinstance(error, NodeStopped) and site.wiped:

@@ -57,7 +57,11 @@ class Watch:
             action, node, sender, message, writes, created, left, turn.applies, submitted, replica, durable
         )
         for invariant in self._invariants:
-            sentence = invariant.observe(step)
+            try:
+                sentence = invariant.observe(step)
+            except SystemExit as error:
+                # It would end the run without a word, as if nothing had broken.
+                raise RuntimeError(f"invariant {invariant.name}: SystemExit({error.code!r})") from error
             if sentence is not None:
                 return invariant.name, sentence
         return None

@@ -115,7 +115,7 @@ class World(Loop):
                 self.clock(site),
             )
             turn = node.turn()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, ConfigurationError) and action == "start":
                 raise
             self.failed(site, error)
@@ -142,7 +142,7 @@ class World(Loop):
         site.node = None
         self.clients.broken(site)
 
-    def failed(self, site: Site, error: Exception) -> None:
+    def failed(self, site: Site, error: Exception | SystemExit) -> None:
         """A node raised: it stops, and unless it lost its disk that breaks a promise."""
         site.stopped = f"{type(error).__name__}: {error}"
         self._down(site, "lost")
