@@ -1,6 +1,7 @@
 """Scenario files: what is saved is what runs again, and nothing else is taken for one."""
 
 import json
+from pathlib import Path
 
 import attrs
 import pytest
@@ -22,6 +23,7 @@ from paxos.quorum import (
 )
 from paxos.sim import Crash, Cut, Faults, Hardware, Topology, Workload
 
+COMMITTED = Path(__file__).parent / "mutants" / "scenarios"
 SMALL = Workload(operations=6)
 SCHEDULE = ('1 submits decide "d" = "a"', '1 -> 2 Prepare "d"', '2 -> 1 Promise "d"', "crash 2")
 TIMED = Scenario(
@@ -222,6 +224,31 @@ def test_what_is_no_scenario_is_refused_in_one_line(change, message, tmp_path):
     assert text.startswith(f"{path}: ")
     assert "\n" not in text
     assert len(text) < 900
+
+
+@pytest.mark.parametrize(
+    ("scenario", "lost", "message"),
+    [
+        (Scenario(schedule=SCHEDULE), "schedule", "neither a schedule .'schedule' is missing. nor a walk"),
+        (Scenario(walk=Walk(), choices=(1,)), "walk", "nor a walk .'walk' is missing."),
+        (Scenario(walk=Walk(), choices=(1,)), "choices", "'choices' is missing: it is a walk without"),
+        *(
+            (attrs.evolve(TIMED, choices=(1,)), key, f"nor a timed run .'{key}' missing.")
+            for key in ("choices", "workload", "faults", "topology", "hardware", "duration_s", "grace_s")
+        ),
+    ],
+)
+def test_a_part_that_was_lost_makes_no_other_kind_of_run(scenario, lost, message):
+    data = scenario.to_json()
+    assert Scenario.from_json(data).kind == scenario.kind
+    without = {key: value for key, value in data.items() if key != lost}
+    with pytest.raises(ConfigurationError, match=message):
+        Scenario.from_json(without)
+
+
+@pytest.mark.parametrize("path", sorted(COMMITTED.glob("*.json")), ids=lambda path: path.stem)
+def test_committed_scenarios_are_complete(path):
+    assert load_scenario(path).dumps() == path.read_text(encoding="utf-8")
 
 
 def test_files_that_are_not_there(tmp_path):

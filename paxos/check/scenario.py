@@ -1,8 +1,8 @@
 """A scenario: one run, whole, as a small file that people read, keep and run again.
 
-There are three kinds.  A *timed* scenario holds the inputs of `paxos.sim.run` and its list of choices.  A
-*walk* holds a plan of moves and the choices that it made.  A *schedule* is the list of moves itself; it is
-what a violation of safety is shortened to.
+There are three kinds, told apart by what a file holds.  A *timed* scenario holds the inputs of
+`paxos.sim.run` and its list of choices.  A *walk* holds a plan of moves and the choices that it made.  A
+*schedule* is the list of moves itself; it is what a violation of safety is shortened to.
 
 What makes a run the same again is the list of choices or moves, not a seed: it keeps its meaning while the
 protocol's messages stay the same.  So a file names the digest of the message table, and one that was
@@ -33,6 +33,7 @@ from paxos.sim.moves import parse_move
 from paxos.sim.stepper import Stepper
 
 __all__ = [
+    "FATAL",
     "FORMAT",
     "LIVENESS",
     "Played",
@@ -47,6 +48,11 @@ __all__ = [
 FORMAT: Final = 1
 #: What breaks when somebody waits too long; nothing of it is a mistake of what was decided.
 LIVENESS: Final = frozenset({"Liveness", "Bounded"})
+#: What a scenario is said to break that ended the process it ran in, and what that means.
+FATAL: Final[Mapping[str, str]] = {
+    "Killed": "it killed the process it ran in",
+    "OutOfTime": "it ran out of time",
+}
 
 _MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 _MAX_LINES: Final = 100_000
@@ -347,6 +353,7 @@ class Scenario:
                 raise ConfigurationError(f"{key!r} is missing")
         if type(data["nodes"]) is not int:
             raise ConfigurationError(f"nodes: expected a whole number, got {data['nodes']!r:.60}")
+        _check_form(data)
         protocol = protocol_named(data["protocol"])
         _check_messages(protocol, data)
         values: dict[str, Any] = {key: value for key, value in data.items() if key not in ("format", *_PARTS)}
@@ -383,6 +390,8 @@ _PARTS: Final[Mapping[str, Any]] = {
     "faults": Faults,
     "workload": Workload,
 }
+#: Without these a file holds no timed run.
+_TIMED: Final = ("choices", "duration_s", "grace_s", "max_steps", *_PARTS)
 
 
 def load_scenario(path: str | Path) -> Scenario:
@@ -440,6 +449,22 @@ def _unpack_choices(lines: object) -> tuple[int, ...]:
                 raise ConfigurationError(f"choices: more than {MAX_CHOICES}")
             choices += [int(value)] * int(times or 1)
     return tuple(choices)
+
+
+def _check_form(data: Mapping[str, Any]) -> None:
+    """What makes it a schedule, a walk or a timed run must be there: nothing lost becomes a default."""
+    if data.get("schedule") is not None:
+        return
+    if data.get("walk") is not None:
+        if "choices" not in data:
+            raise ConfigurationError("'choices' is missing: it is a walk without the choices that it makes")
+        return
+    missing = [key for key in _TIMED if key not in data]
+    if missing:
+        raise ConfigurationError(
+            "neither a schedule ('schedule' is missing) nor a walk ('walk' is missing) nor a timed run "
+            f"({', '.join(map(repr, missing))} missing): restore what was lost, or find what broke anew"
+        )
 
 
 def _check_messages(protocol: ProtocolDescription, data: Mapping[str, Any]) -> None:
