@@ -1,11 +1,6 @@
 """The explorer: what it finds, what it adds up, and that neither workers nor interruptions change it."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures import BrokenExecutor, Future
 
 import pytest
 
@@ -52,7 +47,7 @@ def test_sizes_work_and_settings_differ():
     assert scenario_of("paxos", 3, 0) != scenario_of("paxos", 4, 0)
 
 
-@pytest.mark.parametrize("name", ["own_value", "half", "amnesiac", "fragile", "early"])
+@pytest.mark.parametrize("name", ["own_value", "half", "amnesiac", "fragile", "early", "leaves"])
 def test_planted_bugs_are_found_made_small_and_saved(name, tmp_path):
     found = explore(f"tests.planted:{name}", 400, seed=1, workers=0, out=tmp_path)
     (finding,) = found.findings
@@ -137,73 +132,46 @@ def test_a_finding_is_remembered(tmp_path):
         (lambda data: data | {"seed": 5}, "of another exploration: its seed is 5, not 4"),
         (lambda data: data | {"messages": "other"}, "its messages is 'other'"),
         (lambda data: data | {"format": 9}, "its format is 9"),
-        (lambda data: data | {"tally": {}}, "no state of an exploration"),
-        (lambda data: {}, "no state of an exploration"),
-        (lambda data: [], "no state of an exploration"),
+        (lambda data: data | {"tally": {}}, "no state of an exploration: its tally: KeyError"),
+        (
+            lambda data: data | {"tally": data["tally"] | {"lost": "x"}},
+            "no state of an exploration: its tally",
+        ),
+        (lambda data: data | {"next": "soon"}, "next: expected a whole number from 0, got 'soon'"),
+        (lambda data: {}, "no state of an exploration: 'format', .*'tally' missing; name another file"),
+        (lambda data: [], "no state of an exploration: expected an object"),
     ],
 )
 def test_another_state_is_refused(change, message, tmp_path):
     state = tmp_path / "state.json"
     explore(schedules=2, seed=4, workers=0, state=state)
     state.write_text(json.dumps(change(json.loads(state.read_text()))))
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
         explore(schedules=4, seed=4, workers=0, state=state)
+    assert str(caught.value).startswith(f"state file {state}: ")
+    assert "name another file" in str(caught.value)
     state.write_text(state.read_text()[:-5])
-    with pytest.raises(ConfigurationError, match="no state of an exploration"):
+    with pytest.raises(ConfigurationError, match=r"not JSON, perhaps cut off: .*or remove it to begin anew"):
         explore(schedules=4, seed=4, workers=0, state=state)
 
 
-# --- workers that die --------------------------------------------------------------------------------
+def test_a_state_that_can_not_be_kept_is_refused_before_anything_is_run(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"there is no directory .*; make it, or name another file"):
+        explore(schedules=4, workers=0, state=tmp_path / "nowhere" / "s.json", executor=_Stopping(0))
+    with pytest.raises(ConfigurationError, match="can not be read: Is a directory; see to it, or name"):
+        explore(schedules=4, workers=0, state=tmp_path)
 
 
-def test_a_worker_that_dies_is_survived_and_its_schedule_named(tmp_path):
-    found = explore("tests.planted:deadly", 6, seed=2, workers=2, keep_going=True, out=tmp_path, batch=3)
-    assert found.tally.schedules + len(found.lost) == 6
-    assert found.lost
-    assert not found.ok
-    assert found.findings == ()
-    killers = [index for index in range(6) if _is_outbid(index)]
-    assert [each.index for each in found.lost] == killers
-    saved = [load_scenario(str(each.path)) for each in found.lost]
-    assert [each.remark.split(":")[0] for each in saved] == [
-        f"schedule {index} of seed 2" for index in killers
-    ]
-    assert saved[0].dumps() == found.lost[0].scenario.dumps()
+def test_a_state_from_before_schedules_could_be_late_is_read(tmp_path):
+    state = tmp_path / "state.json"
+    first = explore(schedules=2, seed=4, workers=0, state=state)
+    data = json.loads(state.read_text())
+    assert data["tally"].pop("late") == []
+    state.write_text(json.dumps(data))
+    assert explore(schedules=2, seed=4, workers=0, state=state) == first
 
 
-def _is_outbid(index):
-    """Whether the schedule has a Nack, at which this protocol ends its process; the sound one counts them."""
-    played = scenario_of("paxos", 2, index).run()
-    return played.result.messages.get("Nack", 0) > 0
-
-
-class _Broken(Inline):
-    """A pool that breaks for some numbers, whatever comes with them."""
-
-    def __init__(self, *numbers):
-        self.numbers = numbers
-        self.calls = []
-
-    def submit(self, fn, /, *args, **kwargs):
-        first, last = args[2], args[3]
-        self.calls.append((first, last))
-        if any(first <= number < last for number in self.numbers):
-            future: Future[object] = Future()
-            future.set_exception(BrokenExecutor("a process died"))
-            return future
-        return super().submit(fn, *args, **kwargs)
-
-
-def test_only_the_schedule_that_kills_is_lost():
-    executor = _Broken(5, 17)
-    found = explore(schedules=24, seed=1, executor=executor, batch=8, keep_going=True)
-    assert [each.index for each in found.lost] == [5, 17]
-    assert found.tally.schedules == 22
-    assert (5, 6) in executor.calls
-    assert (8, 16) in executor.calls
-    assert (9, 10) not in executor.calls  # the batch between was never suspected
-    stopped = explore(schedules=24, seed=1, executor=_Broken(5), batch=8)
-    assert stopped.tally.schedules == 5
+# --- arguments and mistakes --------------------------------------------------------------------------------
 
 
 def test_a_bug_of_the_explorer_is_loud():
@@ -328,31 +296,3 @@ def test_a_replay_of_no_scenario_is_one_line(data, tmp_path, capsys):
     assert error.startswith(f"paxos: {path}: ")
     assert error.count("\n") == 1
     assert main(["replay", str(path), "--out", "x.svg"]) == 2
-
-
-def test_control_c_ends_cleanly_and_the_state_goes_on(tmp_path):
-    state = tmp_path / "state.json"
-    command = [
-        sys.executable,
-        "-m",
-        "paxos",
-        "explore",
-        "--schedules",
-        "100000",
-        "--workers",
-        "1",
-        "--nodes",
-        "1",
-    ]
-    process = subprocess.Popen([*command, "--state", str(state)], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not state.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command goes on from" in error
-    assert "Traceback" not in error
-    done = json.loads(state.read_text())["next"]
-    assert done > 0
-    assert explore(schedules=done, nodes=1, state=state, workers=0).ran == 0

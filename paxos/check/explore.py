@@ -6,7 +6,7 @@ order of their numbers, whatever the order in which they come.  So the totals, t
 state that a later run goes on from depend on nothing but protocol, seed and number of schedules.
 
 A process that dies takes only its batches with it.  These are run again, one schedule at a time, and the
-schedule that kills is named and kept.
+schedule that kills is named and kept.  So is one that takes too long: its process is ended.
 """
 
 import json
@@ -21,15 +21,18 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from paxos.check.draw import scenario_of
-from paxos.check.minimise import BUDGET, Minimised, minimise
-from paxos.check.scenario import Scenario, protocol_named
-from paxos.check.spread import Inline, Processes, Unit, in_order
+from paxos.check.minimise import BUDGET, Minimised, NotRepeated, minimise
+from paxos.check.scenario import FATAL, Scenario, protocol_named
+from paxos.check.spread import Killed, Unit, in_order
+from paxos.check.workers import Inline, Processes, in_time
 from paxos.errors import ConfigurationError
 
 __all__ = ["Exploration", "Finding", "Inline", "Lost", "Tally", "explore", "run_batch"]
 
 #: Schedules in one batch: a fraction of a second.
 BATCH: Final = 16
+#: The longest that one schedule may take in a process of the pool, seconds: far longer than any does.
+TIMEOUT_S: Final = 120.0
 #: The version of the state file.
 _STATE_FORMAT: Final = 1
 #: The state is written so often at most, seconds.
@@ -50,6 +53,7 @@ class Tally(NamedTuple):
         kinds: schedules by kind.
         broken: `(index, name, sentence)` of each schedule in which something broke.
         lost: indexes of the schedules that killed the process they ran in.
+        late: those of the lost ones that took too long.
     """
 
     schedules: int
@@ -61,6 +65,7 @@ class Tally(NamedTuple):
     kinds: Mapping[str, int]
     broken: tuple[tuple[int, str, str], ...]
     lost: tuple[int, ...]
+    late: tuple[int, ...] = ()
 
     def __add__(self, other: object) -> "Tally":
         if not isinstance(other, Tally):
@@ -88,8 +93,10 @@ class Finding:
         name: of what broke.
         sentence: what broke, where.
         scenario: the schedule.
-        minimised: what it was made small to; None where that was not asked for.
+        minimised: what it was made small to; None where that was not asked for, or it did not repeat.
         path: where it was saved; None where it was not.
+        repeated: whether it broke again when it was run again. If not, the protocol or its invariants are not
+            deterministic, and the scenario is what was drawn.
     """
 
     index: int
@@ -98,21 +105,24 @@ class Finding:
     scenario: Scenario
     minimised: Minimised | None = None
     path: str | None = None
+    repeated: bool = True
 
 
 @attrs.frozen
 class Lost:
-    """A schedule that killed the process it ran in.
+    """A schedule that killed the process it ran in, or took too long there.
 
     Args:
         index: its number.
         scenario: the schedule; running it may kill.
         path: where it was saved; None where it was not.
+        late: whether it took too long.
     """
 
     index: int
     scenario: Scenario
     path: str | None = None
+    late: bool = False
 
 
 @attrs.frozen
@@ -130,6 +140,8 @@ class Exploration:
         seconds: how long it took here, this time; not part of equality.
         ran: schedules run this time, the others being remembered.
         ran_deliveries: messages delivered in those.
+        again: `(first, last)` of the schedules that were run again, because a process died with them under
+            way; this time, and not part of equality.
     """
 
     protocol: str
@@ -142,6 +154,7 @@ class Exploration:
     seconds: float = attrs.field(default=0.0, eq=False)
     ran: int = attrs.field(default=0, eq=False)
     ran_deliveries: int = attrs.field(default=0, eq=False)
+    again: tuple[tuple[int, int], ...] = attrs.field(default=(), eq=False)
 
     @property
     def ok(self) -> bool:
@@ -169,7 +182,8 @@ def run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None
     total = NOTHING
     for index in range(first, last):
         scenario = scenario_of(protocol, seed, index, nodes)
-        played = scenario.run()
+        with in_time():
+            played = scenario.run()
         result, violation = played.result, played.violation
         broken = () if violation is None else ((index, violation.name, violation.sentence),)
         total += Tally(
@@ -202,6 +216,7 @@ def explore(
     executor: Executor | None = None,
     batch: int = BATCH,
     budget: int = BUDGET,
+    schedule_timeout_s: float = TIMEOUT_S,
     advance: Callable[[int], None] | None = None,
 ) -> Exploration:
     """Run schedules until something breaks, or all are done.
@@ -219,6 +234,8 @@ def explore(
         executor: where to run batches instead; it is not shut down. A Dask cluster's, for instance.
         batch: schedules in one unit of work.
         budget: steps that making one scenario small may take.
+        schedule_timeout_s: the longest that one schedule may take, seconds; then its process is ended, its
+            stack written to standard error, and the schedule given up. Only in processes started here.
         advance: called with numbers of schedules as they are done.
 
     Returns:
@@ -229,12 +246,15 @@ def explore(
     """
     protocol_named(protocol)
     _check(schedules, seed, workers, nodes, batch)
+    _check_timeout(schedule_timeout_s)
     began_s = time.perf_counter()
     progress = _Progress(protocol, seed, nodes, keep_going, batch, state)
     before = progress.tally
     if advance is not None and before.schedules:
         advance(min(progress.next, schedules))
-    spread = executor if executor is not None else Inline() if workers == 0 else Processes(workers)
+    spread = executor
+    if spread is None:
+        spread = Inline() if workers == 0 else Processes(workers, schedule_timeout_s)
     interrupted = _run(progress, spread, executor is None, schedules, advance)
     total = progress.tally
     exploration = Exploration(
@@ -246,6 +266,7 @@ def explore(
         seconds=time.perf_counter() - began_s,
         ran=total.schedules - before.schedules,
         ran_deliveries=total.deliveries - before.deliveries,
+        again=tuple(progress.again),
     )
     return exploration if interrupted else _with_scenarios(exploration, nodes, minimised, out, budget)
 
@@ -263,10 +284,10 @@ def _run(
         Unit(first, min(first + progress.batch, end), run_batch, *progress.arguments)
         for first in range(progress.next, end, progress.batch)
     )
-    results = in_order(spread, units, owned=owned)
+    results = in_order(spread, units, owned=owned, again=progress.runs_again)
     try:
-        for unit, tally in results:
-            progress.take(unit, tally if tally is not None else NOTHING._replace(lost=(unit.first,)))
+        for unit, came in results:
+            progress.take(unit, _lost(unit.first, came) if isinstance(came, Killed) else came)
             if advance is not None:
                 advance(unit.last - unit.first)
             if progress.done:
@@ -274,9 +295,14 @@ def _run(
     except KeyboardInterrupt:
         return True
     finally:
-        results.close()
+        # First what must not be lost if somebody is in a greater hurry still.
         progress.save()
+        results.close()
     return False
+
+
+def _lost(index: int, killed: Killed) -> Tally:
+    return NOTHING._replace(lost=(index,), late=(index,) if killed.late else ())
 
 
 def _check(schedules: object, seed: object, workers: object, nodes: object, batch: object) -> None:
@@ -291,6 +317,13 @@ def _check(schedules: object, seed: object, workers: object, nodes: object, batc
             raise ConfigurationError(f"{name}: expected a whole number in {low}..{high}, got {value!r:.40}")
 
 
+def _check_timeout(seconds: object) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86_400:
+        raise ConfigurationError(
+            f"schedule_timeout_s: expected seconds above 0, at most 86400, got {seconds!r:.40}"
+        )
+
+
 def _with_scenarios(
     exploration: Exploration, nodes: int | None, minimised: bool, out: str | Path | None, budget: int
 ) -> Exploration:
@@ -299,21 +332,34 @@ def _with_scenarios(
     findings, lost = [], []
     for index, name, sentence in exploration.tally.broken:
         scenario = attrs.evolve(scenario_of(protocol, seed, index, nodes), violation=name, sentence=sentence)
-        small = minimise(scenario, accepted=(name,), budget=budget) if minimised else None
-        kept = small.scenario if small is not None else _listed(scenario)
+        kept, small, repeated = _small(scenario, minimised, budget)
         path = _saved(kept, out, f"{_stem(protocol)}-{seed}-{index}-{name}.json")
-        findings.append(Finding(index, name, sentence, kept, small, path))
+        findings.append(Finding(index, name, sentence, kept, small, path, repeated))
     for index in exploration.tally.lost:
+        late = index in exploration.tally.late
+        name = "OutOfTime" if late else "Killed"
         scenario = scenario_of(protocol, seed, index, nodes)
-        scenario = attrs.evolve(scenario, remark=f"{scenario.remark}: it killed the process it ran in")
+        remark = f"{scenario.remark}: {FATAL[name]}"
+        scenario = attrs.evolve(scenario, violation=name, sentence=FATAL[name], remark=remark)
         path = _saved(scenario, out, f"{_stem(protocol)}-{seed}-{index}-killed.json")
-        lost.append(Lost(index, scenario, path))
+        lost.append(Lost(index, scenario, path, late))
     return attrs.evolve(exploration, findings=tuple(findings), lost=tuple(lost))
 
 
-def _listed(scenario: Scenario) -> Scenario:
-    """With its choices listed, since they and not the seed are what repeats it."""
-    return attrs.evolve(scenario, choices=scenario.run().result.choices, seed=0)
+def _small(scenario: Scenario, minimised: bool, budget: int) -> tuple[Scenario, Minimised | None, bool]:
+    """What is kept of a schedule in which something broke, what it was made small to, whether it repeated."""
+    try:
+        if minimised:
+            small = minimise(scenario, accepted=(scenario.violation,), budget=budget)
+            return small.scenario, small, True
+        # With its choices listed, since they and not the seed are what repeats it.
+        played = scenario.run()
+        if played.violation is not None and played.violation.name == scenario.violation:
+            return attrs.evolve(scenario, choices=played.result.choices, seed=0), None, True
+    except NotRepeated:
+        pass
+    remark = f"{scenario.remark}: it did not break again when it was run again"
+    return attrs.evolve(scenario, remark=remark), None, False
 
 
 def _stem(protocol: str) -> str:
@@ -348,6 +394,8 @@ class _Progress:
         self.tally: Tally = NOTHING
         self.next: int = 0
         self.batch: int = batch
+        #: Ranges of schedules that were run again.
+        self.again: list[tuple[int, int]] = []
         #: What `run_batch` takes before and after the numbers.
         self.arguments: tuple[tuple[Any, ...], tuple[Any, ...]] = ((protocol, seed), (nodes, keep_going))
         self._keep_going = keep_going
@@ -362,13 +410,27 @@ class _Progress:
             "keep_going": keep_going,
             "batch": batch,
         }
-        if self._path is not None and self._path.exists():
+        if self._path is None:
+            return
+        if self._path.exists():
             self._load(self._path)
+        elif not self._path.parent.is_dir():
+            raise ConfigurationError(
+                f"state file {self._path}: there is no directory {self._path.parent}; make it, or name "
+                "another file"
+            )
 
     @property
     def done(self) -> bool:
         """Whether nothing more should be run: something broke, or killed its process."""
         return bool(self.tally.broken or self.tally.lost) and not self._keep_going
+
+    def runs_again(self, index: int) -> None:
+        """A schedule is run again, because a process died with it under way."""
+        if self.again and self.again[-1][1] == index - 1:
+            self.again[-1] = (self.again[-1][0], index)
+        else:
+            self.again.append((index, index))
 
     def take(self, unit: Unit, tally: Tally) -> None:
         """A batch is done; it is the next one."""
@@ -388,23 +450,62 @@ class _Progress:
             beside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
             os.replace(beside, self._path)
         except OSError as error:
-            raise ConfigurationError(f"{self._path}: can not be written: {error.strerror}") from error
+            raise ConfigurationError(
+                f"state file {self._path}: can not be written: {error.strerror}; see to it, or name "
+                "another file"
+            ) from error
 
     def _load(self, path: Path) -> None:
         try:
             data = json.loads(path.read_bytes())
-            what = {key: data[key] for key in self._what}
-            self.next = int(data["next"])
-            tally = dict(data["tally"])
-            tally["broken"] = tuple(tuple(each) for each in tally["broken"])
-            tally["lost"] = tuple(tally["lost"])
-            self.tally = Tally(**tally)
         except OSError as error:
-            raise ConfigurationError(f"{path}: can not be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"{path}: no state of an exploration: {error!r:.80}") from error
+            raise ConfigurationError(
+                f"state file {path}: can not be read: {error.strerror}; see to it, or name another file"
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise _no_state(path, f"not JSON, perhaps cut off: {error}") from error
+        if not isinstance(data, Mapping):
+            raise _no_state(path, f"expected an object, got {data!r:.40}")
+        missing = [key for key in (*self._what, "next", "tally") if key not in data]
+        if missing:
+            raise _no_state(path, f"{', '.join(map(repr, missing))} missing")
         for key, mine in self._what.items():
-            if what[key] != mine:
+            if data[key] != mine:
                 raise ConfigurationError(
-                    f"{path}: of another exploration: its {key} is {what[key]!r:.70}, not {mine!r:.70}"
+                    f"state file {path}: of another exploration: its {key} is {data[key]!r:.70}, not "
+                    f"{mine!r:.70}; give the arguments that it was begun with, or name another file"
                 )
+        if type(data["next"]) is not int or data["next"] < 0:
+            raise _no_state(path, f"next: expected a whole number from 0, got {data['next']!r:.40}")
+        self.next = data["next"]
+        try:
+            self.tally = _tally_of(data["tally"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _no_state(path, f"its tally: {error!r:.80}") from error
+
+
+def _no_state(path: Path, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"state file {path}: no state of an exploration: {what}; name another file, or remove it to begin "
+        "anew"
+    )
+
+
+def _tally_of(data: Any) -> Tally:
+    """A tally that was saved. Releases before processes were timed saved none that was late."""
+
+    def named(part: str) -> dict[str, int]:
+        return {str(name): int(times) for name, times in dict(data[part]).items()}
+
+    return Tally(
+        schedules=int(data["schedules"]),
+        steps=int(data["steps"]),
+        deliveries=int(data["deliveries"]),
+        seen=named("seen"),
+        received=named("received"),
+        effective=named("effective"),
+        kinds=named("kinds"),
+        broken=tuple((int(index), str(name), str(sentence)) for index, name, sentence in data["broken"]),
+        lost=tuple(map(int, data["lost"])),
+        late=tuple(map(int, data.get("late", ()))),
+    )

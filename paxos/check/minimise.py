@@ -18,7 +18,7 @@ from paxos.check.walk import Walk
 from paxos.errors import ConfigurationError
 from paxos.sim import Faults, Hardware, Topology, Violation, Workload
 
-__all__ = ["BUDGET", "Minimised", "minimise"]
+__all__ = ["BUDGET", "Minimised", "NotRepeated", "minimise"]
 
 #: Steps of nodes that a minimisation may take: some seconds.
 BUDGET: Final = 600_000
@@ -29,6 +29,10 @@ _MANY: Final = 40
 #: Seeds that are tried for a smaller run in which other choices lead elsewhere.
 _SEEDS: Final = 3
 _WALKS: Final = 400
+
+
+class NotRepeated(ConfigurationError):
+    """A scenario does not break what it is said to break; made by a run, that run does not repeat itself."""
 
 
 @attrs.frozen
@@ -72,14 +76,14 @@ def minimise(
         advance: called with numbers of steps as they are spent, for a progress bar.
 
     Raises:
-        ConfigurationError: the scenario breaks nothing, or nothing of `accepted`.
+        NotRepeated: the scenario breaks nothing, or nothing of `accepted`; or it does not always.
     """
     played = scenario.run()
     violation = played.violation
     names = frozenset(accepted) or frozenset({violation.name} if violation is not None else ())
     if violation is None or violation.name not in names:
         what = "nothing" if violation is None else f"{violation.name}, not {', '.join(sorted(names))}"
-        raise ConfigurationError(f"the scenario breaks {what}: there is nothing to minimise")
+        raise NotRepeated(f"the scenario breaks {what}: there is nothing to minimise")
     purse = Budget(budget, advance)
     purse.spend(played.result.steps)
     # From now on what it did is what counts, not the seed that led there.
@@ -88,8 +92,11 @@ def minimise(
         current = attrs.evolve(scenario, choices=played.result.choices, seed=0)
     found = _shortest(current, names, purse)
     after = found.run()
-    if after.violation is None:  # a run that does not repeat itself would be a bug here
-        raise ConfigurationError("the minimised scenario breaks nothing: runs are not reproducible")
+    if after.violation is None or after.violation.name not in names:
+        raise NotRepeated(
+            "the minimised scenario did not break the same when it was run again: the protocol or its "
+            "invariants are not deterministic"
+        )
     remark = scenario.remark + (" " if scenario.remark else "")
     note = f"minimised from {played.result.steps} steps"
     return Minimised(

@@ -8,21 +8,30 @@ innocent.  So a new pool is made, and each of these units is run alone, one numb
 pool then is the number that kills, and only that one is given up.
 """
 
-import multiprocessing
-import os
-import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, Final, NamedTuple
 
+from paxos.check.workers import Inline, Processes
 from paxos.errors import PaxosError
 
-__all__ = ["Inline", "Processes", "Unit", "in_order"]
+__all__ = ["Killed", "Unit", "in_order"]
 
 #: Units under way for each worker: enough that none waits for the next.
 _AHEAD: Final = 3
 _DEFAULT_AHEAD: Final = 16
+
+
+class Killed(NamedTuple):
+    """What comes of a number that killed its process.
+
+    Args:
+        late: whether it was ended because it took longer than the pool's limit.
+    """
+
+    late: bool
 
 
 class Unit(NamedTuple):
@@ -51,73 +60,20 @@ class Unit(NamedTuple):
         return [self._replace(first=number, last=number + 1) for number in range(self.first, self.last)]
 
 
-class Inline(Executor):
-    """An executor that runs everything at once, in this process."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Run it, and give the finished future."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-class Processes(Executor):
-    """A pool of processes that is made anew when one of them dies.
-
-    Processes are spawned, so that they begin the same everywhere.
-
-    Args:
-        workers: how many; None for one on each core.
-    """
-
-    def __init__(self, workers: int | None = None) -> None:
-        self.workers: int = workers or _cores()
-        self._pool: ProcessPoolExecutor | None = None
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Hand it to a process of the pool."""
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, context, initializer=_ignore_interrupts)
-        return self._pool.submit(fn, *args, **kwargs)
-
-    def renew(self) -> None:
-        """Forget a pool that is broken; the next work gets a new one."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes; work under way is finished first."""
-        if self._pool is not None:
-            self._pool.shutdown(wait, cancel_futures=cancel_futures)
-            self._pool = None
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _ignore_interrupts() -> None:
-    # Control-C reaches every process of a terminal; who spread the work says what happens.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def in_order(
-    executor: Executor, units: Iterable[Unit], *, owned: bool
+    executor: Executor,
+    units: Iterable[Unit],
+    *,
+    owned: bool,
+    again: Callable[[int], None] | None = None,
 ) -> Generator[tuple[Unit, Any], None, None]:
-    """The results of units, in their order; None as the result of a number that killed its process.
+    """The results of units, in their order; `Killed` as the result of a number that killed its process.
 
     Args:
         executor: where they run.
         units: what to run; taken as far as there is room for it.
         owned: shut the executor down at the end.
+        again: called with each number that is run again, alone, because a process died.
 
     Raises:
         Exception: whatever the function raised.
@@ -126,6 +82,7 @@ def in_order(
     refused: list[Unit] = []
     under_way: deque[tuple[Unit, Future[Any]]] = deque()
     ahead = _AHEAD * executor.workers if isinstance(executor, Processes) else _ahead_of(executor)
+    ended = False
     try:
         while True:
             while len(under_way) < ahead and not refused:
@@ -137,6 +94,7 @@ def in_order(
                 except BrokenExecutor:
                     refused.append(unit)
             if not under_way and not refused:
+                ended = True
                 return
             if under_way and not _died(under_way[0][1]):
                 unit, future = under_way.popleft()
@@ -152,11 +110,14 @@ def in_order(
                 if unit in finished:
                     yield unit, finished[unit].result()
                 else:
-                    yield from _one_by_one(executor, unit)
+                    yield from _one_by_one(executor, unit, again)
     finally:
         for _, future in under_way:
             future.cancel()
-        if owned:
+        if owned and isinstance(executor, Processes) and not ended:
+            # Nobody waits any more for what is still under way.
+            executor.stop()
+        elif owned:
             executor.shutdown(wait=True, cancel_futures=True)
 
 
@@ -178,11 +139,18 @@ def _renew(executor: Executor) -> None:
         executor.renew()
 
 
-def _one_by_one(executor: Executor, unit: Unit) -> Iterator[tuple[Unit, Any]]:
+def _one_by_one(
+    executor: Executor, unit: Unit, again: Callable[[int], None] | None
+) -> Iterator[tuple[Unit, Any]]:
+    limit_s = executor.limit_s if isinstance(executor, Processes) else None
     for single in unit.singles():
+        if again is not None:
+            again(single.first)
+        began_s = time.monotonic()
         future = single.submit(executor)
         if _died(future):
+            took_s = time.monotonic() - began_s
             _renew(executor)
-            yield single, None
+            yield single, Killed(late=limit_s is not None and took_s >= limit_s)
         else:
             yield single, future.result()

@@ -5,11 +5,16 @@ saved as a scenario that `paxos replay` runs.
 """
 
 import argparse
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from paxos.cli.arguments import Commands, add_command, count
+from paxos.cli.arguments import Commands, add_command, count, seconds
 from paxos.cli.output import Output
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE
 
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["add", "look_here"]
 
 _MOST: Final = 1_000_000_000
+_TIMEOUT_S: Final = 120.0
+_LONGEST_S: Final = 86_400
 #: Of a run that was not made a schedule so many rows are shown here; `paxos replay` shows more.
 _ROWS: Final = 60
 
@@ -35,7 +42,8 @@ def add(commands: Commands) -> None:
         "which any message may arrive next. Schedule number i of a seed is the same everywhere. "
         "Invariants are checked at every step, and at the end what clients were told.\n\n"
         "At the first violation it stops, makes the run small, shows it as a chart and saves it; exit "
-        "code 5. Interrupted, it exits with 130, and with --state it goes on from there the next time.",
+        "code 5. Interrupted, by Ctrl-C or SIGTERM, it exits with 130, and with --state it goes on from "
+        "there the next time.",
         "  paxos explore --schedules 10000\n"
         "  paxos explore --nodes 5 --seed 3 --out found/                 save what it finds there\n"
         "  paxos explore --schedules 1000000 --state search.json         stop it, start it again\n"
@@ -61,7 +69,39 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--state", type=Path, metavar="FILE", help="remember how far it came, and go on from it"
     )
+    parser.add_argument(
+        "--schedule-timeout",
+        type=_limit,
+        default=_TIMEOUT_S,
+        metavar="S",
+        help=f"give a schedule up that takes longer, real seconds; not with --workers 0 ({_TIMEOUT_S:g})",
+    )
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first violation")
+
+
+def _limit(text: str) -> float:
+    value = seconds(text)
+    if value > _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"expected seconds, at most {_LONGEST_S}, not {text!r}")
+    return value
+
+
+@contextlib.contextmanager
+def _stops_are_interrupts() -> Iterator[None]:
+    """Who asks the command to stop, by whatever signal, is heard as Ctrl-C is."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []  # only there can signals be taken
+    before = {signal.Signals[name]: signal.signal(signal.Signals[name], _interrupt) for name in names}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def look_here(protocol: str) -> None:
@@ -75,7 +115,10 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     from paxos.check.explore import explore
 
     look_here(arguments.protocol)
-    with out.progress(f"exploring {arguments.protocol}", arguments.schedules) as bar:
+    with (
+        _stops_are_interrupts(),
+        out.progress(f"exploring {arguments.protocol}", arguments.schedules) as bar,
+    ):
         found = explore(
             arguments.protocol,
             arguments.schedules,
@@ -85,6 +128,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
             keep_going=arguments.keep_going,
             out=arguments.out or "explored",
             state=arguments.state,
+            schedule_timeout_s=arguments.schedule_timeout,
             advance=bar.advance,
         )
     if found.interrupted:
@@ -92,7 +136,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         out.say(f"paxos: interrupted after {found.tally.schedules} schedules{more}")
         raise KeyboardInterrupt
     if not out.as_json:
-        _tell(found)
+        _tell(found, arguments.schedule_timeout)
         for finding in found.findings:
             _show(finding)
     out.result(_json(found))
@@ -121,6 +165,7 @@ def _json(found: "Exploration") -> dict[str, object]:
                 "schedule": finding.index,
                 "name": finding.name,
                 "sentence": finding.sentence,
+                "repeated": finding.repeated,
                 "scenario": finding.path,
                 "deliveries": None if finding.minimised is None else finding.minimised.deliveries,
                 "deliveries_before": None
@@ -129,11 +174,14 @@ def _json(found: "Exploration") -> dict[str, object]:
             }
             for finding in found.findings
         ],
-        "killed": [{"schedule": lost.index, "scenario": lost.path} for lost in found.lost],
+        "killed": [
+            {"schedule": lost.index, "scenario": lost.path, "out_of_time": lost.late} for lost in found.lost
+        ],
+        "run_again": [{"first": first, "last": last} for first, last in found.again],
     }
 
 
-def _tell(found: "Exploration") -> None:
+def _tell(found: "Exploration", timeout_s: float) -> None:
     tally, seconds = found.tally, max(found.seconds, 1e-9)
     kinds = ", ".join(f"{number} {kind}" for kind, number in tally.kinds.items())
     before = tally.schedules - found.ran
@@ -156,8 +204,17 @@ def _tell(found: "Exploration") -> None:
         print(f"never arrived from another node: {', '.join(silent)}")
     if idle:
         print(f"arrived and never did anything: {', '.join(idle)}")
+    for first, last in found.again:
+        which = f"schedules {first} to {last} were" if last > first else f"schedule {first} was"
+        print(f"a worker died; {which} run again")
     for lost in found.lost:
-        print(f"KILLED: schedule {lost.index} killed the process it ran in; saved as {lost.path}")
+        if lost.late:
+            print(
+                f"OUT OF TIME: schedule {lost.index} took longer than {timeout_s:g} s (--schedule-timeout), "
+                f"so its process was ended; where it was is on standard error; saved as {lost.path}"
+            )
+        else:
+            print(f"KILLED: schedule {lost.index} killed the process it ran in; saved as {lost.path}")
     if found.findings:
         print("BROKEN: see below")
     else:
@@ -174,8 +231,16 @@ def _show(finding: "Finding") -> None:
             f"minimised: {small.deliveries_before} deliveries in {small.steps_before} steps to "
             f"{small.deliveries} in {small.steps}; {small.runs} runs"
         )
+    if not finding.repeated:
+        print(
+            "it did not break again when the same schedule was run again: the protocol or its invariants are "
+            "not deterministic (a clock, randomness, the order of a set, something kept between runs); so it "
+            "could not be made small, and may not break when it is replayed"
+        )
     if finding.path is not None:
         print(f"saved: {finding.path}; run it again with `paxos replay {finding.path}`")
+    if not finding.repeated:
+        return  # another run than the one that broke something explains nothing
     # A schedule was made short; what waits too long is a whole run.
     most = 400 if finding.scenario.kind == "schedule" else _ROWS
     played = finding.scenario.run(record=True)

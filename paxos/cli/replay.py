@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     if arguments.out is not None and arguments.chart is None:
         raise UsageError("--out is where the chart goes; say which one with --chart text or --chart svg")
     scenario = _load(arguments.file)
+    _warn(scenario, out)
     played = scenario.run(record=arguments.chart is not None)
     schedule = scenario.schedule or ()
     skipped = [f"line {number}, {schedule[number - 1]!r}" for number in played.skipped]
@@ -69,6 +70,19 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     }
     out.result(value, _verdict(scenario, played))
     return EXIT_DONE if got is None else EXIT_CHECK_FAILED
+
+
+def _warn(scenario: "Scenario", out: Output) -> None:
+    """Before it is too late to say so."""
+    from paxos.check.scenario import FATAL
+
+    for name, meaning in FATAL.items():
+        if scenario.violation == name or scenario.remark.endswith(meaning):
+            next_time = {
+                "Killed": "if this command ends without another word, it did so again",
+                "OutOfTime": "here nothing ends it but Ctrl-C",
+            }[name]
+            out.say(f"paxos: this schedule was given up when it was found: {meaning}; {next_time}")
 
 
 def _load(path: Path) -> "Scenario":
