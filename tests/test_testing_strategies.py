@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import paxos
 from paxos.check import check_linearizable
 from paxos.command import pack_command, take_command
 from paxos.quorum import Phase, check_intersections
-from paxos.sim import Faults, Topology, Workload, run
+from paxos.sim import Crash, Faults, Hardware, Pause, SlowNode, Topology, Wipe, Workload, run
 from paxos.sim.moves import Asked, Move, parse_move
 from paxos.sim.stepper import Stepper
 from paxos.testing import registration, strategies
@@ -74,6 +75,32 @@ def test_what_a_run_takes(topology: Topology, faults: Faults, workload: Workload
     assert result.violations == ()
 
 
+@settings(max_examples=15)
+@given(strategies.basic_settings(range(1, 4)), strategies.hardware())
+def test_a_run_takes_any_settings_and_hardware(given: paxos.BasicSettings, machines: Hardware) -> None:
+    work = Workload(operations=3)
+    result = run("paxos", 3, settings=given, hardware=machines, workload=work, duration_s=1.0, grace_s=5.0)
+    # Some wait long; nothing else may break.
+    assert {violation.name for violation in result.violations} <= {"Liveness"}
+
+
+@given(strategies.proposers([2, 5]))
+def test_proposers_are_members_and_begin(proposer: paxos.Proposer) -> None:
+    assert proposer.node in (2, 5)
+    assert proposer.prepare().ballot.node == proposer.node
+
+
+@given(st.data())
+def test_happenings_are_of_the_given_members(data: st.DataObject) -> None:
+    made: list[Crash | Pause | SlowNode | Wipe] = [
+        data.draw(strategy([4, 9], 5.0))
+        for strategy in (strategies.crashes, strategies.pauses, strategies.slow_nodes, strategies.wipes)
+    ]
+    cut = data.draw(strategies.cuts([4, 9], 5.0))
+    assert {each.node for each in made} | {*cut.from_nodes, *cut.to_nodes} <= {4, 9}
+    assert all(each.at_s < 5.0 for each in (*made, cut))
+
+
 @given(strategies.schedules())
 def test_schedules_drive_the_directed_simulator(numbers: list[int]) -> None:
     asked = [(1, Asked("decide", b"d", b"a")), (2, Asked("decide", b"d", b"b"))]
@@ -112,11 +139,9 @@ from hypothesis import strategies as st
 from paxos.testing.registration import register
 {register}
 assert "paxos.testing.strategies" not in sys.modules and "paxos.ballot" not in sys.modules
-import paxos, paxos.sim, paxos.sim.moves
-for kind in (paxos.Ballot, paxos.Command, paxos.Footprint, paxos.KeyRange, paxos.RequestId,
-             paxos.QuorumSystem, paxos.GridQuorums, paxos.Majority, paxos.sim.Faults,
-             paxos.sim.Topology, paxos.sim.Workload,
-             paxos.sim.moves.Asked, paxos.sim.moves.Move):
+import paxos, importlib
+from paxos.testing.registration import TYPES
+for kind in [getattr(importlib.import_module(module), name) for module in TYPES for name in TYPES[module]]:
     made = []
     @hypothesis.settings(max_examples=3, database=None)
     @hypothesis.given(st.from_type(kind))
@@ -146,29 +171,68 @@ def test_types_are_known_when_their_module_is_imported_later() -> None:
     assert _python(_BY_TYPE.format(register="register(); register()")) == "known\n"
 
 
-def test_hypothesis_finds_the_registration_by_its_entry_point(tmp_path: Path) -> None:
-    # A distribution as its installer leaves it, with the entry point that pyproject.toml declares.
-    card = tmp_path / "stand_in-1.dist-info"
+def _declared() -> dict[tuple[str, str], str]:
+    """The entry points that the project declares: those of the wheel, or of the source tree."""
+    if os.environ.get("PAXOS_TEST_WHEEL") == "1":
+        points = importlib.metadata.distribution("paxos-family").entry_points
+        return {(point.group, point.name): point.value for point in points}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {"console_scripts": project["scripts"], **project["entry-points"]}
+    return {(group, name): value for group, points in named.items() for name, value in points.items()}
+
+
+def _check_fresh(installed: importlib.metadata.Distribution) -> None:
+    """What was installed declares what the project declares now; Hypothesis reads that, not the sources."""
+    found = {(point.group, point.name): point.value for point in installed.entry_points}
+    stale = [
+        f"[{group}] {name}"
+        for (group, name), value in _declared().items()
+        if found.get((group, name)) != value
+    ]
+    if stale:
+        pytest.fail(
+            f"the installed metadata of paxos-family {installed.version} is stale, it lacks "
+            f"{', '.join(stale)}: install the project again (`pip install --no-deps --editable .`)",
+            pytrace=False,
+        )
+
+
+def _stand_in(place: Path, entry_points: str) -> None:
+    """A distribution as its installer leaves it."""
+    card = place / "stand_in-1.dist-info"
     card.mkdir()
     (card / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n")
-    (card / "entry_points.txt").write_text("[hypothesis]\npaxos = paxos.testing.registration:register\n")
+    (card / "entry_points.txt").write_text(entry_points)
+
+
+def test_hypothesis_finds_the_registration_by_its_entry_point(tmp_path: Path) -> None:
+    _stand_in(tmp_path, f"[hypothesis]\npaxos = {_declared()['hypothesis', 'paxos']}\n")
     assert _python(_BY_TYPE.format(register=""), tmp_path) == "known\n"
 
 
-def test_the_entry_point_is_declared() -> None:
-    if os.environ.get("PAXOS_TEST_WHEEL") == "1":
-        points = importlib.metadata.distribution("paxos-family").entry_points
-        declared = {(point.group, point.name): point.value for point in points}
-    else:
-        import tomllib
+def test_hypothesis_finds_the_registration_of_what_is_installed() -> None:
+    try:
+        installed = importlib.metadata.distribution("paxos-family")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the project is not installed in this environment")
+    _check_fresh(installed)
+    assert _python(_BY_TYPE.format(register="")) == "known\n"
 
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        declared = {
-            (group, name): value
-            for group, points in project["entry-points"].items()
-            for name, value in points.items()
-        }
-    assert declared["hypothesis", "paxos"] == "paxos.testing.registration:register"
+
+def test_metadata_that_is_stale_is_said_to_be(tmp_path: Path) -> None:
+    _stand_in(
+        tmp_path,
+        "[console_scripts]\npaxos = paxos.cli:main\n[paxos.protocols]\npaxos = paxos.basic:protocol\n",
+    )
+    (installed,) = importlib.metadata.distributions(path=[str(tmp_path)])
+    with pytest.raises(
+        pytest.fail.Exception, match=r"stale, it lacks \[hypothesis\] paxos: install .* again"
+    ):
+        _check_fresh(installed)
+
+
+def test_the_entry_point_is_declared() -> None:
+    assert _declared()["hypothesis", "paxos"] == "paxos.testing.registration:register"
 
 
 def test_every_type_that_is_registered_is_there_and_has_its_strategy() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from paxos.ballot import Ballot, NodeId
+from paxos.basic import BasicSettings, Proposer
 from paxos.check.history import Operation
 from paxos.check.sample import sample_history
 from paxos.command import ALL, NOTHING, Command, Footprint, KeyRange, RequestId, digest_of
@@ -36,31 +37,39 @@ from paxos.quorum import (
 from paxos.service import wipes_detected
 from paxos.sim.faults import Crash, Cut, Faults, Pause, SlowNode, Wipe
 from paxos.sim.moves import Asked, Move
-from paxos.sim.topology import Topology, topology_names
+from paxos.sim.topology import Hardware, Topology, topology_names
 from paxos.sim.workload import Workload
 
 __all__ = [
     "ballots",
+    "basic_settings",
     "broken_histories",
     "commands",
+    "crashes",
+    "cuts",
     "explicit_quorums",
     "fast_quorums",
     "fault_plans",
     "flexible_quorums",
     "footprints",
     "grid_quorums",
+    "hardware",
     "histories",
     "key_ranges",
     "keys",
     "majorities",
     "members",
     "moves",
+    "pauses",
+    "proposers",
     "quorum_systems",
     "request_ids",
     "requests",
     "schedules",
+    "slow_nodes",
     "topologies",
     "weighted_quorums",
+    "wipes",
     "workloads",
 ]
 
@@ -317,6 +326,50 @@ def _given(of: Members, min_size: int = 1) -> SearchStrategy[tuple[NodeId, ...]]
     return st.just(found)
 
 
+# --- Basic Paxos ---------------------------------------------------------------------------------------
+
+
+def _setting(default: float, low: float, high: float) -> SearchStrategy[float]:
+    """The default, the least and the most that is allowed, and all between."""
+    return st.one_of(st.just(default), st.sampled_from([low, high]), st.floats(low, high))
+
+
+def basic_settings(of: Members = None) -> SearchStrategy[BasicSettings]:
+    """Settings of Basic Paxos, extreme ones among them: safe all of them, and some slow.
+
+    Args:
+        of: the members, or a strategy for them: one of them may be the distinguished proposer.
+    """
+    plain = BasicSettings()
+    return st.builds(
+        BasicSettings,
+        repeat_s=_setting(plain.repeat_s, 0.001, 60.0),
+        repeat_max_s=_setting(plain.repeat_max_s, 0.001, 600.0),
+        backoff_s=_setting(plain.backoff_s, 0.0001, 60.0),
+        backoff_max_s=_setting(plain.backoff_max_s, 0.001, 600.0),
+        distinguished=st.none() | _given(of).flatmap(st.sampled_from),
+        patience_s=_setting(plain.patience_s, 0.001, 60.0),
+        ask_s=_setting(plain.ask_s, 0.001, 600.0),
+        ask_tries=st.just(plain.ask_tries) | st.integers(0, 64),
+        max_open=st.just(plain.max_open) | st.integers(1, 1_000_000),
+        reserve_rounds=st.just(plain.reserve_rounds) | st.integers(1, 1_000_000),
+    )
+
+
+def proposers(of: Members = None) -> SearchStrategy[Proposer]:
+    """Proposers that did nothing yet, each at a member of its quorum system.
+
+    Args:
+        of: the members, or a strategy for them.
+    """
+
+    def made(system: QuorumSystem) -> SearchStrategy[Proposer]:
+        values = st.none() | st.binary(max_size=20)
+        return st.builds(Proposer, st.sampled_from(system.members), st.just(system), values, decree=keys())
+
+    return quorum_systems(of).flatmap(made)
+
+
 # --- inputs of a simulated run -----------------------------------------------------------------------
 
 
@@ -340,20 +393,61 @@ def topologies(nodes: int = 3) -> SearchStrategy[Topology]:
     return st.one_of(st.just(Topology.named("lan")), uniform, st.sampled_from(fit), _drawn_topology(nodes))
 
 
-@st.composite
-def _drawn_faults(draw: DrawFn, ids: tuple[NodeId, ...], duration_s: float, wipes: bool) -> Faults:
-    share = st.one_of(st.just(0.0), st.sampled_from([0.01, 0.05, 0.1, 0.3]))
-    at_s = st.integers(0, 99).map(lambda part: duration_s * part / 100)
-    for_s = st.integers(1, 33).map(lambda part: duration_s * part / 100)
-    node = st.sampled_from(ids)
+def hardware() -> SearchStrategy[Hardware]:
+    """Machines: disks, processors and links that are fast, or slow, or very slow."""
+    return st.builds(
+        Hardware,
+        sync_s=st.sampled_from([0.0005, 0.0, 0.01, 0.2]) | st.floats(0, 1),
+        service_s=st.sampled_from([0.0, 0.0001, 0.005]) | st.floats(0, 0.02),
+        bandwidth_bytes_s=st.none() | st.sampled_from([1e4, 1e6, 1e9]),
+    )
+
+
+def _at_s(duration_s: float) -> SearchStrategy[float]:
+    return st.integers(0, 99).map(lambda part: duration_s * part / 100)
+
+
+def _for_s(duration_s: float) -> SearchStrategy[float]:
+    return st.integers(1, 33).map(lambda part: duration_s * part / 100)
+
+
+def crashes(of: Members = (1, 2, 3), duration_s: float = 10.0) -> SearchStrategy[Crash]:
+    """Crashes, with what becomes of writes that no sync covered. For the arguments see `fault_plans`."""
+    node, for_s = _given(of).flatmap(st.sampled_from), _for_s(duration_s)
     unsynced, when = st.sampled_from(["lost", "torn", "kept"]), st.sampled_from(["now", "writing"])
-    side = st.sets(node, min_size=1).map(lambda nodes: tuple(sorted(nodes)))
-    crashes = st.lists(st.builds(Crash, at_s, node, st.none() | for_s, unsynced, when), max_size=3)
-    cuts = st.lists(st.builds(Cut, at_s, side, side, st.none() | for_s), max_size=3)
-    pauses = st.lists(st.builds(Pause, at_s, node, for_s), max_size=2)
-    slow = st.lists(st.builds(SlowNode, at_s, node, for_s, st.sampled_from([0.001, 0.01])), max_size=2)
-    most = wipes_detected(len(ids)) if wipes else 0
-    lost = st.lists(st.builds(Wipe, at_s, node, for_s), max_size=most)
+    return st.builds(Crash, _at_s(duration_s), node, st.none() | for_s, unsynced, when)
+
+
+def cuts(of: Members = (1, 2, 3), duration_s: float = 10.0) -> SearchStrategy[Cut]:
+    """Links that carry nothing for a while, one way or both. For the arguments see `fault_plans`."""
+
+    def made(ids: tuple[NodeId, ...]) -> SearchStrategy[Cut]:
+        side = st.sets(st.sampled_from(ids), min_size=1).map(lambda nodes: tuple(sorted(nodes)))
+        return st.builds(Cut, _at_s(duration_s), side, side, st.none() | _for_s(duration_s))
+
+    return _given(of).flatmap(made)
+
+
+def pauses(of: Members = (1, 2, 3), duration_s: float = 10.0) -> SearchStrategy[Pause]:
+    """Nodes that stand still for a while. For the arguments see `fault_plans`."""
+    return st.builds(Pause, _at_s(duration_s), _given(of).flatmap(st.sampled_from), _for_s(duration_s))
+
+
+def slow_nodes(of: Members = (1, 2, 3), duration_s: float = 10.0) -> SearchStrategy[SlowNode]:
+    """Nodes that are slow for a while. For the arguments see `fault_plans`."""
+    node, service_s = _given(of).flatmap(st.sampled_from), st.sampled_from([0.001, 0.01])
+    return st.builds(SlowNode, _at_s(duration_s), node, _for_s(duration_s), service_s)
+
+
+def wipes(of: Members = (1, 2, 3), duration_s: float = 10.0) -> SearchStrategy[Wipe]:
+    """Disks that are lost. For the arguments see `fault_plans`."""
+    return st.builds(Wipe, _at_s(duration_s), _given(of).flatmap(st.sampled_from), _for_s(duration_s))
+
+
+@st.composite
+def _drawn_faults(draw: DrawFn, ids: tuple[NodeId, ...], duration_s: float, wiped: bool) -> Faults:
+    share = st.one_of(st.just(0.0), st.sampled_from([0.01, 0.05, 0.1, 0.3]))
+    most = wipes_detected(len(ids)) if wiped else 0
     return Faults(
         loss=draw(share),
         duplicate=draw(share),
@@ -362,11 +456,11 @@ def _drawn_faults(draw: DrawFn, ids: tuple[NodeId, ...], duration_s: float, wipe
         slow_disk=draw(share),
         skew_s=draw(st.sampled_from([0.0, 5.0])),
         drift=draw(st.sampled_from([0.0, 0.05])),
-        crashes=draw(crashes),
-        partitions=draw(cuts),
-        pauses=draw(pauses),
-        slow_nodes=draw(slow),
-        wipes=draw(lost),
+        crashes=draw(st.lists(crashes(ids, duration_s), max_size=3)),
+        partitions=draw(st.lists(cuts(ids, duration_s), max_size=3)),
+        pauses=draw(st.lists(pauses(ids, duration_s), max_size=2)),
+        slow_nodes=draw(st.lists(slow_nodes(ids, duration_s), max_size=2)),
+        wipes=draw(st.lists(wipes(ids, duration_s), max_size=most)),
     )
 
 
