@@ -181,6 +181,8 @@ def test_a_pool_that_is_stopped_waits_for_nothing():
     pool = Processes(1)
     assert pool.submit(os.getpid).result(timeout=60) != os.getpid()
     under_way = pool.submit(time.sleep, 100_000)
+    while not under_way.running():
+        time.sleep(0.01)  # what has not begun would only be cancelled
     pool.stop()
     assert under_way.done()
     with pytest.raises((BrokenExecutor, CancelledError)):
