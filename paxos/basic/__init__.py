@@ -7,7 +7,7 @@ any number of named decrees; `protocol` is what drivers and tools find under the
 from collections.abc import Callable, Sequence
 
 from paxos.ballot import NodeId
-from paxos.basic.acceptor import Acceptor, AcceptorRecord
+from paxos.basic.acceptor import Acceptor, AcceptorRecord, Vote
 from paxos.basic.invariants import INVARIANTS
 from paxos.basic.learner import Decision, Learner
 from paxos.basic.messages import (
@@ -54,6 +54,7 @@ __all__ = [
     "Proposer",
     "ProposerState",
     "Reserved",
+    "Vote",
     "protocol",
 ]
 

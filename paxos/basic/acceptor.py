@@ -2,7 +2,8 @@
 
 This is the acceptor the rest of the family is composed of.  It holds one promise and one vote, and
 the whole safety of Paxos rests on two comparisons made here and on the answers leaving only after the
-state they report is on disk.
+state they report is on disk.  An acceptor of a log holds one promise over many votes: `Vote` is the part of
+which it has many, with the rule of phase 2, to which the promise is handed in.
 
 Source: Lamport, *Paxos Made Simple* (2001), section 2.2, P1a and P2.
 """
@@ -13,7 +14,7 @@ from paxos.ballot import BOTTOM, Ballot, NodeId
 from paxos.basic.messages import MAX_ROUND, Accept, Accepted, Nack, Prepare, Promise
 from paxos.errors import ProtocolBreach
 
-__all__ = ["Acceptor", "AcceptorRecord"]
+__all__ = ["Acceptor", "AcceptorRecord", "Vote"]
 
 # Called directly on the hot path: a NamedTuple's own constructor is a Python function.
 _new: Final = tuple.__new__
@@ -33,7 +34,42 @@ class AcceptorRecord(NamedTuple):
     accepted_value: bytes | None
 
 
-class Acceptor:
+class Vote:
+    """One vote, and the rule by which it is cast: what an acceptor has one of for each decree or slot.
+
+    Attributes:
+        accepted_ballot: the ballot of the last vote; BOTTOM for none.
+        accepted_value: its value; None for none.
+
+    Source: Lamport, *Paxos Made Simple*, section 2.2, P1a for the promise that is handed in.
+    """
+
+    __slots__ = ("accepted_ballot", "accepted_value")
+
+    def __init__(self, accepted_ballot: Ballot = BOTTOM, accepted_value: bytes | None = None) -> None:
+        self.accepted_ballot: Ballot = accepted_ballot
+        self.accepted_value: bytes | None = accepted_value
+
+    def cast(self, promised: Ballot, ballot: Ballot, value: bytes) -> bool:
+        """Vote for `value` at `ballot`, unless `promised` is above it; a vote is never replaced at its ballot.
+
+        Returns:
+            Whether the vote is cast, now or before. The promise must then be raised to `ballot`.
+
+        Raises:
+            ProtocolBreach: another value was voted for at this ballot, so that its proposer used one
+                ballot for two values. The vote is unchanged.
+        """
+        if ballot < promised:
+            return False
+        if ballot == self.accepted_ballot and value != self.accepted_value:
+            raise ProtocolBreach(f"OneValuePerBallot: asked to accept two values at ballot {ballot}")
+        self.accepted_ballot = ballot
+        self.accepted_value = value
+        return True
+
+
+class Acceptor(Vote):
     """Remembers one promise and one vote, for one decree.
 
     An answer it returns reports durable state: put `record()` on disk before sending it.
@@ -45,13 +81,12 @@ class Acceptor:
     Source: Lamport, *Paxos Made Simple*, section 2.2.
     """
 
-    __slots__ = ("accepted_ballot", "accepted_value", "decree", "promised")
+    __slots__ = ("decree", "promised")
 
     def __init__(self, decree: bytes = b"", record: AcceptorRecord | None = None) -> None:
+        super().__init__()
         self.decree: bytes = decree
         self.promised: Ballot = BOTTOM
-        self.accepted_ballot: Ballot = BOTTOM
-        self.accepted_value: bytes | None = None
         if record is not None:
             self.promised, self.accepted_ballot, self.accepted_value = record
 
@@ -114,17 +149,14 @@ class Acceptor:
         """
         decree, ballot, value = message
         promised = self.promised
-        if ballot != promised:
-            if ballot < promised:
+        if ballot > promised and ballot[0] > MAX_ROUND:
+            _refuse_round(message)
+        try:
+            if not self.cast(promised, ballot, value):
                 return _new(Nack, (decree, ballot, promised))
-            if ballot[0] > MAX_ROUND:
-                _refuse_round(message)
-        if ballot == self.accepted_ballot and value != self.accepted_value:
-            raise ProtocolBreach(
-                f"OneValuePerBallot: decree {decree!r:.80} was asked to accept two values at ballot {ballot}"
-            )
-        self.promised = self.accepted_ballot = ballot
-        self.accepted_value = value
+        except ProtocolBreach as breach:
+            raise ProtocolBreach(f"{breach} for decree {decree!r:.80}") from None
+        self.promised = ballot
         return _new(Accepted, (decree, ballot, value))
 
     def record(self) -> AcceptorRecord:

@@ -128,8 +128,8 @@ BASIC: Final = (
         (
             Patch(
                 "acceptor",
-                "        self.promised = self.accepted_ballot = ballot\n",
-                "        self.accepted_ballot = ballot\n",
+                "        self.promised = ballot\n        return _new(Accepted, (decree, ballot, value))\n",
+                "        return _new(Accepted, (decree, ballot, value))\n",
             ),
         ),
     ),
@@ -140,8 +140,8 @@ BASIC: Final = (
         (
             Patch(
                 "acceptor",
-                "            if ballot < promised:\n",
-                "            if ballot < self.accepted_ballot:\n",
+                "        if ballot < promised:\n",
+                "        if ballot < self.accepted_ballot:\n",
             ),
         ),
     ),
