@@ -24,7 +24,7 @@ from paxos.runtime.outbox import PeerOutbox
 from paxos.runtime.store import MemoryDisk
 from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import run_until_first
-from paxos.service.node import Turn
+from paxos.service import Turn
 from paxos.wire import FrameBuffer
 from tests.processes import write_config
 from tests.strangers import PATIENCE_S, false_node, listening, peer_hello, stranger, submit, until

@@ -34,6 +34,7 @@ from paxos.service import (
     message_table,
     witnesses_needed,
 )
+from paxos.service.decree_service import DecreeService
 from paxos.wire import dumps
 from tests.cluster import PREFIX, Cluster, Operation, Sent, request_id, store_id
 
@@ -53,6 +54,11 @@ def make_node(records: Records | None = None, *, node: int = 1, members: Any = T
 def alone(records: Records | None = None) -> Node:
     """The only node of its cluster, which therefore decides by itself."""
     return make_node(records, members=(1,))
+
+
+def clients_of(node: Node) -> dict[Any, Any]:
+    assert isinstance(node.service, DecreeService)
+    return node.service._clients
 
 
 def run(node: Node) -> tuple[list[Any], dict[bytes, bytes]]:
@@ -106,15 +112,15 @@ def test_a_retry_through_another_connection_is_answered_there_once() -> None:
     node.disconnect("first", c.now)
     node.request("third", Cancel(request), c.now)
     assert c.replica(1).status().values["waiting"] == 1, "neither was the one that waits"
-    assert set(node._clients) == {"second"}, "nothing is kept of who left"
+    assert set(clients_of(node)) == {"second"}, "nothing is kept of who left"
     node.request("second", Submit(request, body), c.now)
     for sent in [Sent(n, 1, Promise(b"x", Ballot(1, 1), BOTTOM, None)) for n in (2, 3)]:
         node.receive(sent.sender, sent.message, c.now)
     node.receive(2, Chosen(b"x", Ballot(1, 1), b"v"), c.now)
     answered = node.turn().answers
     assert answered == [("second", Reply(request, ReplyKind.DONE, b"v", ""))]
-    assert node._clients == {}
-    assert node._waiting == {}
+    assert clients_of(node) == {}
+    assert node.status()["requests"] == 0
 
 
 def test_a_retry_after_the_answer_gets_the_same_answer() -> None:
@@ -224,7 +230,7 @@ def test_the_status_is_json() -> None:
 
 
 def test_what_no_client_says_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="Prepare is not a client's message"):
+    with pytest.raises(ConfigurationError, match="Prepare is not a message of a client"):
         alone().request("client", Prepare(b"x", Ballot(1, 1)), NOW)
 
 

@@ -24,7 +24,9 @@ from paxos.service.messages import (
     StatusReply,
     Submit,
 )
-from paxos.service.node import ClientKey, Node, Turn, message_table, replica_prefix
+from paxos.service.node import MachineMaker, Node, message_table, replica_prefix
+from paxos.service.settings import LogSettings
+from paxos.service.turn import ClientKey, Turn
 
 __all__ = [
     "CHARTER_KEY",
@@ -37,7 +39,9 @@ __all__ = [
     "Identity",
     "Introduce",
     "Introduced",
+    "LogSettings",
     "LostDisk",
+    "MachineMaker",
     "Node",
     "Opening",
     "Reply",

@@ -1,100 +1,71 @@
-"""One node, sans-I/O: a replica, its state machine, its clients, and its identity.
+"""One node, sans-I/O: a replica, what serves its clients, and its identity.
 
 This is what every driver runs: the simulator, the explorer and the network call the same methods of
 the same class.  A driver hands in messages, client requests and the time, then takes a `Turn`, which
 says what to write, what to send at once, what to send when the writes are on disk, and what to tell
 clients.
+
+What clients get depends on what the protocol decides: named decrees (`DecreeService`), or a log of commands
+for a state machine (`LogService`).  The rest is the same for both.
 """
 
 import json
 import struct
-from collections.abc import Hashable
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from typing import Any, Final
 
 from paxos.ballot import NodeId
-from paxos.command import Command, RequestId, digest_of
 from paxos.contract import (
     Configuration,
     Decides,
     Draw,
-    Event,
+    Effects,
     Instant,
-    Mark,
     Message,
-    Outcome,
-    OutcomeKind,
     ProtocolDescription,
     Records,
     Replica,
+    StateMachine,
 )
-from paxos.errors import ConfigurationError, RecordError, Rejected
+from paxos.errors import ConfigurationError, RecordError
 from paxos.service.charter import charter_record, require_charter
-from paxos.service.decrees import DecreeBook
+from paxos.service.decree_service import DecreeService
 from paxos.service.identity import IDENTITY_PREFIX, Identity
-from paxos.service.messages import (
-    SERVICE_MESSAGES,
-    AskStatus,
-    Cancel,
-    Introduce,
-    Introduced,
-    LostDisk,
-    Reply,
-    ReplyKind,
-    StatusReply,
-    Submit,
+from paxos.service.log import LogService
+from paxos.service.log_messages import (
+    LOG_MESSAGES,
+    SnapshotAsk,
+    SnapshotChunk,
+    SnapshotKept,
+    SnapshotOffer,
 )
+from paxos.service.messages import SERVICE_MESSAGES, AskStatus, Introduce, Introduced, LostDisk, StatusReply
+from paxos.service.settings import LogSettings
+from paxos.service.snapshots import SNAPSHOT_PREFIX
+from paxos.service.turn import ClientKey, Turn
 from paxos.wire import MessageTable
 
-__all__ = ["ClientKey", "Node", "Turn", "message_table", "replica_prefix"]
-
-#: Whatever the driver knows a client's connection by.
-ClientKey: TypeAlias = Hashable
+__all__ = ["MachineMaker", "Node", "message_table", "replica_prefix"]
 
 # Every message is looked up here: `isinstance` would take four times as long.
 _IDENTITY_MESSAGES: Final = frozenset((Introduce, Introduced, LostDisk))
+_SNAPSHOT_MESSAGES: Final = frozenset((SnapshotOffer, SnapshotAsk, SnapshotChunk, SnapshotKept))
 _new: Final = object.__new__
-_new_tuple: Final = tuple.__new__
-#: Requests kept while the node may not vote yet, and bytes of their commands.
-_MAX_EARLY: Final = 4096
-_MAX_EARLY_BYTES: Final = 64 << 20
+
+#: Makes a state machine that nothing was applied to.
+MachineMaker = Callable[[], StateMachine]
 
 
 def message_table(protocol: ProtocolDescription) -> MessageTable:
     """Every message that travels to or from a node of this protocol."""
+    if protocol.decides is Decides.LOG:
+        return protocol.messages + SERVICE_MESSAGES + LOG_MESSAGES
     return protocol.messages + SERVICE_MESSAGES
 
 
 def replica_prefix(group: int, epoch: int) -> bytes:
     """What the keys of a replica's records begin with in the node's store."""
     return b"r" + struct.pack(">II", group, epoch)
-
-
-class Turn:
-    """What a node wants done since the last turn.
-
-    Attributes:
-        writes: durable records `(key, value or None)`, as one atomic batch.
-        sends: `(recipient, message)`, never to itself: they leave at once.
-        held: `(recipient, message)`: they leave when the writes of this and of every earlier turn
-            are on disk; those to the node itself come back through `Node.receive`.
-        answers: `(client, message)` for connected clients: they leave at once.
-        applies: `(mark, command)` in execution order, already applied to the machine.
-        events: what happened.
-        wake_at_s: monotonic seconds at which to call `tick`, or None.
-        room: commands it would take now; 0 means stop reading clients.
-    """
-
-    __slots__ = ("answers", "applies", "events", "held", "room", "sends", "wake_at_s", "writes")
-
-    def __init__(self) -> None:
-        self.writes: list[tuple[bytes, bytes | None]] = []
-        self.sends: list[tuple[NodeId, Message]] = []
-        self.held: list[tuple[NodeId, Message]] = []
-        self.answers: list[tuple[ClientKey, Message]] = []
-        self.applies: list[tuple[Mark, Command]] = []
-        self.events: list[Event] = []
-        self.wake_at_s: float | None = None
-        self.room: int = 0
 
 
 class Node:
@@ -107,6 +78,8 @@ class Node:
         records: everything the store held.
         draw: supplies randomness.
         now: the time.
+        machine: makes the state machine of a protocol that decides a log.
+        log: settings of the service of a log.
 
     Raises:
         RecordError: a record is damaged, unknown, or newer than this code.
@@ -122,9 +95,9 @@ class Node:
         records: Records,
         draw: Draw,
         now: Instant,
+        machine: MachineMaker | None = None,
+        log: LogSettings | None = None,
     ) -> None:
-        if protocol.decides is not Decides.DECREES:
-            raise ConfigurationError(f"protocol {protocol.name!r} decides a log; this version hosts decrees")
         self.protocol: ProtocolDescription = protocol
         self.id: NodeId = configuration.node
         self._prefix = replica_prefix(configuration.group, configuration.epoch)
@@ -137,21 +110,31 @@ class Node:
             # Before the replica's first record, in the same batch or an earlier one.
             self.identity.writes.insert(0, charter_record(protocol, configuration))
         cut = len(self._prefix)
-        own = {}
+        own, snapshots = {}, {}
         for key, value in records.items():
             if key.startswith(self._prefix):
                 own[key[cut:]] = value
+            elif key.startswith(SNAPSHOT_PREFIX):
+                snapshots[key] = value
             elif not key.startswith(IDENTITY_PREFIX):
                 raise RecordError(f"record {key!r:.80}: of no replica that node {self.id} is configured for")
         self.replica: Replica = protocol.replica(configuration, own, draw, now)
-        self.machine: DecreeBook = DecreeBook()
-        self._waiting: dict[RequestId, tuple[ClientKey, Command]] = {}
-        self._clients: dict[ClientKey, set[RequestId]] = {}
-        # Whether the replica is given requests; before, they only wait, and so many bytes do.
+        #: Whether the replica is given requests; before, they only wait.
         self._begun = self.identity.introduced
-        self._early_bytes = 0
-        # What clients are told beside what the next effects bring.
-        self._answers: list[tuple[ClientKey, Message]] = []
+        self.service: DecreeService | LogService
+        if protocol.decides is Decides.DECREES:
+            self.service = DecreeService(self.replica, self._begun)
+        elif machine is None:
+            raise ConfigurationError(f"protocol {protocol.name!r} decides a log: it needs a state machine")
+        else:
+            self.service = LogService(
+                self.id, self.replica, machine(), log or LogSettings(), store_id, snapshots, now, self._begun
+            )
+
+    @property
+    def machine(self) -> Any:
+        """What holds the state: a `DecreeBook`, or the state machine."""
+        return self.service.machine
 
     # --- called by the driver -------------------------------------------------------------------
 
@@ -161,9 +144,12 @@ class Node:
         Raises:
             ProtocolBreach, NodeStopped: the node must stop; the error says why.
         """
-        if message.__class__ in _IDENTITY_MESSAGES:
-            self.identity.receive(sender, message)  # type: ignore[arg-type]
+        kind = message.__class__
+        if kind in _IDENTITY_MESSAGES:
+            self.identity.receive(sender, message)
             self._begin_when_introduced(now)
+        elif kind in _SNAPSHOT_MESSAGES:
+            self.service.receive(sender, message, now)
         elif self.identity.introduced or sender == self.id:
             # What the own disk reports is said once, and not a vote: it always gets through.
             self.replica.receive(sender, message, now)
@@ -171,61 +157,59 @@ class Node:
 
     def request(self, client: ClientKey, message: Message, now: Instant) -> None:
         """Handle one message of a client; the driver hands answers to `client` back to it."""
-        if isinstance(message, Submit):
-            self._submit(client, message, now)
-        elif isinstance(message, Cancel):
-            if message.request in self._clients.get(client, ()):
-                self._forget(message.request, now)
-        elif isinstance(message, AskStatus):
+        if isinstance(message, AskStatus):
             body = json.dumps(self.status(), sort_keys=True).encode()
-            self._answers.append((client, StatusReply(message.sequence, body)))
+            self.service.answers.append((client, StatusReply(message.sequence, body)))
         else:
-            raise ConfigurationError(f"{type(message).__name__} is not a client's message")
+            why_not_yet = "" if self._begun else self._waiting_for()
+            self.service.request(client, message, now, why_not_yet)
 
     def disconnect(self, client: ClientKey, now: Instant) -> None:
         """The client is gone: nobody waits for its requests."""
-        for request in tuple(self._clients.get(client, ())):
-            self._forget(request, now)
+        self.service.disconnect(client, now)
 
     def tick(self, now: Instant) -> None:
         """Do what is due. Legal at any time."""
         self.identity.tick(now.monotonic_s)
         self._begin_when_introduced(now)
+        self.service.tick(now)
         if self.identity.introduced:
             self.replica.tick(now)
 
     def turn(self) -> Turn:
         """Take what is to be done."""
+        service = self.service
+        service.flush()
         effects = self.replica.effects()
         # Every field is set here; those that `__init__` makes would be thrown away, once for each message.
         turn = _new(Turn)
-        writes: list[tuple[bytes, bytes | None]] = []
-        sends: list[tuple[NodeId, Message]] = []
-        held: list[tuple[NodeId, Message]] = []
-        turn.writes, turn.sends, turn.held = writes, sends, held
-        turn.answers, self._answers = self._answers, []
+        turn.writes, turn.sends, turn.held, turn.answers = [], [], [], []
         turn.applies, turn.events = effects.applies, effects.events
-        turn.wake_at_s, turn.room = effects.wake_at_s, effects.room
-        if effects.writes:
-            prefix = self._prefix
-            for key, value in effects.writes:
-                writes.append((prefix + key, value))
-        if effects.sends:
-            reporting, own = self._reporting, self.id
-            for send in effects.sends:
-                # What goes to oneself takes the way through the disk queue, whatever its type.
-                (held if send[1].__class__ in reporting or send[0] == own else sends).append(send)
-        if effects.applies:
-            apply = self.machine.apply
-            for mark, command in effects.applies:
-                apply(mark, command)
-        if effects.outcomes:
-            for outcome in effects.outcomes:
-                self._conclude(outcome, turn)
+        turn.wake_at_s = effects.wake_at_s
+        self._carry(effects, turn)
+        while service.settle(effects, turn):
+            # The replica was told something, and may want something for it.
+            effects = self.replica.effects()
+            turn.applies += effects.applies
+            turn.events += effects.events
+            turn.wake_at_s = effects.wake_at_s
+            self._carry(effects, turn)
         identity = self.identity
         if identity.wake_at_s is not None or identity.writes or identity.sends:
             self._take_identity(turn)
         return turn
+
+    def _carry(self, effects: Effects, turn: Turn) -> None:
+        """What the replica wants written and sent."""
+        if effects.writes:
+            prefix, writes = self._prefix, turn.writes
+            for key, value in effects.writes:
+                writes.append((prefix + key, value))
+        if effects.sends:
+            reporting, own, sends, held = self._reporting, self.id, turn.sends, turn.held
+            for send in effects.sends:
+                # What goes to oneself takes the way through the disk queue, whatever its type.
+                (held if send[1].__class__ in reporting or send[0] == own else sends).append(send)
 
     def status(self) -> dict[str, object]:
         """How the node does, for people and tools: JSON-able."""
@@ -236,7 +220,7 @@ class Node:
             "ready": self.identity.introduced,
             "summary": status.summary if self.identity.introduced else self._waiting_for(),
             "store_id": self.identity.store_id.hex(),
-            "requests": len(self._waiting),
+            **self.service.status(),
             **status.values,
         }
 
@@ -265,65 +249,4 @@ class Node:
     def _begin_when_introduced(self, now: Instant) -> None:
         if not self._begun and self.identity.introduced:
             self._begun = True
-            self._early_bytes = 0
-            self.replica.submit([command for _, command in self._waiting.values()], now)
-
-    def _submit(self, client: ClientKey, message: Submit, now: Instant) -> None:
-        request, body = message
-        try:
-            if digest_of(body) != request.digest:
-                raise Rejected(f"request {request}: its id was made for another body")
-            command = self.machine.command(request, body)
-            if not self._begun:
-                self._make_room_for(command)
-        except Rejected as error:
-            self._answers.append((client, Reply(request, ReplyKind.REJECTED, None, str(error)[:1000])))
-            return
-        again = self._waiting.get(request)
-        if again is not None:
-            # A retry: its newest connection gets the answer.
-            self._drop(request)
-        self._waiting[request] = (client, command)
-        self._clients.setdefault(client, set()).add(request)
-        if again is None and self._begun:
-            self.replica.submit((command,), now)
-
-    def _make_room_for(self, command: Command) -> None:
-        """Count a command that must wait for the introduction. Raises Rejected."""
-        again = command.request in self._waiting
-        early_bytes = self._early_bytes + len(command.payload)
-        if not again and (len(self._waiting) >= _MAX_EARLY or early_bytes > _MAX_EARLY_BYTES):
-            raise Rejected(self._waiting_for())
-        self._early_bytes = early_bytes
-
-    def _forget(self, request: RequestId, now: Instant) -> None:
-        if self._drop(request) is not None:
-            self.replica.abandon(request, now)
-
-    def _drop(self, request: RequestId) -> tuple[ClientKey, Command] | None:
-        waiting = self._waiting.pop(request, None)
-        if waiting is not None:
-            if not self._begun:
-                self._early_bytes -= len(waiting[1].payload)
-            mine = self._clients[waiting[0]]
-            mine.discard(request)
-            if not mine:
-                del self._clients[waiting[0]]
-        return waiting
-
-    def _conclude(self, outcome: Outcome, turn: Turn) -> None:
-        waiting = self._drop(outcome.request)
-        if waiting is None:
-            return
-        client, command = waiting
-        reply: Any
-        if outcome.kind is OutcomeKind.READY:
-            answer = self.machine.answer(command)
-            reply = _new_tuple(Reply, (outcome.request, ReplyKind.DONE, answer, ""))
-        elif outcome.kind is OutcomeKind.REJECTED:
-            reply = Reply(outcome.request, ReplyKind.REJECTED, None, outcome.reason)
-        elif outcome.kind is OutcomeKind.REDIRECT:
-            reply = Reply(outcome.request, ReplyKind.REDIRECT, None, str(outcome.node))
-        else:
-            reply = Reply(outcome.request, ReplyKind.UNKNOWN, None, outcome.reason)
-        turn.answers.append((client, reply))
+            self.service.begin(now)

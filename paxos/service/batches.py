@@ -1,0 +1,226 @@
+"""Batches: the requests of many clients as the one command that a protocol orders.
+
+A protocol has costs for each command that it decides: a vote, a record, messages.  So a node packs
+whatever has come from its clients since the last turn into one command, and the protocol neither knows
+nor looks.  What is inside is a list of *runs*; a run is consecutive requests of one client, which is what
+a client that does many things at once sends.  Nothing is kept or looked up for a single request where a
+run will do: this is what lets a Python program take a hundred thousand requests a second.
+
+Some batches carry no requests.  A *marker* is a point in the order at which every node does the same
+housekeeping: it prunes the client table and may take a snapshot.  A *skip* is an operator's decision that a
+request which the state machine can not carry out counts as carried out.
+
+The bytes are a format: they are in the logs on disk.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from paxos.command import (
+    ALL,
+    MAX_COMMAND_BYTES,
+    NOP,
+    NOTHING,
+    Command,
+    Footprint,
+    RequestId,
+    digest_of,
+)
+from paxos.errors import NodeStopped, WireError
+from paxos.wire import dumps, expect_fields, loads_strict, take_bytes, take_int
+
+__all__ = [
+    "FILL_BYTES",
+    "MAX_RUN",
+    "Batch",
+    "BatchKind",
+    "Run",
+    "batch_command",
+    "is_marker",
+    "marker_command",
+    "read_batch",
+    "run_digests",
+    "skip_command",
+    "take_run",
+]
+
+#: A batch is closed when its requests have so many bytes; one larger request travels alone.
+FILL_BYTES: Final = MAX_COMMAND_BYTES // 4
+#: The most requests in one run.
+MAX_RUN: Final = 4096
+
+_CLIENT_BYTES: Final = 16
+_DIGEST_BYTES: Final = 8
+_MAX_SEQUENCE: Final = (1 << 62) - 1
+#: The request id of a marker or a skip begins with this client, which no real client is.
+_HOUSEKEEPING: Final = b"\xff" * _CLIENT_BYTES
+_NO_DIGEST: Final = bytes(_DIGEST_BYTES)
+
+
+class BatchKind(IntEnum):
+    """What a batch is for."""
+
+    REQUESTS = 1
+    MARKER = 2
+    SKIP = 3
+
+
+class Run(NamedTuple):
+    """Consecutive requests of one client.
+
+    Args:
+        client: 16 random bytes that the client made when it started.
+        birth: the number of the last marker that the client knew then.
+        acknowledged: the client has the results of all its requests up to this one.
+        sequence: the number of the first request; the others follow without a gap.
+        digests: for each request 8 bytes of the SHA-256 of its command, one after the other.
+        bodies: the commands.
+    """
+
+    client: bytes
+    birth: int
+    acknowledged: int
+    sequence: int
+    digests: bytes
+    bodies: Sequence[bytes]
+
+    def request(self, index: int) -> RequestId:
+        """The id of the request at `index`."""
+        digest = self.digests[_DIGEST_BYTES * index : _DIGEST_BYTES * (index + 1)]
+        return RequestId(self.client, self.birth, self.sequence + index, digest)
+
+
+class Batch(NamedTuple):
+    """What a command of a log carries.
+
+    Args:
+        kind: what it is for.
+        runs: REQUESTS: the clients' requests, in the order in which they are applied.
+        skipped: SKIP: the request that counts as carried out.
+    """
+
+    kind: BatchKind
+    runs: Sequence[Run] = ()
+    skipped: RequestId | None = None
+
+
+def run_digests(bodies: Iterable[bytes]) -> bytes:
+    """What `Run.digests` holds for these commands."""
+    return b"".join(map(digest_of, bodies))
+
+
+def batch_command(request: RequestId, runs: Sequence[Run], footprint: Footprint = NOTHING) -> Command:
+    """The requests of these runs as one command.
+
+    Args:
+        request: an id of the node's own, by which it knows the command again.
+        runs: what it carries.
+        footprint: of all its requests together; protocols that order everything do not look at it.
+    """
+    return Command(request, footprint, dumps((BatchKind.REQUESTS, *runs)))
+
+
+def marker_command(sequence: int) -> Command:
+    """A marker: it conflicts with everything, so that every node has the same state when it is applied."""
+    return Command(RequestId(_HOUSEKEEPING, 0, sequence, _NO_DIGEST), ALL, dumps((BatchKind.MARKER,)))
+
+
+def is_marker(command: Command) -> bool:
+    """Whether the command is a marker. A protocol may treat it as a barrier."""
+    return command.request.client == _HOUSEKEEPING and command.payload[:2] == b"\x81\x02"
+
+
+def skip_command(sequence: int, skipped: RequestId) -> Command:
+    """An operator's decision that `skipped` counts as carried out, with an empty answer."""
+    payload = dumps((BatchKind.SKIP, *skipped))
+    return Command(RequestId(_HOUSEKEEPING, 0, sequence, _NO_DIGEST), ALL, payload)
+
+
+def read_batch(command: Command) -> Batch | None:
+    """What a decided command carries; None for a no-op.
+
+    Raises:
+        NodeStopped: it is no batch that this release knows. Skipping it would make this node's state differ
+            from that of a node which knows it.
+    """
+    if not command.payload and command.request == NOP.request:
+        return None
+    try:
+        items = loads_strict(command.payload)
+        if type(items) is not list or not items:
+            raise WireError("a batch is an array that is not empty")
+        kind, *fields = items
+        if kind == BatchKind.REQUESTS:
+            return Batch(BatchKind.REQUESTS, [_take_packed_run(item) for item in fields])
+        if kind == BatchKind.MARKER:
+            expect_fields(fields, 0, "marker")
+            return Batch(BatchKind.MARKER)
+        if kind == BatchKind.SKIP:
+            return Batch(BatchKind.SKIP, skipped=_take_request(fields))
+        raise WireError(f"unknown kind {kind!r:.40}")
+    except WireError as error:
+        raise NodeStopped(
+            f"a decided command is no batch that this release can apply: {error}; if a newer release runs "
+            "elsewhere in the cluster, run that one here too"
+        ) from error
+
+
+def take_run(client: object, birth: object, acknowledged: object, sequence: object, bodies: object) -> Run:
+    """A run of what a client sent, checked, its digests made here. Raises WireError."""
+    where = "run"
+    checked = _bodies(bodies, where)
+    return Run(
+        _client(client, where),
+        take_int(birth, f"{where}.birth", 0, _MAX_SEQUENCE),
+        take_int(acknowledged, f"{where}.acknowledged", 0, _MAX_SEQUENCE),
+        take_int(sequence, f"{where}.sequence", 1, _MAX_SEQUENCE),
+        run_digests(checked),
+        checked,
+    )
+
+
+def _take_packed_run(value: object) -> Run:
+    where = "batch.run"
+    client, birth, acknowledged, sequence, digests, bodies = expect_fields(value, 6, where)
+    checked = _bodies(bodies, where)
+    take_bytes(digests, f"{where}.digests", _DIGEST_BYTES * MAX_RUN)
+    if len(digests) != _DIGEST_BYTES * len(checked):
+        raise WireError(f"{where}.digests: {len(digests)} bytes for {len(checked)} requests")
+    return Run(
+        _client(client, where),
+        take_int(birth, f"{where}.birth", 0, _MAX_SEQUENCE),
+        take_int(acknowledged, f"{where}.acknowledged", 0, _MAX_SEQUENCE),
+        take_int(sequence, f"{where}.sequence", 1, _MAX_SEQUENCE),
+        digests,
+        checked,
+    )
+
+
+def _client(value: object, where: str) -> bytes:
+    client = take_bytes(value, f"{where}.client", _CLIENT_BYTES)
+    if len(client) != _CLIENT_BYTES:
+        raise WireError(f"{where}.client: expected {_CLIENT_BYTES} bytes, got {len(client)}")
+    return client
+
+
+def _bodies(value: object, where: str) -> list[bytes]:
+    if type(value) is not list or not 1 <= len(value) <= MAX_RUN:
+        raise WireError(f"{where}.bodies: expected a list of 1 to {MAX_RUN} commands")
+    # Types and sizes of all of them at C speed; a loop of ours would cost more than all the rest.
+    if set(map(type, value)) != {bytes} or max(map(len, value)) > MAX_COMMAND_BYTES:
+        for body in value:
+            take_bytes(body, f"{where}.body", MAX_COMMAND_BYTES)
+    return value
+
+
+def _take_request(fields: Any) -> RequestId:
+    client, birth, sequence, digest = expect_fields(fields, 4, "skip")
+    if len(take_bytes(digest, "skip.digest", _DIGEST_BYTES)) != _DIGEST_BYTES:
+        raise WireError(f"skip.digest: expected {_DIGEST_BYTES} bytes, got {len(digest)}")
+    return RequestId(
+        _client(client, "skip"),
+        take_int(birth, "skip.birth", 0, _MAX_SEQUENCE),
+        take_int(sequence, "skip.sequence", 1, _MAX_SEQUENCE),
+        digest,
+    )

@@ -1,0 +1,348 @@
+"""Making snapshots, keeping the newest, and handing it to nodes that lag behind.
+
+One snapshot is made at a time, a piece every few milliseconds.  When it is on disk the log before it may
+go; the pieces of the one before go in the same write.
+
+Who lags behind is offered the newest snapshot and asks for its pieces.  While it asks, the log after that
+snapshot is kept, or it would lag behind again as soon as it has all: a node that stops asking is waited
+for only so long.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from paxos.ballot import NodeId
+from paxos.contract import Event, Instant, Mark, Message, Records, StateMachine
+from paxos.errors import RecordError, WireError
+from paxos.service.log_messages import SnapshotAsk, SnapshotChunk, SnapshotKept, SnapshotOffer
+from paxos.service.sessions import Sessions
+from paxos.service.settings import LogSettings
+from paxos.service.snapshots import (
+    Content,
+    Incoming,
+    Snapshot,
+    SnapshotWriter,
+    Writes,
+    deletions,
+    read_content,
+    read_snapshots,
+)
+
+__all__ = ["CatchUp", "Taken"]
+
+#: How long a node that was offered a snapshot is waited for after it last asked, seconds.
+_PATIENCE_S: Final = 10.0
+_NEVER_S: Final = float("inf")
+
+
+class Taken(NamedTuple):
+    """What is to be done about snapshots.
+
+    Args:
+        writes: durable records.
+        sends: messages, for other nodes and, when the writes are on disk, for the node itself.
+        events: what happened.
+        compact: what came up to this mark may be forgotten; None for nothing.
+        wake_at_s: when to tick next, monotonic seconds, or None.
+    """
+
+    writes: Writes
+    sends: list[tuple[NodeId, Message]]
+    events: list[Event]
+    compact: Mark
+    wake_at_s: float | None
+
+
+class _Serving:
+    """A snapshot on its way to another node."""
+
+    __slots__ = ("asked_at_s", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, asked_at_s: float) -> None:
+        self.snapshot = snapshot
+        self.asked_at_s = asked_at_s
+
+
+class CatchUp:
+    """The snapshots of one node.
+
+    Args:
+        node: its id.
+        settings: periods and bounds.
+        records: what the store holds of snapshots.
+        now: the time.
+
+    Raises:
+        RecordError: a record is damaged.
+    """
+
+    def __init__(self, node: NodeId, settings: LogSettings, records: Records, now: Instant) -> None:
+        self._node = node
+        self._settings = settings
+        self._now_s = now.monotonic_s
+        self._writes: Writes = []
+        self._sends: list[tuple[NodeId, Message]] = []
+        self._events: list[Event] = []
+        snapshot, incoming, stale = read_snapshots(records)
+        self._writes += stale
+        self._snapshot: Snapshot | None = snapshot
+        self._marks: dict[int, Mark] = {}
+        #: What the store's snapshot holds; None when there is none.
+        self.content: Content | None = None
+        if snapshot is not None:
+            try:
+                self.content = read_content(snapshot)
+            except WireError as error:
+                raise RecordError(f"snapshot {snapshot.number}: {error}") from error
+            self._marks[snapshot.number] = self.content.mark
+        self._writer: SnapshotWriter | None = None
+        self._piece_at_s = _NEVER_S
+        # Complete and on its way to the disk.
+        self._finishing: Snapshot | None = None
+        self._incoming: Incoming | None = incoming
+        self._source: NodeId | None = None
+        self._asked: set[int] = set()
+        self._repeat_at_s = _NEVER_S
+        self._serving: dict[NodeId, _Serving] = {}
+        # What may be forgotten once nobody is served.
+        self._compact: Mark = None
+
+    # --- making one ---------------------------------------------------------------------------------
+
+    def begin(self, mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine, now: Instant) -> None:
+        """At a marker: begin a snapshot of the state as it is now, unless one is being made."""
+        self._now_s = now.monotonic_s
+        if self._incoming is not None and self._incoming.number <= sessions.markers:
+            self._drop_incoming()  # this node has caught up by itself
+        if self._writer is not None or self._finishing is not None:
+            return
+        self._writer = SnapshotWriter(mark, part, sessions, machine)
+        self._marks[self._writer.number] = mark
+        self._piece_at_s = self._now_s
+
+    def _make_piece(self, writer: SnapshotWriter) -> None:
+        writes, snapshot = writer.step()
+        self._writes += writes
+        self._piece_at_s = self._now_s + self._settings.piece_s
+        if snapshot is not None:
+            self._writer = None
+            self._piece_at_s = _NEVER_S
+            self._finish(snapshot)
+
+    def _finish(self, snapshot: Snapshot) -> None:
+        """All of it is written, but for the removal of the one before."""
+        old = self._snapshot
+        if old is not None:
+            self._writes += deletions(old.number, len(old.chunks))
+        self._finishing = snapshot
+        self._sends.append((self._node, SnapshotKept(snapshot.number)))
+
+    # --- what comes in ------------------------------------------------------------------------------
+
+    def receive(self, sender: NodeId, message: Message, markers: int, now: Instant) -> Content | None:
+        """Handle a message; what to become, when the snapshot of another node is here and on disk.
+
+        Args:
+            sender: who sent it.
+            message: about snapshots.
+            markers: how many markers were applied here.
+            now: the time.
+        """
+        self._now_s = now.monotonic_s
+        if message.__class__ is SnapshotKept:
+            return self._kept(message.number, markers) if sender == self._node else None
+        if message.__class__ is SnapshotOffer:
+            self._on_offer(sender, message, markers)
+        elif message.__class__ is SnapshotAsk:
+            self._on_ask(sender, message)
+        elif message.__class__ is SnapshotChunk:
+            self._on_chunk(sender, message, markers)
+        return None
+
+    def _kept(self, number: int, markers: int) -> Content | None:
+        snapshot = self._finishing
+        if snapshot is None or snapshot.number != number:
+            return None
+        self._finishing, self._snapshot = None, snapshot
+        if number <= markers:
+            self._compact = self._marks[number]
+            self._forget_marks(number)
+            self._tell("snapshot", f"snapshot {number} is on disk: {len(snapshot.chunks)} pieces")
+            return None
+        content = read_content(snapshot)
+        self._marks[number] = content.mark
+        self._forget_marks(number)
+        self._tell("snapshot installed", f"snapshot {number} of another node is installed")
+        return content
+
+    def _forget_marks(self, number: int) -> None:
+        for old in [each for each in self._marks if each < number]:
+            del self._marks[old]
+
+    # --- behind others ------------------------------------------------------------------------------
+
+    def _on_offer(self, sender: NodeId, offer: SnapshotOffer, markers: int) -> None:
+        if offer.number <= markers or self._finishing is not None:
+            return
+        incoming = self._incoming
+        if incoming is not None and incoming.number >= offer.number:
+            if incoming.digest == offer.digest and incoming.number == offer.number:
+                self._ask_from(sender)
+            return
+        if incoming is not None:
+            if self._source is not None and self._now_s < self._repeat_at_s:
+                return  # it is coming in well: a newer one would only be later
+            self._writes += incoming.discard()
+        self._incoming = incoming = Incoming(offer.number, offer.chunks, offer.digest)
+        self._writes += incoming.begin()
+        self._tell("snapshot wanted", f"node {sender} sends snapshot {offer.number}: {offer.chunks} pieces")
+        self._ask_from(sender)
+
+    def _ask_from(self, source: NodeId) -> None:
+        self._source = source
+        self._asked.clear()
+        self._ask_more()
+
+    def _ask_more(self) -> None:
+        incoming, source = self._incoming, self._source
+        if incoming is None or source is None:
+            return
+        for index in incoming.missing(self._settings.pieces_asked):
+            if index not in self._asked:
+                self._asked.add(index)
+                self._sends.append((source, SnapshotAsk(incoming.number, index)))
+        self._repeat_at_s = self._now_s + self._settings.repeat_s
+
+    def _on_chunk(self, sender: NodeId, chunk: SnapshotChunk, markers: int) -> None:
+        incoming = self._incoming
+        if incoming is None or sender != self._source or chunk.number != incoming.number:
+            return
+        if chunk.number <= markers or chunk.data is None:
+            self._drop_incoming()
+            return
+        self._asked.discard(chunk.piece)
+        self._writes += incoming.take(chunk.piece, chunk.data)
+        if len(incoming.chunks) < incoming.count:
+            self._ask_more()
+            return
+        snapshot = incoming.finish()
+        if snapshot is None or not self._is_readable(snapshot):
+            self._tell(
+                "snapshot refused",
+                f"snapshot {incoming.number} of node {sender} is not what its digest says: asked for anew",
+                logging.WARNING,
+            )
+            self._drop_incoming()
+            return
+        if self._writer is not None:
+            self._writes += self._writer.discard()  # what it makes is older
+            self._writer, self._piece_at_s = None, _NEVER_S
+        self._writes += incoming.adopt()
+        self._incoming, self._source, self._repeat_at_s = None, None, _NEVER_S
+        self._finish(snapshot)
+
+    @staticmethod
+    def _is_readable(snapshot: Snapshot) -> bool:
+        try:
+            read_content(snapshot)
+        except WireError:
+            return False
+        return True
+
+    def _drop_incoming(self) -> None:
+        if self._incoming is not None:
+            self._writes += self._incoming.discard()
+        self._incoming, self._source, self._repeat_at_s = None, None, _NEVER_S
+        self._asked.clear()
+
+    # --- ahead of others ----------------------------------------------------------------------------
+
+    def offer(self, recipient: NodeId, now: Instant) -> None:
+        """A node needs what is gone from the log: offer it the newest snapshot."""
+        self._now_s = now.monotonic_s
+        serving = self._serving.get(recipient)
+        snapshot = self._snapshot
+        if serving is not None and self._now_s < serving.asked_at_s + self._settings.repeat_s:
+            snapshot = serving.snapshot
+        if snapshot is None:
+            return
+        if serving is None or serving.snapshot is not snapshot:
+            self._serving[recipient] = _Serving(snapshot, self._now_s)
+        message = SnapshotOffer(snapshot.number, len(snapshot.chunks), snapshot.digest)
+        self._sends.append((recipient, message))
+
+    def _on_ask(self, sender: NodeId, ask: SnapshotAsk) -> None:
+        serving = self._serving.get(sender)
+        snapshot = serving.snapshot if serving is not None else self._snapshot
+        if snapshot is None or snapshot.number != ask.number or ask.piece >= len(snapshot.chunks):
+            self._sends.append((sender, SnapshotChunk(ask.number, ask.piece, None)))
+            return
+        if serving is None:
+            self._serving[sender] = _Serving(snapshot, self._now_s)
+        else:
+            serving.asked_at_s = self._now_s
+        self._sends.append((sender, SnapshotChunk(ask.number, ask.piece, snapshot.chunks[ask.piece])))
+
+    # --- time, and what is to be done ---------------------------------------------------------------
+
+    def tick(self, now: Instant) -> None:
+        """Do what is due."""
+        self._now_s = now.monotonic_s
+        if self._writer is not None and self._now_s >= self._piece_at_s:
+            self._make_piece(self._writer)
+        if self._now_s >= self._repeat_at_s:
+            self._asked.clear()
+            self._ask_more()
+        for node in [each for each, serving in self._serving.items() if self._is_over(serving)]:
+            del self._serving[node]
+
+    def _is_over(self, serving: _Serving) -> bool:
+        return self._now_s >= serving.asked_at_s + _PATIENCE_S
+
+    def _wakes(self) -> Iterator[float]:
+        yield self._piece_at_s
+        yield self._repeat_at_s
+        for serving in self._serving.values():
+            yield serving.asked_at_s + _PATIENCE_S
+
+    def take(self) -> Taken:
+        """What is to be done."""
+        compact = None
+        if self._compact is not None and not self._serving:
+            compact, self._compact = self._compact, None
+        wake_at_s = min(self._wakes())
+        taken = Taken(
+            self._writes, self._sends, self._events, compact, None if wake_at_s == _NEVER_S else wake_at_s
+        )
+        self._writes, self._sends, self._events = [], [], []
+        return taken
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether `take` would give nothing."""
+        return not (
+            self._writes
+            or self._sends
+            or self._events
+            or self._serving
+            or self._compact is not None
+            or self._piece_at_s != _NEVER_S
+            or self._repeat_at_s != _NEVER_S
+        )
+
+    def _tell(self, action: str, sentence: str, level: int = logging.INFO) -> None:
+        self._events.append(Event(action, self._node, {"text": sentence, "level": level}, "snapshot"))
+
+    def status(self) -> dict[str, object]:
+        """For people and tools: JSON-able."""
+        incoming = self._incoming
+        return {
+            "snapshot": self._snapshot.number if self._snapshot is not None else None,
+            "snapshot_pieces": len(self._snapshot.chunks) if self._snapshot is not None else 0,
+            "snapshot_being_made": self._writer.number if self._writer is not None else None,
+            "snapshot_coming": None
+            if incoming is None
+            else {"number": incoming.number, "pieces": incoming.count, "here": len(incoming.chunks)},
+            "snapshot_serving": {str(node): each.snapshot.number for node, each in self._serving.items()},
+        }

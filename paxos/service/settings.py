@@ -1,0 +1,56 @@
+"""What can be set for the service of a log, each with its purpose, unit and consequence.
+
+What must be the same at every node, such as when a client is forgotten, is no setting but a constant of the
+code: so no configuration can make nodes disagree.
+"""
+
+from collections.abc import Callable
+
+import attrs
+
+from paxos.errors import ConfigurationError
+
+__all__ = ["LogSettings"]
+
+
+def _whole(low: int, high: int) -> Callable[[object, "attrs.Attribute[int]", int], None]:
+    def check(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigurationError(
+                f"{attribute.name}: expected a whole number in {low}..{high}, got {value!r:.40}"
+            )
+
+    return check
+
+
+def _seconds(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= 60:
+        raise ConfigurationError(f"{attribute.name}: expected seconds in 0..60, got {value!r:.40}")
+
+
+@attrs.frozen
+class LogSettings:
+    """Settings of the service of a log.
+
+    Args:
+        marker_requests: requests applied until a marker is put into the log, at which a snapshot is made and
+            what came before is forgotten. Fewer make restarts and catching up shorter and cost more writing.
+        marker_bytes: the same in bytes of requests.
+        piece_s: pause between two pieces (128 KiB) of a snapshot being made, seconds. Longer disturbs the
+            clients less, and keeps the log longer.
+        pieces_asked: pieces of another node's snapshot asked for at once.
+        repeat_s: seconds until an unanswered question about a snapshot is repeated.
+        waiting_requests: requests that wait to be ordered, at most; beyond, clients are not read, and what
+            was read already is rejected.
+        waiting_bytes: the same in bytes.
+        queries: queries that wait at most; beyond, they are rejected.
+    """
+
+    marker_requests: int = attrs.field(default=100_000, validator=_whole(1, 1 << 40))
+    marker_bytes: int = attrs.field(default=64 << 20, validator=_whole(1 << 10, 1 << 40))
+    piece_s: float = attrs.field(default=0.01, validator=_seconds)
+    pieces_asked: int = attrs.field(default=8, validator=_whole(1, 64))
+    repeat_s: float = attrs.field(default=1.0, validator=_seconds)
+    waiting_requests: int = attrs.field(default=16_384, validator=_whole(1, 1 << 24))
+    waiting_bytes: int = attrs.field(default=16 << 20, validator=_whole(1 << 10, 1 << 34))
+    queries: int = attrs.field(default=16_384, validator=_whole(1, 1 << 24))
