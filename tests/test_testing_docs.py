@@ -1,13 +1,17 @@
 """docs/testing.md: its programs run, and the chart is what the explorer shows."""
 
+import importlib
+import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paxos.cli.command import main
 from paxos.errors import EXIT_CHECK_FAILED
-from paxos.testing import StateMachineConformance
+from paxos.testing import StateMachineConformance, strategies
+from paxos.testing.registration import TYPES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
@@ -24,8 +28,8 @@ def _in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
-    explorer, script, counters, strategies = _blocks("python")
-    for program in (explorer, script, strategies):
+    explorer, script, counters, _, _, drawn = _blocks("python")
+    for program in (explorer, script, drawn):
         exec(compile(program, "<docs/testing.md>", "exec"), {"__name__": "page"})
     shown = capsys.readouterr().out
     assert shown.startswith("Agreement 4\n")
@@ -43,6 +47,36 @@ def test_the_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AssertionError) as found:
         namespace["TestCounters"]().test_commands_that_do_not_conflict_commute()  # type: ignore[operator]
     assert str(found.value).splitlines()[0] in "".join(_blocks("text"))
+
+
+def test_the_suites_for_stores_and_transports_run(tmp_path: Path) -> None:
+    namespace: dict[str, Any] = {"__name__": "page"}
+    for program in _blocks("python")[3:5]:
+        exec(compile(program, "<docs/testing.md>", "exec"), namespace)
+    suites = [namespace[name]() for name in ("TestMyStore", "TestMyTransport")]
+    tests = [getattr(suite, name) for suite in suites for name in dir(suite) if name.startswith("test_")]
+    assert len(tests) > 25
+    for number, test in enumerate(tests):
+        (place := tmp_path / str(number)).mkdir()
+        test(**dict.fromkeys(inspect.signature(test).parameters, place))
+
+
+def test_the_types_that_are_registered_are_those_that_are_listed() -> None:
+    listed = PAGE[PAGE.index("These types are registered") : PAGE.index("Acceptors, learners and messages")]
+    found: dict[str, str] = {}
+    for line in listed.replace("\n  ", " ").splitlines():
+        if line.startswith("- in "):
+            module, *names = re.findall(r"`([\w.]+)`", line)
+            found |= dict.fromkeys(names, module)
+    assert found.keys() == {name for names in TYPES.values() for name in names}
+    for name, module in found.items():
+        assert getattr(importlib.import_module(module), name).__name__ == name
+
+
+def test_every_strategy_is_on_the_page() -> None:
+    kinds = {name for name in strategies.__all__ if name.endswith("_quorums")} | {"majorities"}
+    for name in set(strategies.__all__) - kinds:
+        assert f"`{name}`" in PAGE
 
 
 def test_the_chart_is_what_the_explorer_shows(

@@ -112,3 +112,21 @@ def test_the_command_line_finds_it_by_its_installed_name(installed: Path, tmp_pa
     assert done.returncode == 5, done.stderr
     assert "Agreement" in done.stdout
     assert json.loads(done.stdout)["protocol"] == "naive-vote"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["simulate", "--seed", "1"], 0), (["explore", "--schedules", "9", "--workers", "0"], 5)],
+)
+def test_where_it_is_not_installed_its_module_names_it(command: list[str], code: int, tmp_path: Path) -> None:
+    # As the installed command runs: the directory that one stands in is not on the path.
+    place = os.pathsep.join(each for each in sys.path if each and Path(each).resolve() != SOURCE.resolve())
+    (tmp_path / "naive_vote.py").write_bytes((SOURCE / "naive_vote" / "__init__.py").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "paxos", *command, "--protocol", NAME],
+        env=os.environ | {"PYTHONPATH": place},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr

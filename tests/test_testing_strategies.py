@@ -93,8 +93,10 @@ def test_proposers_are_members_and_begin(proposer: paxos.Proposer) -> None:
 @given(st.data())
 def test_happenings_are_of_the_given_members(data: st.DataObject) -> None:
     made: list[Crash | Pause | SlowNode | Wipe] = [
-        data.draw(strategy([4, 9], 5.0))
-        for strategy in (strategies.crashes, strategies.pauses, strategies.slow_nodes, strategies.wipes)
+        data.draw(strategies.crashes([4, 9], 5.0)),
+        data.draw(strategies.pauses([4, 9], 5.0)),
+        data.draw(strategies.slow_nodes([4, 9], 5.0)),
+        data.draw(strategies.wipes([4, 9], 5.0)),
     ]
     cut = data.draw(strategies.cuts([4, 9], 5.0))
     assert {each.node for each in made} | {*cut.from_nodes, *cut.to_nodes} <= {4, 9}

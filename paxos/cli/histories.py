@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from paxos.cli.arguments import Parser, UsageError, count
+from paxos.cli.explore import look_here
 from paxos.cli.output import Output
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_UNKNOWN, ConfigurationError
 
@@ -59,6 +60,7 @@ def check_history(arguments: argparse.Namespace, out: Output) -> int:
     path = arguments.history
     if arguments.model is None:
         raise UsageError("--history needs --model: decree, register, kv, log, or package.module:Class")
+    look_here(arguments.model)
     model = find_model(arguments.model)
     history = read_history(path, OPERATIONS | model.operations)
     if not history:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paxos.cli.arguments import Commands, Parser, UsageError, add_command, count, seconds
+from paxos.cli.explore import look_here
 from paxos.cli.output import Output
 from paxos.cli.timeline import timeline
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, ConfigurationError
@@ -52,7 +53,9 @@ def add(commands: Commands) -> None:
         "  paxos simulate --nodes 5 --faults all --runs 200              seeds 7, 8, 9, ...\n"
         "  paxos simulate --faults crash --save run.json && paxos simulate --replay run.json",
     )
-    parser.add_argument("--protocol", metavar="NAME", help="what it runs (paxos)")
+    parser.add_argument(
+        "--protocol", metavar="NAME", help="what it runs; or package.module:attribute (paxos)"
+    )
     parser.add_argument("--nodes", type=count(1, 100), metavar="N", help="how many (3)")
     parser.add_argument("--seed", type=count(0, 2**63 - 1), metavar="N", help="of the choices (7)")
     parser.add_argument(
@@ -86,6 +89,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     if arguments.runs > 1 and single:
         raise UsageError(f"--{single[0]} is about one run; leave out --runs")
     saved = _read_saved(arguments.replay) if arguments.replay else _described(arguments)
+    look_here(saved["protocol"])
     runs: list[dict[str, object]] = []
     broken = 0
     with out.progress("simulating", arguments.runs) as bar:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paxos.cli.arguments import Commands, Parser, UsageError, add_command, count, seconds
+from paxos.cli.explore import look_here
 from paxos.cli.output import Output
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, ConfigurationError
 
@@ -202,6 +203,7 @@ def _check_traces(tlc: "Tlc", arguments: argparse.Namespace, out: Output) -> int
     from paxos.check.spec_traces import check_traces
 
     protocol = arguments.protocol
+    look_here(protocol)
     if arguments.trace_events:
         protocol, traces = _read_traces(arguments)
     else:
