@@ -113,6 +113,21 @@ def test_a_node_that_never_answers_stays_a_timed_run_and_becomes_small():
     assert small.steps < 100 < small.steps_before
 
 
+def test_who_waits_for_ever_in_a_hard_run_waits_so_in_a_small_one():
+    scenario = scenario_of("tests.mutants:asks_only_once", 3, 68)
+    assert (scenario.kind, scenario.nodes, scenario.workload.operations) == ("timed", 5, 8)
+    small = minimise(scenario)
+    assert small.violation.name == "Liveness"
+    assert small.deliveries_before > 300
+    assert small.deliveries <= 12
+    assert small.scenario.nodes <= 3
+    assert small.scenario.workload.operations <= 2
+    assert small.scenario.run().violation == small.violation
+    # It is the mistake that makes it wait, not that it has little time.
+    assert attrs.evolve(small.scenario, protocol="paxos").run().violation is None
+    assert minimise(scenario) == small
+
+
 def test_equal_scenarios_become_equal_ones_and_a_budget_ends_the_search():
     scenario, result = _long_run("own_value", 9)
     first, again = minimise(scenario), minimise(scenario)

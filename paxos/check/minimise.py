@@ -1,13 +1,15 @@
 """The minimiser: from a run in which something broke to a scenario in which one can see it.
 
 A violation of safety becomes a schedule: the run is written down move by move, and moves are taken out
-until none can be.  A violation of liveness stays a timed run: its inputs are made smaller (fewer nodes,
-operations and faults, a shorter time) and its choices fewer and lower.
+until none can be.  A violation of liveness stays a timed run: small runs are tried from scratch, and where
+none breaks the same, the run's own inputs are made smaller (fewer nodes, operations and faults, a shorter
+time) and its choices fewer and lower.
 
 Whatever is tried is run for real, and counts only when the violation of the same name comes again.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import product
 from typing import Any, Final
 
 import attrs
@@ -29,6 +31,21 @@ _MANY: Final = 40
 #: Seeds that are tried for a smaller run in which other choices lead elsewhere.
 _SEEDS: Final = 3
 _WALKS: Final = 400
+#: Seeds with which each small run is tried where somebody waits for ever, and how many steps it may take.
+_WAIT_SEEDS: Final = 6
+_WAIT_STEPS: Final = 5000
+_WAIT_FOUND: Final = 5
+#: What goes wrong in them; the plainest first.
+_ROUGH: Final = (
+    Faults(),
+    Faults(loss=0.2),
+    Faults(random_crashes=1),
+    Faults(random_partitions=1),
+    Faults(loss=0.1, random_crashes=2, random_partitions=1),
+    Faults(jitter=2.0, reorder=0.2, duplicate=0.2),
+)
+#: Operations, share of reads, and nodes.
+_FEW: Final = ((1, 0.0, 3), (2, 0.0, 3), (3, 0.5, 3), (4, 0.0, 2), (4, 0.3, 5))
 
 
 class NotRepeated(ConfigurationError):
@@ -113,7 +130,8 @@ def minimise(
 
 def _shortest(current: Scenario, names: frozenset[str], purse: Budget) -> Scenario:
     if names & LIVENESS:
-        return _smaller(current, names, purse)
+        small = [_smaller(each, names, purse) for each in _waiting(current, names, purse) or (current,)]
+        return min(small, key=lambda each: each.run().result.deliveries)
     schedule = current if current.schedule is not None else to_schedule(current, names, purse)
     if schedule is None:
         # Clocks or queues matter to it. A smaller run may do without.
@@ -129,6 +147,63 @@ def _shortest(current: Scenario, names: frozenset[str], purse: Budget) -> Scenar
         if other is not None and sum(cost(other)) < sum(cost(best)):
             best = other
     return best
+
+
+def _waiting(scenario: Scenario, names: frozenset[str], purse: Budget) -> list[Scenario]:
+    """Small timed runs in which somebody waits for ever too, from scratch: the first that are found.
+
+    A run that is timed gives its inputs up only one by one, and with each the rest goes another way; to wait
+    for ever often takes much less than the run in which it was seen.
+    """
+    limit = Budget(max((purse.steps - purse.spent) // 3, 0))
+    found: list[Scenario] = []
+    for attempt in _small_runs(scenario, names):
+        if not limit.left or len(found) == _WAIT_FOUND:
+            break
+        try:
+            played = attempt.run()
+        except ConfigurationError:
+            continue  # settings that name a node that is left out
+        limit.spend(played.result.steps)
+        if played.violation is not None and played.violation.name in names:
+            found.append(attrs.evolve(attempt, choices=played.result.choices, seed=0))
+    purse.spend(limit.spent)
+    return found
+
+
+def _small_runs(scenario: Scenario, names: frozenset[str]) -> Iterator[Scenario]:
+    """Few nodes, a quiet network, little that goes wrong; with default settings and with those it had."""
+    # Too many steps are no waiting, where those are not what is looked for.
+    max_steps = scenario.max_steps if "Bounded" in names else min(scenario.max_steps, _WAIT_STEPS)
+    for seed in range(_WAIT_SEEDS):
+        for faults, (operations, reads, size) in product(_ROUGH, _FEW):
+            few = Workload(
+                operations=operations,
+                clients=1,
+                names=1,
+                reads=reads,
+                value_bytes=1,
+                think_s=0.05,
+                audit=False,
+            )
+            plain = attrs.evolve(
+                scenario,
+                nodes=min(size, scenario.nodes),
+                quorums=None,
+                settings=None,
+                topology=Topology.named("lan"),
+                hardware=Hardware(),
+                faults=faults,
+                workload=few,
+                duration_s=1.0,
+                grace_s=30.0,
+                max_steps=max_steps,
+                choices=None,
+                seed=seed,
+            )
+            yield plain
+            if scenario.settings is not None:
+                yield attrs.evolve(plain, settings=scenario.settings)
 
 
 def _searched(scenario: Scenario, names: frozenset[str], purse: Budget) -> Scenario | None:
