@@ -73,10 +73,11 @@ def json_of(capsys: Capture) -> Any:
 
 
 def said(capsys: Capture, *words: str) -> str:
-    """The one line on standard error; nothing is on standard output."""
+    """The one line on standard error, after the usage or nothing; nothing is on standard output."""
     captured = capsys.readouterr()
     assert captured.out == ""
-    *_, line = captured.err.splitlines()
+    *usage, line = captured.err.splitlines()
+    assert all(usage), usage
     assert line.startswith("paxos: ")
     for word in words:
         assert word in line
@@ -197,25 +198,6 @@ def test_bad_usage_is_one_line_and_exit_code_2(
         found = json_of(capsys)
         assert words in found["error"]["message"]
         assert found["exit_code"] == EXIT_USAGE
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["replay", "absent.json", "--out", "x"],
-        ["simulate", "--runs", "2", "--timeline"],
-        ["check", "--history", "x"],
-        ["decide", "name", "value", "--cluster", ","],
-        ["spec", "--model", "nonesuch"],
-        ["version", "--jsn"],
-        [],
-    ],
-)
-def test_a_usage_error_begins_with_no_empty_line(arguments: list[str], capsys: Capture) -> None:
-    assert main(arguments) == EXIT_USAGE
-    lines = capsys.readouterr().err.splitlines()
-    assert lines
-    assert all(lines), lines
 
 
 def raising(error: BaseException) -> Callable[..., int]:
