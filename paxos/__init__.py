@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         open_cluster_sync,
         open_node,
     )
+    from paxos.service.keyvalue import KeyValue
 
 __version__: Final = "0.1.0"
 
@@ -97,6 +98,7 @@ _ROOMS: Final = {
         "open_cluster_sync",
         "open_node",
     ),
+    "paxos.service.keyvalue": ("KeyValue",),
 }
 _HOME: Final = {name: room for room, names in _ROOMS.items() for name in names}
 _SUBPACKAGES: Final = ("contract", "sim")
@@ -119,6 +121,7 @@ __all__ = [
     "Footprint",
     "GridQuorums",
     "KeyRange",
+    "KeyValue",
     "Learner",
     "Majority",
     "NodeConfig",
