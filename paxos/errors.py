@@ -18,6 +18,7 @@ __all__ = [
     "QuorumError",
     "RecordError",
     "Rejected",
+    "SessionExpired",
     "StoreError",
     "StoreFailed",
     "StoreRefused",
@@ -93,6 +94,13 @@ class OutcomeUnknown(PaxosError):
     """The operation may or may not have been applied; trying it again is safe."""
 
     exit_code = EXIT_UNKNOWN
+
+
+class SessionExpired(OutcomeUnknown):
+    """The cluster has forgotten a client that was idle for long, and with it what it had asked.
+
+    An earlier attempt of the request may have been applied. A new request is a new one.
+    """
 
 
 class Unreachable(PaxosError):

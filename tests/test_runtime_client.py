@@ -26,7 +26,7 @@ def done(request: Any, result: bytes | None = b"done") -> Reply:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that soon tries another node."""
-    monkeypatch.setattr("paxos.runtime.client._PATIENCE_S", 0.3)
+    monkeypatch.setattr("paxos.runtime.client_link._PATIENCE_S", 0.3)
 
 
 class Script:
@@ -239,7 +239,7 @@ async def test_another_cluster_at_a_second_address() -> None:
 
 async def test_more_calls_than_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its window a client keeps calls back; one that was never sent is certainly not carried out."""
-    monkeypatch.setattr("paxos.runtime.client._PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr("paxos.runtime.client_link._PATIENCE_S", PATIENCE_S)
     silent = Script(*[None] * 5000)
     async with false_node(silent, ONE) as address, connect([address], timeout_s=PATIENCE_S) as client:
         async with anyio.create_task_group() as group:

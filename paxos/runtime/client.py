@@ -1,83 +1,46 @@
 """A client: many calls at once over one connection, and over another node when that one is gone.
 
-A call has a request id, and keeps it on every node that it is tried on, so that trying again is the same
-request and not a second one.  A call ends in one of four ways: with its result; `Rejected`, when no node
-took it and it was certainly not carried out; `OutcomeUnknown`, when it was sent and nobody said what became
-of it; `Unreachable`, when it could not be sent at all, or only wanted to know something.
-
-One task holds the connection.  It sends what gathers, as much at once as there is; matches answers by
-request id; and when the connection breaks, or a call has waited too long, it goes on to the next node and
-sends again whatever has no answer.
+What is asked of a cluster depends on what it decides: `decide` and `decided` for named decrees; `submit`,
+`query` and, of a key-value store, `put`, `get` and the rest for a log.
 """
 
 import json
-import os
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
 import anyio
-from anyio.abc import ByteStream
 
 from paxos.ballot import NodeId
-from paxos.command import RequestId, digest_of
+from paxos.command import MAX_COMMAND_BYTES
 from paxos.errors import (
     ClusterMismatch,
     ConfigurationError,
     OutcomeUnknown,
-    PaxosError,
     Rejected,
     Unreachable,
     WireError,
 )
-from paxos.runtime.client_connection import open_connection
-from paxos.runtime.config import parse_address
-from paxos.runtime.tables import FROM_CLIENT, TO_CLIENT
-from paxos.runtime.tasks import CONNECTION_ERRORS, run_until_first
+from paxos.runtime.client_decrees import DecreeTraffic
+from paxos.runtime.client_link import Link, StatusTraffic
+from paxos.runtime.client_log import LogTraffic
 from paxos.runtime.tls import Security
-from paxos.service import (
-    AskStatus,
-    Cancel,
-    Reply,
-    ReplyKind,
-    StatusReply,
-    Submit,
-    decide_request,
-    decided_request,
-)
-from paxos.wire import FrameBuffer
+from paxos.service import AskStatus, StatusReply, decide_request, decided_request
+from paxos.service import keyvalue_answers as answers
+from paxos.service import keyvalue_requests as requests
+from paxos.service.keyvalue_answers import Change, Compacted, Items, Ran
+from paxos.service.keyvalue_requests import Guard
+from paxos.service.log_messages import Level
 
 __all__ = ["Client", "check_timeout"]
 
-#: Requests on their way at once; the others wait here. A node reads no more of one client anyway.
-_WINDOW: Final = 1000
-#: About so much is sent at once.
-_SEND_BYTES: Final = 1 << 20
-_READ_BYTES: Final = 64 * 1024
-#: How long the oldest call may wait before another node is tried, seconds: at first, and at most.
-_PATIENCE_S: Final = 2.0
-_PATIENCE_MAX_S: Final = 30.0
-_LOOK_S: Final = 0.1
-#: Pause after every node was tried in vain, seconds: at first, and at most.
-_PAUSE_S: Final = 0.02
-_PAUSE_MAX_S: Final = 1.0
-#: The longest pause before a rejected call is tried again, seconds.
-_RETRY_MAX_S: Final = 0.25
-
-
-class _Call:
-    """A call that somebody waits for."""
-
-    __slots__ = ("done", "error", "reply", "sent_at_s", "submit", "unknown")
-
-    def __init__(self, submit: Submit) -> None:
-        self.submit = submit
-        self.done = anyio.Event()
-        self.reply: Reply | None = None
-        self.error: PaxosError | None = None
-        self.sent_at_s = 0.0
-        # Whether some attempt was sent and its outcome is not known.
-        self.unknown = False
+#: What `status` of one node asks with.
+_ONE: Final = 0
+#: How long one wait for news lasts at most, seconds; then it is asked again.
+_NEWS_S: Final = 3600.0
+#: Changes told at once.
+_CHANGES: Final = 1000
+#: How long a node that is behind what was seen elsewhere is left to catch up, seconds.
+_BEHIND_S: Final = 0.05
 
 
 class Client:
@@ -96,35 +59,25 @@ class Client:
     def __init__(
         self, addresses: Sequence[str], security: Security, cluster: str | None, timeout_s: float
     ) -> None:
-        if isinstance(addresses, str):
-            raise ConfigurationError(f"addresses: expected a list of host:port, got the single {addresses!r}")
-        self._addresses = tuple(dict.fromkeys(parse_address(address) for address in addresses))
-        if not self._addresses:
-            raise ConfigurationError("addresses: a client needs the address of at least one node")
-        self._security = security
-        self._cluster = cluster or ""
+        self._link = Link(addresses, security, cluster or "")
+        self._status = StatusTraffic(self._link)
+        self._decrees = DecreeTraffic(self._link)
+        self._log = LogTraffic(self._link)
         self._timeout_s = check_timeout(timeout_s)
-        self._id = os.urandom(16)
-        self._sequence = 0
-        self._calls: dict[RequestId, _Call] = {}
-        self._unsent: deque[_Call] = deque()
-        # On the connection there is now, oldest first.
-        self._in_flight: dict[RequestId, _Call] = {}
-        self._cancels: list[Cancel] = []
-        self._asks: dict[int, tuple[anyio.Event, list[bytes]]] = {}
-        self._asks_unsent: list[int] = []
-        self._work = anyio.Event()
-        self._errors: dict[int, PaxosError] = {}
-        self._closed = False
-        self._patience_s = _PATIENCE_S
-        # Which node is at which address, as far as that is known; and where a node sent us.
-        self._met: dict[NodeId, int] = {}
-        self._redirected = anyio.Event()
-        self._wanted: NodeId | None = None
-        #: The node that is connected now, or None.
-        self.node: NodeId | None = None
 
-    # --- what users call ----------------------------------------------------------------------------
+    @property
+    def node(self) -> NodeId | None:
+        """The node that is connected now, or None."""
+        return self._link.node
+
+    async def run(self) -> None:
+        """Keep a connection and carry calls over it, until cancelled."""
+        await self._link.run()
+
+    def _limit(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+
+    # --- decrees ------------------------------------------------------------------------------------
 
     async def decide(self, name: str | bytes, value: bytes, *, timeout_s: float | None = None) -> bytes:
         """Get a value chosen for a name, and learn which: it may be another's.
@@ -141,7 +94,9 @@ class Client:
             ClusterMismatch: the nodes that answer are not this client's.
             ConfigurationError: a name or value that no node takes.
         """
-        result = await self._submit(decide_request(name, value), f"decide {name!r:.80}", timeout_s)
+        result = await self._decrees.submit(
+            decide_request(name, value), f"decide {name!r:.80}", self._limit(timeout_s)
+        )
         if result is None:
             raise WireError(f"decide {name!r:.80}: a node answered that nothing is decided")
         return result
@@ -160,12 +115,200 @@ class Client:
         """
         what = f"decided {name!r:.80}"
         try:
-            return await self._submit(decided_request(name), what, timeout_s)
+            return await self._decrees.submit(decided_request(name), what, self._limit(timeout_s))
         except OutcomeUnknown as error:
             # Nothing was asked to be done, so there is no outcome to be unsure of.
             if isinstance(error.__cause__, ClusterMismatch | Unreachable):
                 raise error.__cause__ from None
             raise Unreachable(f"{what}: no node answered in time; it may not reach a quorum") from error
+
+    # --- a log, whatever its state machine --------------------------------------------------------------
+
+    async def submit(self, command: bytes, *, timeout_s: float | None = None) -> bytes:
+        """Get a command carried out by the state machine, exactly once, and its answer.
+
+        Args:
+            command: bytes that the state machine understands, at most 1 MiB.
+            timeout_s: how long to try, seconds; None for the client's own.
+
+        Raises:
+            OutcomeUnknown: no answer in time; it may have been carried out, or may still be.
+            Rejected: every node was too busy, or none leads; certainly nothing was done.
+            Unreachable: no node could be reached.
+            ClusterMismatch: the nodes that answer are not this client's.
+            ConfigurationError: a command that no node takes.
+        """
+        _check_command(command)
+        return (await self._log.submit([command], "submit", self._limit(timeout_s)))[0]
+
+    async def submit_many(self, commands: Iterable[bytes], *, timeout_s: float | None = None) -> list[bytes]:
+        """Get commands carried out in this order, each exactly once, and their answers in the same order.
+
+        Others' commands may come between them. It is far cheaper than many calls of `submit`.
+
+        Args:
+            commands: see `submit`.
+            timeout_s: how long to try, seconds, all together; None for the client's own.
+
+        Raises:
+            OutcomeUnknown: not all were answered in time; it says how many were.
+            Rejected, Unreachable, ClusterMismatch, ConfigurationError: as `submit`; none was carried out.
+        """
+        bodies = list(commands)
+        for command in bodies:
+            _check_command(command)
+        return await self._log.submit(bodies, f"submit {len(bodies)} commands", self._limit(timeout_s))
+
+    async def query(self, query: bytes, *, stale: bool = False, timeout_s: float | None = None) -> bytes:
+        """The state machine's answer to something that changes nothing.
+
+        Args:
+            query: bytes that the state machine understands.
+            stale: False for an answer that reflects all that was acknowledged before; True for what the
+                connected node happens to know, without asking the others.
+            timeout_s: how long to try, seconds; None for the client's own.
+
+        Raises:
+            Unreachable: no node could be reached, or none that reaches a quorum.
+            Rejected: every node was too busy, or not ready.
+            ClusterMismatch, ConfigurationError: as `submit`.
+        """
+        _check_command(query)
+        level = Level.STALE if stale else Level.LINEARIZABLE
+        return await self._log.query(level, query, "query", self._limit(timeout_s))
+
+    async def transfer(self, node: NodeId, *, timeout_s: float | None = None) -> None:
+        """Ask the leader to hand its leadership to another node. It has begun when this returns.
+
+        Args:
+            node: which.
+            timeout_s: how long to try, seconds; None for the client's own.
+
+        Raises:
+            Rejected: it can not be done; why.
+            Unreachable, ClusterMismatch: as `query`.
+        """
+        await self._log.instruct("transfer", node, f"transfer to node {node}", self._limit(timeout_s))
+
+    # --- a key-value store ------------------------------------------------------------------------------
+
+    async def put(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> None:
+        """Store a value under a key. Arguments and errors: `paxos.KeyValue` and `submit`."""
+        answers.stored(await self._write(requests.put(key, value), f"put {key!r:.80}", timeout_s))
+
+    async def get(self, key: bytes, *, stale: bool = False, timeout_s: float | None = None) -> bytes | None:
+        """The value under a key, or None. `stale`: see `query`, which it raises as."""
+        return answers.got(await self._read(requests.get(key), f"get {key!r:.80}", stale, timeout_s))
+
+    async def delete(self, key: bytes, *, timeout_s: float | None = None) -> bool:
+        """Remove a key; whether it was there. Errors: as `submit`."""
+        return answers.deleted(await self._write(requests.delete(key), f"delete {key!r:.80}", timeout_s))
+
+    async def cas(
+        self, key: bytes, expected: bytes | None, value: bytes | None, *, timeout_s: float | None = None
+    ) -> bool:
+        """Replace a value by another if it is the one expected; whether it was.
+
+        Args:
+            key: whose value.
+            expected: the value that must be there; None for no value.
+            value: the one to be there then; None for none.
+            timeout_s: how long to try, seconds; None for the client's own.
+
+        Raises:
+            As `submit`.
+        """
+        body = requests.cas(key, expected, value)
+        return answers.swapped(await self._write(body, f"cas {key!r:.80}", timeout_s))
+
+    async def increment(self, key: bytes, delta: int = 1, *, timeout_s: float | None = None) -> int:
+        """Add to the number under a key, 0 if there is none; the sum. Errors: as `submit`."""
+        body = requests.increment(key, delta)
+        return answers.incremented(await self._write(body, f"increment {key!r:.80}", timeout_s))
+
+    async def scan(
+        self,
+        low: bytes = b"",
+        high: bytes | None = None,
+        limit: int = 1000,
+        *,
+        stale: bool = False,
+        timeout_s: float | None = None,
+    ) -> Items:
+        """Keys from `low` up to, not including, `high` (None for all) and their values, in order of keys.
+
+        Args:
+            low: the first key.
+            high: the first key beyond.
+            limit: how many at most; the answer says whether there are more.
+            stale: see `query`, which it raises as.
+            timeout_s: how long to try, seconds; None for the client's own.
+        """
+        return answers.scanned(await self._read(requests.scan(low, high, limit), "scan", stale, timeout_s))
+
+    async def transaction(
+        self,
+        guards: Iterable[Guard],
+        then: Iterable[bytes],
+        otherwise: Iterable[bytes] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> Ran:
+        """Carry out several operations at once, if all guards hold; else others.
+
+        Args:
+            guards: conditions, made by `paxos.keyvalue.equals`, `absent` and `exists`.
+            then: requests to carry out when all hold, made by `paxos.keyvalue.put` and the others.
+            otherwise: requests to carry out when one does not.
+            timeout_s: how long to try, seconds; None for the client's own.
+
+        Raises:
+            As `submit`.
+        """
+        body = requests.transaction(guards, then, otherwise)
+        return answers.ran(await self._write(body, "transaction", timeout_s))
+
+    async def watch(
+        self, low: bytes = b"", high: bytes | None = None, *, since: int | None = None
+    ) -> AsyncIterator[Change]:
+        """Changes of keys from `low` up to, not including, `high`, in order, as they come.
+
+        They come from the connected node, and from another when that is gone; none is left out or told twice.
+
+        Args:
+            low: the first key.
+            high: the first key beyond; None for all.
+            since: the revision after which to begin; None for what changes from now on.
+
+        Raises:
+            Unreachable: no node could be reached for an hour.
+            Rejected: changes so long ago are not kept; the message says from which revision on they are.
+        """
+        after = since
+        while True:
+            body = requests.changes(after, low, high, _CHANGES)
+            nothing = b"" if after is None else answers.page_answer(after, after, ())
+            found = answers.changed(await self._log.query(Level.NEWS, body, "watch", _NEWS_S, nothing))
+            if isinstance(found, Compacted):
+                raise Rejected(
+                    f"watch: the changes after revision {after} are not all kept; those after {found.oldest} "
+                    "are: read the keys anew, and watch from there"
+                )
+            for change in found.changes:
+                yield change
+            if after is not None and found.upto == after:
+                # This node is behind the one that told of that revision.
+                await anyio.sleep(_BEHIND_S)
+            after = found.upto
+
+    async def _write(self, body: bytes, what: str, timeout_s: float | None) -> bytes:
+        return (await self._log.submit([body], what, self._limit(timeout_s)))[0]
+
+    async def _read(self, body: bytes, what: str, stale: bool, timeout_s: float | None) -> bytes:
+        level = Level.STALE if stale else Level.LINEARIZABLE
+        return await self._log.query(level, body, what, self._limit(timeout_s))
+
+    # --- any cluster --------------------------------------------------------------------------------
 
     async def status(self, node: NodeId | None = None, *, timeout_s: float | None = None) -> dict[str, Any]:
         """How a node does.
@@ -182,282 +325,23 @@ class Client:
         answer: list[bytes] = []
         with anyio.move_on_after(limit_s):
             if node is None or node == self.node:
-                answer = await self._ask_here()
+                answer = await self._status.ask()
             else:
-                answer = [await self._ask_node(node)]
+                reply = await self._link.ask_node(node, AskStatus(_ONE), "status")
+                answer = [reply.body] if isinstance(reply, StatusReply) else []
         if not answer:
-            raise self._unreachable("status" if node is None else f"status of node {node}", limit_s)
+            raise self._link.unreachable("status" if node is None else f"status of node {node}", limit_s)
         status = json.loads(answer[0])
         if not isinstance(status, dict):
             raise WireError("StatusReply.body: not a JSON object")
         return status
 
-    # --- calls --------------------------------------------------------------------------------------
 
-    def _limit(self, timeout_s: float | None) -> float:
-        return self._timeout_s if timeout_s is None else check_timeout(timeout_s)
-
-    async def _submit(self, body: bytes, what: str, timeout_s: float | None) -> bytes | None:
-        """Try one request until it has an answer."""
-        limit_s = self._limit(timeout_s)
-        self._sequence += 1
-        request = RequestId(self._id, 0, self._sequence, digest_of(body))
-        call = self._calls[request] = _Call(Submit(request, body))
-        pause_s = _PAUSE_S
-        try:
-            with anyio.move_on_after(limit_s):
-                while True:
-                    if self._closed:
-                        raise self._ended(call, what, Unreachable(f"{what}: the client is closed"))
-                    hopeless = self._hopeless()
-                    if hopeless is not None:
-                        raise self._ended(call, what, hopeless)
-                    call.done = anyio.Event()
-                    self._unsent.append(call)
-                    self._work.set()
-                    await call.done.wait()
-                    if call.error is not None:
-                        raise self._ended(call, what, call.error)
-                    reply = call.reply
-                    if reply is not None and reply.kind == ReplyKind.DONE:
-                        return reply.result
-                    # Not now: what this client asks is always well formed, so a refusal is one of load.
-                    await anyio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, _RETRY_MAX_S)
-            raise self._too_late(call, what, limit_s)
-        finally:
-            del self._calls[request]
-            if self._in_flight.pop(request, None) is not None:
-                self._cancels.append(Cancel(request))
-                self._work.set()
-
-    @staticmethod
-    def _ended(call: _Call, what: str, error: PaxosError) -> PaxosError:
-        """What the caller may conclude when an attempt ended so: it says nothing of earlier attempts."""
-        if not call.unknown or isinstance(error, OutcomeUnknown):
-            return error
-        unknown = OutcomeUnknown(
-            f"{what}: it was sent, and may have been carried out; trying it again ended so: {error}"
-        )
-        unknown.__cause__ = error
-        return unknown
-
-    def _too_late(self, call: _Call, what: str, limit_s: float) -> PaxosError:
-        if call.unknown or call.submit.request in self._in_flight:
-            return OutcomeUnknown(
-                f"{what}: no answer within {limit_s:g} s; it may have been carried out; trying again is safe"
-            )
-        if call.reply is None:
-            return self._unreachable(what, limit_s)
-        if call.reply.kind == ReplyKind.REJECTED:
-            return Rejected(f"{what}: {call.reply.detail}")
-        # A node that sends a request elsewhere did nothing with it, and promises nothing.
-        return Unreachable(
-            f"{what}: sent on to node {call.reply.detail}, not taken there within {limit_s:g} s"
-        )
-
-    def _unreachable(self, what: str, limit_s: float) -> Unreachable:
-        if self.node is not None:
-            return Unreachable(f"{what}: not sent within {limit_s:g} s: earlier requests still wait")
-        why = "; ".join(str(error) for error in self._errors.values()) or "no answer yet"
-        return Unreachable(f"{what}: no node could be reached within {limit_s:g} s: {why}")
-
-    def _hopeless(self) -> ClusterMismatch | None:
-        """The error to give, when every node there is refused us for a reason that stays."""
-        errors = list(self._errors.values())
-        if len(errors) < len(self._addresses) or not all(isinstance(e, ClusterMismatch) for e in errors):
-            return None
-        return ClusterMismatch("; ".join(map(str, errors)))
-
-    def _require_hope(self) -> None:
-        hopeless = self._hopeless()
-        if hopeless is not None:
-            raise hopeless
-
-    # --- the task that holds the connection ---------------------------------------------------------
-
-    async def run(self) -> None:
-        """Keep a connection and carry calls over it, until cancelled."""
-        at, tries, pause_s = 0, 0, _PAUSE_S
-        try:
-            while True:
-                try:
-                    stream, hello = await open_connection(self._addresses[at], self._security, self._cluster)
-                except PaxosError as error:
-                    self._errors[at] = error
-                    self._give_up_if_hopeless()
-                    tries += 1
-                    if tries % len(self._addresses) == 0:
-                        await anyio.sleep(pause_s)
-                        pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-                else:
-                    tries, pause_s = 0, _PAUSE_S
-                    self._errors.clear()
-                    self._cluster, self.node = hello.cluster, hello.node
-                    self._met[hello.node] = at
-                    await self._use(stream)
-                wanted, self._wanted = self._wanted, None
-                at = self._met.get(wanted or 0, (at + 1) % len(self._addresses))
-        finally:
-            self._close()
-
-    async def _use(self, stream: ByteStream) -> None:
-        """Carry calls until the connection ends or patience does."""
-        self._redirected = anyio.Event()
-        try:
-            await run_until_first(
-                lambda: self._write(stream),
-                lambda: self._read(stream),
-                self._lose_patience,
-                self._redirected.wait,
-            )
-        except (WireError, *CONNECTION_ERRORS):
-            pass  # whatever it was, the next node is tried
-        finally:
-            self.node = None
-            self._requeue()
-            with anyio.CancelScope(shield=True):
-                await anyio.aclose_forcefully(stream)
-
-    def _requeue(self) -> None:
-        """What was on its way is sent again, before what was not."""
-        for call in self._in_flight.values():
-            call.unknown = True
-        self._unsent.extendleft(reversed(self._in_flight.values()))
-        self._in_flight.clear()
-        self._cancels.clear()
-        self._asks_unsent = list(self._asks)
-
-    def _give_up_if_hopeless(self) -> None:
-        hopeless = self._hopeless()
-        if hopeless is not None:
-            self._fail_all(hopeless)
-
-    def _fail_all(self, error: PaxosError) -> None:
-        for call in self._calls.values():
-            call.error = error
-            call.done.set()
-        self._unsent.clear()
-
-    def _close(self) -> None:
-        self._closed = True
-        unknown = OutcomeUnknown("the client was closed before the answer came; trying again is safe")
-        unsent = Unreachable("the client was closed before the request was sent")
-        for call in self._calls.values():
-            call.error = unknown if call.unknown or call.submit.request in self._in_flight else unsent
-            call.done.set()
-        for event, _ in self._asks.values():
-            event.set()
-
-    async def _write(self, stream: ByteStream) -> None:
-        while True:
-            messages = self._gather()
-            if messages:
-                await stream.send(FROM_CLIENT.encode(messages))
-            else:
-                self._work = anyio.Event()
-                await self._work.wait()
-
-    def _gather(self) -> list[Any]:
-        """What may be sent now."""
-        messages: list[Any] = [*self._cancels, *map(AskStatus, self._asks_unsent)]
-        self._cancels.clear()
-        self._asks_unsent.clear()
-        now_s, size = anyio.current_time(), 0
-        while self._unsent and len(self._in_flight) < _WINDOW and size < _SEND_BYTES:
-            call = self._unsent.popleft()
-            request = call.submit.request
-            if self._calls.get(request) is call:  # else nobody waits any more
-                call.sent_at_s = now_s
-                self._in_flight[request] = call
-                messages.append(call.submit)
-                size += len(call.submit.body)
-        return messages
-
-    async def _read(self, stream: ByteStream) -> None:
-        buffer = FrameBuffer()
-        while True:
-            for body in buffer.feed(await stream.receive(_READ_BYTES)):
-                for envelope in TO_CLIENT.decode(body):
-                    self._take(envelope.message)
-
-    def _take(self, message: Reply | StatusReply) -> None:
-        if isinstance(message, StatusReply):
-            ask = self._asks.get(message.sequence)
-            if ask is not None:
-                ask[1].append(message.body)
-                ask[0].set()
-            return
-        call = self._in_flight.pop(message.request, None)
-        if call is None:
-            return  # cancelled meanwhile
-        if len(self._in_flight) == _WINDOW - 1 or not self._in_flight:
-            self._work.set()
-        if message.kind == ReplyKind.DONE:
-            self._patience_s = _PATIENCE_S
-        elif message.kind == ReplyKind.REDIRECT:
-            self._wanted = int(message.detail) if message.detail.isdecimal() else None
-            self._redirected.set()
-        elif message.kind == ReplyKind.UNKNOWN:
-            call.unknown = True
-        call.reply = message
-        call.done.set()
-
-    async def _lose_patience(self) -> None:
-        """Return when the oldest call has waited too long for this node."""
-        while True:
-            await anyio.sleep(_LOOK_S)
-            oldest = next(iter(self._in_flight.values()), None)
-            if oldest is not None and anyio.current_time() - oldest.sent_at_s > self._patience_s:
-                self._patience_s = min(2 * self._patience_s, _PATIENCE_MAX_S)
-                return
-
-    # --- status -------------------------------------------------------------------------------------
-
-    async def _ask_here(self) -> list[bytes]:
-        """Ask whichever node is connected; nothing when the client was closed."""
-        self._require_hope()
-        self._sequence += 1
-        sequence = self._sequence
-        event, answer = self._asks[sequence] = (anyio.Event(), [])
-        self._asks_unsent.append(sequence)
-        self._work.set()
-        try:
-            await event.wait()
-        finally:
-            del self._asks[sequence]
-        return answer
-
-    async def _ask_node(self, node: NodeId) -> bytes:
-        """Ask one node over a connection of its own, trying each address until it is found."""
-        errors: list[PaxosError] = []
-        for address in self._addresses:
-            try:
-                stream, hello = await open_connection(address, self._security, self._cluster)
-            except PaxosError as error:
-                errors.append(error)
-                continue
-            try:
-                if hello.node == node:
-                    return await _ask(stream)
-            except CONNECTION_ERRORS as error:
-                errors.append(Unreachable(f"{address}: {error!r:.80}"))
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.aclose_forcefully(stream)
-        why = "; ".join(map(str, errors)) or "none of the addresses is its"
-        mismatch = errors and all(isinstance(error, ClusterMismatch) for error in errors)
-        raise (ClusterMismatch if mismatch else Unreachable)(f"status of node {node}: {why}")
-
-
-async def _ask(stream: ByteStream) -> bytes:
-    buffer = FrameBuffer()
-    await stream.send(FROM_CLIENT.encode([AskStatus(0)]))
-    while True:
-        for body in buffer.feed(await stream.receive(_READ_BYTES)):
-            for envelope in TO_CLIENT.decode(body):
-                if isinstance(envelope.message, StatusReply):
-                    return envelope.message.body
+def _check_command(command: object) -> None:
+    if type(command) is not bytes:
+        raise ConfigurationError(f"a command is bytes, not {type(command).__name__}")
+    if len(command) > MAX_COMMAND_BYTES:
+        raise ConfigurationError(f"a command of {len(command)} bytes; the limit is {MAX_COMMAND_BYTES}")
 
 
 def check_timeout(timeout_s: object) -> float:

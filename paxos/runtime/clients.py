@@ -14,13 +14,13 @@ from typing import Any, Final
 import anyio
 from anyio.abc import ByteStream
 
-from paxos.command import RequestId
 from paxos.errors import WireError
 from paxos.runtime.engine import Engine
 from paxos.runtime.limits import Limits
 from paxos.runtime.outbox import ClientOutbox, send_all
 from paxos.runtime.tables import Tables
-from paxos.service import Cancel, Reply, ReplyKind, Submit
+from paxos.service import AskStatus, Cancel, Reply, ReplyKind, Submit
+from paxos.service.log_messages import Query, QueryReply, Refused, RefusedKind, Results, SubmitMany
 from paxos.service.messages import MAX_BODY_BYTES
 from paxos.wire import MAX_BODY_BYTES_OF_MANY, FrameBuffer, MessageTable
 
@@ -33,6 +33,16 @@ _REQUEST_BYTES: Final = 512
 _PAUSE_S: Final = 1.0
 #: The longest frame that a client has a reason to send: one with the largest request, or many small ones.
 _FRAME_BYTES: Final = max(MAX_BODY_BYTES + 1024, MAX_BODY_BYTES_OF_MANY)
+
+
+class _Run:
+    """Consecutive requests of one client, and how many of them have no answer."""
+
+    __slots__ = ("left", "requests", "size")
+
+    def __init__(self, requests: int, size: int) -> None:
+        self.requests = self.left = requests
+        self.size = size
 
 
 class Budget:
@@ -104,30 +114,60 @@ class ClientConnection:
         self._limits = limits
         self._budget = budget
         self._may_read = anyio.Event()
-        # Requests without an answer, and the bytes of each.
-        self._open: dict[RequestId, int] = {}
+        # Requests without an answer, by what their answers name, each with its bytes; and runs of requests.
+        self._open: dict[Any, int] = {}
+        self._runs: dict[tuple[bytes, int], _Run] = {}
+        self._open_requests = 0
         self._open_bytes = 0
         #: How often it asked how the node does and has not been sent the answer.
         self.asked: int = 0
         self.outbox: _CountedOutbox = _CountedOutbox(tables.to_client, self)
 
-    def ended(self, request: RequestId) -> None:
+    def ended(self, request: Any) -> None:
         """A request has its answer, or nobody waits for it."""
-        size = self._open.pop(request, 0)
-        self._open_bytes -= size
-        self._budget.requests_bytes -= size
-        self._may_read.set()
+        size = self._open.pop(request, None)
+        if size is not None:
+            self._count(-1, -size)
 
-    def _begun(self, request: RequestId, size: int) -> None:
-        size -= self._open.get(request, 0)
-        self._open[request] = self._open.get(request, 0) + size
+    def ended_run(self, client: bytes, sequence: int, requests: int) -> None:
+        """So many consecutive requests of a run have their answers."""
+        run = self._runs.get((client, sequence))
+        first = sequence
+        if run is None:
+            # Answered piece by piece, which is rare.
+            for (each, first), run in self._runs.items():
+                if each == client and first <= sequence < first + run.requests:
+                    break
+            else:
+                return
+        run.left -= requests
+        if run.left <= 0:
+            del self._runs[(client, first)]
+            self._count(-run.requests, -run.size)
+
+    def _count(self, requests: int, size: int) -> None:
+        self._open_requests += requests
         self._open_bytes += size
         self._budget.requests_bytes += size
+        if requests < 0:
+            self._may_read.set()
+
+    def _begun(self, request: Any, size: int) -> None:
+        self.ended(request)
+        self._open[request] = size
+        self._count(1, size)
+
+    def _begun_run(self, client: bytes, sequence: int, requests: int, size: int) -> None:
+        again = self._runs.get((client, sequence))
+        if again is not None:
+            self.ended_run(client, sequence, again.left)
+        self._runs[(client, sequence)] = _Run(requests, size)
+        self._count(requests, size)
 
     def _over(self, times: int = 1) -> bool:
         """Whether the client has so many times what it should have."""
         return (
-            len(self._open) + self.asked >= times * self._limits.client_requests
+            self._open_requests + self.asked >= times * self._limits.client_requests
             or self._open_bytes >= times * self._limits.client_bytes
             or self.outbox.queued_bytes >= times * self._limits.client_bytes
         )
@@ -150,6 +190,8 @@ class ClientConnection:
         finally:
             for each in tuple(self._open):
                 self.ended(each)
+            for (client, sequence), run in tuple(self._runs.items()):
+                self.ended_run(client, sequence, run.left)
 
     def _take(self, buffer: FrameBuffer, data: bytes) -> None:
         """Handle what was read; nothing of it is kept here while the client says no more."""
@@ -176,27 +218,51 @@ class ClientConnection:
     def _within_bounds(self, messages: list[Any]) -> list[Any]:
         """What the node is to see: requests far above a bound are rejected here. Raises WireError."""
         taken = []
+        accepts = self._engine.node.service.accepts
         for message in messages:
-            if message.__class__ is Submit:
-                size = len(message.body) + _REQUEST_BYTES
-                text = self._refusal(size)
+            kind = message.__class__
+            if kind is SubmitMany:
+                run = message.run
+                requests = len(run.bodies)
+                size = sum(map(len, run.bodies)) + _REQUEST_BYTES + 64 * requests
+                text = self._refusal(size) if kind in accepts else self._other_kind()
                 if text:
-                    self.outbox.reject(message.request, text)
+                    why = RefusedKind.REJECTED
+                    self.outbox.reject(Refused(run.client, run.sequence, requests, why, text))
+                    continue
+                self._begun_run(run.client, run.sequence, requests, size)
+            elif kind is Submit:
+                size = len(message.body) + _REQUEST_BYTES
+                text = self._refusal(size) if kind in accepts else self._other_kind()
+                if text:
+                    self.outbox.reject(Reply(message.request, ReplyKind.REJECTED, None, text))
                     continue
                 self._begun(message.request, size)
-            elif message.__class__ is Cancel:
+            elif kind is Query:
+                size = len(message.body) + len(message.known) + _REQUEST_BYTES
+                text = self._refusal(size) if kind in accepts else self._other_kind()
+                if text:
+                    self.outbox.reject(QueryReply(message.sequence, RefusedKind.REJECTED, None, text))
+                    continue
+                self._begun(message.sequence, size)
+            elif kind is Cancel:
                 self.ended(message.request)
             elif self.asked >= 2 * self._limits.client_requests:
                 raise WireError(f"it asked {self.asked} times how the node does before it read an answer")
             else:
                 self.asked += 1
-            taken.append(message)
+            if kind in accepts or kind is AskStatus:
+                taken.append(message)
         return taken
+
+    def _other_kind(self) -> str:
+        protocol = self._engine.node.protocol
+        return f"this cluster runs {protocol.name}, which decides {protocol.decides.value}: ask it for these"
 
     def _refusal(self, size: int) -> str:
         """Why a request of so many bytes is not taken; empty when it is."""
         if self._over(2):
-            return f"this connection has {len(self._open)} requests without an answer; wait for some"
+            return f"this connection has {self._open_requests} requests without an answer; wait for some"
         if not self._budget.has_room(size):
             return "this node's clients wait for as many answers as it can keep requests for; try again later"
         return ""
@@ -228,12 +294,19 @@ class _CountedOutbox(ClientOutbox):
 
     def put(self, message: Any) -> None:
         super().put(message)
-        if message.__class__ is Reply:
+        kind = message.__class__
+        if kind is Results:
+            self._client.ended_run(message.client, message.sequence, len(message.results))
+        elif kind is Reply:
             self._client.ended(message.request)
+        elif kind is QueryReply:
+            self._client.ended(message.sequence)
+        elif kind is Refused:
+            self._client.ended_run(message.client, message.sequence, message.requests)
 
-    def reject(self, request: RequestId, reason: str) -> None:
+    def reject(self, answer: Any) -> None:
         """An answer that the node need not make."""
-        super().put(Reply(request, ReplyKind.REJECTED, None, reason))
+        super().put(answer)
         self.flush()
 
 

@@ -29,6 +29,8 @@ from paxos.quorum import (
     QuorumSystem,
     WeightedQuorums,
 )
+from paxos.service.machines import DEFAULT_MACHINE, find_machine
+from paxos.service.node import MachineMaker
 from paxos.wire import MAX_NODE
 
 __all__ = [
@@ -364,7 +366,8 @@ class ClusterConfig:
         id: tells it from every other cluster.
         protocol: the protocol's name.
         nodes: the nodes, in any order; kept by ascending id.
-        machine: the state machine of a protocol that decides a log; None for one that decides decrees.
+        machine: the state machine of a protocol that decides a log: "kv" for `paxos.KeyValue`, or
+            "package.module:Class"; None for "kv". A protocol that decides decrees has none.
         tls: when present, mutual TLS is required everywhere.
         quorums: which sets of nodes are enough; None for the protocol's own choice.
         settings: the protocol's settings; None for its defaults.
@@ -392,6 +395,8 @@ class ClusterConfig:
                 f"machine: {shown(self.machine)}: protocol {self.protocol} decides decrees and has "
                 "its machine built in; leave it out"
             )
+        if protocol.decides is Decides.LOG:
+            object.__setattr__(self, "machine", self.machine or DEFAULT_MACHINE)
         settings = protocol.settings() if self.settings is None else self.settings
         if not isinstance(settings, protocol.settings):
             raise ConfigurationError(
@@ -433,6 +438,14 @@ class ClusterConfig:
     def description(self) -> ProtocolDescription:
         """The protocol. Raises ConfigurationError when none of that name is installed."""
         return find_protocol(self.protocol)
+
+    def machine_maker(self) -> MachineMaker | None:
+        """What makes the state machine; None for a protocol that decides decrees.
+
+        Raises:
+            ConfigurationError: there is no such machine.
+        """
+        return None if self.machine is None else find_machine(self.machine)
 
     def quorum_system(self) -> QuorumSystem:
         """The quorum system over the cluster's members."""

@@ -220,7 +220,15 @@ class NodeServer:
         try:
             # The node sees to it as well, but does not know where the configuration came from.
             require_charter(self._protocol, configuration, records, asked)
-            node = Node(self._protocol, configuration, store_id, records, draw, read_clocks())
+            node = Node(
+                self._protocol,
+                configuration,
+                store_id,
+                records,
+                draw,
+                read_clocks(),
+                machine=self.config.machine_maker(),
+            )
         except (RecordError, StoreRefused) as error:
             raise StoreRefused(f"store {self.node_config.store}: {error}") from error
         mine = Hello(

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import anyio
 from anyio.abc import ByteStream
 
-from paxos.service import Reply
+from paxos.service.log_messages import Results
 from paxos.wire import MessageTable
 
 __all__ = ["TAKE_BYTES", "ClientOutbox", "PeerOutbox", "send_all"]
@@ -180,5 +180,7 @@ async def send_all(
 
 def _size(message: Any) -> int:
     """About how many bytes an answer takes."""
-    body = message.result if message.__class__ is Reply else getattr(message, "body", None)
+    if message.__class__ is Results:
+        return _REPLY_BYTES + 8 * len(message.results) + sum(map(len, message.results))
+    body = getattr(message, "result", None) or getattr(message, "body", None)
     return _REPLY_BYTES + (len(body) if body is not None else 0)

@@ -6,7 +6,7 @@ promise, nor a peer ask on behalf of nobody.
 
 import attrs
 
-from paxos.contract import ProtocolDescription
+from paxos.contract import Decides, ProtocolDescription
 from paxos.service import (
     SERVICE_MESSAGES,
     AskStatus,
@@ -18,18 +18,36 @@ from paxos.service import (
     StatusReply,
     Submit,
 )
+from paxos.service.log_messages import (
+    LOG_MESSAGES,
+    AskBirth,
+    Birth,
+    Instruct,
+    Query,
+    QueryReply,
+    Refused,
+    Results,
+    SnapshotAsk,
+    SnapshotChunk,
+    SnapshotKept,
+    SnapshotOffer,
+    SubmitMany,
+)
 from paxos.wire import MessageTable
 
 __all__ = ["FROM_CLIENT", "TO_CLIENT", "Tables"]
 
 
 def _only(*kinds: type) -> MessageTable:
-    return MessageTable(one for one in SERVICE_MESSAGES if one.type in kinds)
+    return MessageTable(one for one in SERVICE_MESSAGES + LOG_MESSAGES if one.type in kinds)
 
 
-#: What a client sends, and what it is sent; the same for every protocol.
-FROM_CLIENT = _only(Submit, Cancel, AskStatus)
-TO_CLIENT = _only(Reply, StatusReply)
+#: What a client sends, and what it is sent; the same for every protocol, so that a client that asks a cluster
+#: for what it does not do can be told.
+FROM_CLIENT = _only(Submit, Cancel, AskStatus, SubmitMany, Query, AskBirth, Instruct)
+TO_CLIENT = _only(Reply, StatusReply, Results, Refused, QueryReply, Birth)
+_BETWEEN_NODES = _only(Introduce, Introduced, LostDisk)
+_ABOUT_SNAPSHOTS = _only(SnapshotOffer, SnapshotAsk, SnapshotChunk, SnapshotKept)
 
 
 @attrs.frozen
@@ -49,4 +67,5 @@ class Tables:
     @staticmethod
     def of(protocol: ProtocolDescription) -> "Tables":
         """The tables of a node that runs this protocol."""
-        return Tables(protocol.messages + _only(Introduce, Introduced, LostDisk))
+        between = protocol.messages + _BETWEEN_NODES
+        return Tables(between + _ABOUT_SNAPSHOTS if protocol.decides is Decides.LOG else between)

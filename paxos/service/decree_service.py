@@ -29,6 +29,9 @@ class DecreeService:
         begun: whether the replica may be given requests from the start.
     """
 
+    #: What clients may send it.
+    accepts: Final = frozenset((Submit, Cancel))
+
     def __init__(self, replica: Replica, begun: bool) -> None:
         self.machine: DecreeBook = DecreeBook()
         self._replica = replica

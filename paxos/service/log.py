@@ -85,6 +85,9 @@ class LogService:
         RecordError: a snapshot record is damaged.
     """
 
+    #: What clients may send it.
+    accepts: Final = frozenset((SubmitMany, Query, AskBirth, Instruct))
+
     def __init__(
         self,
         node: NodeId,

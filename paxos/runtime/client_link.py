@@ -1,0 +1,332 @@
+"""The link of a client to its cluster: one connection at a time, and another when that one is gone.
+
+One task holds the connection.  It sends what gathers, as much at once as there is, and hands over what
+comes.  When the connection breaks, when somebody has waited too long for this node, or when a node sends us
+elsewhere, it goes on to the next node, and whatever has no answer is sent again.  What that is, and what an
+answer means, is the affair of the `Traffic`s that use the link.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio.abc import ByteStream
+
+from paxos.ballot import NodeId
+from paxos.errors import ClusterMismatch, ConfigurationError, PaxosError, Unreachable, WireError
+from paxos.runtime.client_connection import open_connection
+from paxos.runtime.config import parse_address
+from paxos.runtime.tables import FROM_CLIENT, TO_CLIENT
+from paxos.runtime.tasks import CONNECTION_ERRORS, run_until_first
+from paxos.runtime.tls import Security
+from paxos.service import AskStatus, StatusReply
+from paxos.wire import FrameBuffer
+
+__all__ = ["Link", "Traffic"]
+
+_READ_BYTES: Final = 256 * 1024
+#: How long the oldest request may wait before another node is tried, seconds: at first, and at most.
+_PATIENCE_S: Final = 2.0
+_PATIENCE_MAX_S: Final = 30.0
+_LOOK_S: Final = 0.1
+#: Pause after every node was tried in vain, seconds: at first, and at most.
+_PAUSE_S: Final = 0.02
+_PAUSE_MAX_S: Final = 1.0
+
+
+class Traffic(Protocol):
+    """What goes over a link: requests of one kind, and their answers."""
+
+    def gather(self, now_s: float) -> list[Any]:
+        """What may be sent now, over the connection there is."""
+        ...
+
+    def take(self, message: Any) -> bool:
+        """Handle what a node sent; whether it was this traffic's."""
+        ...
+
+    def requeue(self) -> None:
+        """The connection is gone: what was on its way is sent again, before what was not."""
+        ...
+
+    def fail(self, error: PaxosError) -> None:
+        """No node will ever take anything: everybody who waits is told."""
+        ...
+
+    def close(self) -> None:
+        """The client is closed: everybody who waits is told."""
+        ...
+
+    def oldest_s(self) -> float | None:
+        """When the oldest request on its way was sent; None when none is."""
+        ...
+
+    def next_s(self) -> float | None:
+        """When there will be something to send again, at the latest; None when that is not known."""
+        ...
+
+
+class Link:
+    """See the room's header.
+
+    Args:
+        addresses: `host:port` of nodes, the one to use first in front.
+        security: TLS, or none.
+        cluster: the cluster's id; empty to go by the first node that answers.
+
+    Raises:
+        ConfigurationError: no address, or one that is none.
+    """
+
+    def __init__(self, addresses: Sequence[str], security: Security, cluster: str) -> None:
+        if isinstance(addresses, str):
+            raise ConfigurationError(f"addresses: expected a list of host:port, got the single {addresses!r}")
+        self._addresses = tuple(dict.fromkeys(parse_address(address) for address in addresses))
+        if not self._addresses:
+            raise ConfigurationError("addresses: a client needs the address of at least one node")
+        self._security = security
+        self._cluster = cluster
+        self._traffics: list[Traffic] = []
+        self._work = anyio.Event()
+        self._errors: dict[int, PaxosError] = {}
+        self._patience_s = _PATIENCE_S
+        # Which node is at which address, as far as that is known; and where a node sent us.
+        self._met: dict[NodeId, int] = {}
+        self._leave = anyio.Event()
+        self._wanted: NodeId | None = None
+        #: The node that is connected now, or None.
+        self.node: NodeId | None = None
+        #: Whether it is over.
+        self.closed: bool = False
+
+    def carry(self, traffic: Traffic) -> None:
+        """From now on this is carried, too."""
+        self._traffics.append(traffic)
+
+    # --- what traffics call -------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._work.set()
+
+    def content(self) -> None:
+        """The node answers as it should: be as patient with it as at first."""
+        self._patience_s = _PATIENCE_S
+
+    def redirect(self, node: NodeId | None) -> None:
+        """The node sends us to another one."""
+        if node != self.node:
+            self._wanted = node
+            self._leave.set()
+
+    def unreachable(self, what: str, limit_s: float) -> Unreachable:
+        """The error for something that was not sent in time."""
+        if self.node is not None:
+            return Unreachable(f"{what}: not sent within {limit_s:g} s: earlier requests still wait")
+        why = "; ".join(str(error) for error in self._errors.values()) or "no answer yet"
+        return Unreachable(f"{what}: no node could be reached within {limit_s:g} s: {why}")
+
+    def hopeless(self) -> ClusterMismatch | None:
+        """The error to give, when every node there is refused us for a reason that stays."""
+        errors = list(self._errors.values())
+        if len(errors) < len(self._addresses) or not all(isinstance(e, ClusterMismatch) for e in errors):
+            return None
+        return ClusterMismatch("; ".join(map(str, errors)))
+
+    # --- the task that holds the connection ---------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep a connection and carry what there is over it, until cancelled."""
+        at, tries, pause_s = 0, 0, _PAUSE_S
+        try:
+            while True:
+                try:
+                    stream, hello = await open_connection(self._addresses[at], self._security, self._cluster)
+                except PaxosError as error:
+                    self._errors[at] = error
+                    self._give_up_if_hopeless()
+                    tries += 1
+                    if tries % len(self._addresses) == 0:
+                        await anyio.sleep(pause_s)
+                        pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+                else:
+                    tries, pause_s = 0, _PAUSE_S
+                    self._errors.clear()
+                    self._cluster, self.node = hello.cluster, hello.node
+                    self._met[hello.node] = at
+                    await self._use(stream)
+                wanted, self._wanted = self._wanted, None
+                at = self._met.get(wanted or 0, (at + 1) % len(self._addresses))
+        finally:
+            self.closed = True
+            for traffic in self._traffics:
+                traffic.close()
+
+    async def _use(self, stream: ByteStream) -> None:
+        """Carry what there is until the connection ends or patience does."""
+        self._leave = anyio.Event()
+        try:
+            await run_until_first(
+                lambda: self._write(stream),
+                lambda: self._read(stream),
+                self._lose_patience,
+                self._leave.wait,
+            )
+        except (WireError, *CONNECTION_ERRORS):
+            pass  # whatever it was, the next node is tried
+        finally:
+            self.node = None
+            for traffic in self._traffics:
+                traffic.requeue()
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(stream)
+
+    def _give_up_if_hopeless(self) -> None:
+        hopeless = self.hopeless()
+        if hopeless is not None:
+            for traffic in self._traffics:
+                traffic.fail(hopeless)
+
+    async def _write(self, stream: ByteStream) -> None:
+        while True:
+            now_s = anyio.current_time()
+            messages = [message for traffic in self._traffics for message in traffic.gather(now_s)]
+            if messages:
+                await stream.send(FROM_CLIENT.encode(messages))
+                continue
+            self._work = anyio.Event()
+            times = [next_s for traffic in self._traffics if (next_s := traffic.next_s()) is not None]
+            if times:
+                with anyio.move_on_after(max(min(times) - now_s, 0)):
+                    await self._work.wait()
+            else:
+                await self._work.wait()
+
+    async def _read(self, stream: ByteStream) -> None:
+        buffer = FrameBuffer()
+        while True:
+            for body in buffer.feed(await stream.receive(_READ_BYTES)):
+                for envelope in TO_CLIENT.decode(body):
+                    for traffic in self._traffics:
+                        if traffic.take(envelope.message):
+                            break
+
+    async def _lose_patience(self) -> None:
+        """Return when the oldest request has waited too long for this node."""
+        while True:
+            await anyio.sleep(_LOOK_S)
+            sent = [at_s for traffic in self._traffics if (at_s := traffic.oldest_s()) is not None]
+            if sent and anyio.current_time() - min(sent) > self._patience_s:
+                self._patience_s = min(2 * self._patience_s, _PATIENCE_MAX_S)
+                return
+
+    # --- one node, apart from all others ------------------------------------------------------------
+
+    async def ask_node(self, node: NodeId, question: Any, what: str) -> Any:
+        """Ask one node over a connection of its own, trying each address until it is found.
+
+        Args:
+            node: which.
+            question: a message that is answered by one message.
+            what: what is asked, for the error.
+
+        Raises:
+            Unreachable, ClusterMismatch: it could not be asked; why.
+        """
+        errors: list[PaxosError] = []
+        for address in self._addresses:
+            try:
+                stream, hello = await open_connection(address, self._security, self._cluster)
+            except PaxosError as error:
+                errors.append(error)
+                continue
+            try:
+                if hello.node == node:
+                    return await _ask(stream, question)
+            except CONNECTION_ERRORS as error:
+                errors.append(Unreachable(f"{address}: {error!r:.80}"))
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.aclose_forcefully(stream)
+        why = "; ".join(map(str, errors)) or "none of the addresses is its"
+        mismatch = errors and all(isinstance(error, ClusterMismatch) for error in errors)
+        raise (ClusterMismatch if mismatch else Unreachable)(f"{what} of node {node}: {why}")
+
+
+async def _ask(stream: ByteStream, question: Any) -> Any:
+    buffer = FrameBuffer()
+    await stream.send(FROM_CLIENT.encode([question]))
+    while True:
+        for body in buffer.feed(await stream.receive(_READ_BYTES)):
+            for envelope in TO_CLIENT.decode(body):
+                return envelope.message
+
+
+class StatusTraffic:
+    """Questions how the connected node does.
+
+    Args:
+        link: carries them.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._sequence = 0
+        self._asks: dict[int, tuple[anyio.Event, list[bytes]]] = {}
+        self._unsent: list[int] = []
+        link.carry(self)
+
+    async def ask(self) -> list[bytes]:
+        """Ask whichever node is connected; nothing when the client was closed.
+
+        Raises:
+            ClusterMismatch: no node there is will ever answer.
+        """
+        hopeless = self._link.hopeless()
+        if hopeless is not None:
+            raise hopeless
+        self._sequence += 1
+        sequence = self._sequence
+        event, answer = self._asks[sequence] = (anyio.Event(), [])
+        self._unsent.append(sequence)
+        self._link.wake()
+        try:
+            await event.wait()
+        finally:
+            del self._asks[sequence]
+        return answer
+
+    def gather(self, now_s: float) -> list[Any]:
+        """What may be sent now."""
+        unsent, self._unsent = self._unsent, []
+        return [AskStatus(each) for each in unsent if each in self._asks]
+
+    def take(self, message: Any) -> bool:
+        """Handle what a node sent."""
+        if message.__class__ is not StatusReply:
+            return False
+        ask = self._asks.get(message.sequence)
+        if ask is not None:
+            ask[1].append(message.body)
+            ask[0].set()
+        return True
+
+    def requeue(self) -> None:
+        """Ask the next node."""
+        self._unsent = list(self._asks)
+
+    def fail(self, error: PaxosError) -> None:
+        """They go on waiting, for as long as they have time."""
+
+    def close(self) -> None:
+        """Tell those who wait."""
+        for event, _ in self._asks.values():
+            event.set()
+
+    def oldest_s(self) -> float | None:
+        """Nobody loses patience for these."""
+        return None
+
+    def next_s(self) -> float | None:
+        """Nothing comes by itself."""
+        return None
