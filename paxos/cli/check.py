@@ -247,7 +247,7 @@ def _charter_complaint(config: "ClusterConfig", node: "NodeConfig", look: "Store
     asked = "the configuration" if config.path is None else config.path.name
     configuration = Configuration(node.id, config.quorum_system(), config.settings)
     try:
-        require_charter(config.description(), configuration, look.charter_record, asked)
+        require_charter(config.description(), configuration, look.charter_record, asked, config.machine or "")
     except StoreRefused as error:
         return str(error)
     return ""

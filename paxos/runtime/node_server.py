@@ -219,7 +219,7 @@ class NodeServer:
         asked = "the configuration" if self.config.path is None else self.config.path.name
         try:
             # The node sees to it as well, but does not know where the configuration came from.
-            require_charter(self._protocol, configuration, records, asked)
+            require_charter(self._protocol, configuration, records, asked, self.config.machine or "")
             node = Node(
                 self._protocol,
                 configuration,
@@ -228,6 +228,7 @@ class NodeServer:
                 draw,
                 read_clocks(),
                 machine=self.config.machine_maker(),
+                machine_name=self.config.machine or "",
             )
         except (RecordError, StoreRefused) as error:
             raise StoreRefused(f"store {self.node_config.store}: {error}") from error

@@ -3,7 +3,8 @@
 Every vote was cast among certain members, to be counted by certain quorums.  Two quorums of *one* system
 meet, and that is all that keeps a decision; a quorum of the old system and one of the new need not, and
 then a decided decree is decided again.  So the first batch that a store ever gets says who the members
-are and which quorums they form, and at every later start this is compared before anything is sent.
+are, which quorums they form and which state machine they have, and at every later start this is compared
+before anything is sent.
 
 It is one of the node's records, and not a part of the store's card, for three reasons: a card belongs to
 the floor that has disks, and the simulator's nodes must keep the same rule; stores of other
@@ -12,8 +13,7 @@ by the rule that orders all else.  The card holds the rest (the cluster's id, th
 protocol's), and who opens a store compares that.
 
 Not in a charter is what peers only compare when they meet, since safety does not rest on it: which
-release and messages they speak, and settings such as the distinguished proposer.  (A state machine would
-belong here; what this version hosts decides decrees, and has only one.)
+release and messages they speak, and settings such as the distinguished proposer.
 """
 
 from collections.abc import Mapping
@@ -35,13 +35,17 @@ _MAX_TEXT_BYTES: Final = 32 * 1024 * 1024
 _SHOWN: Final = 200
 
 
-def charter_of(protocol: ProtocolDescription, configuration: Configuration) -> dict[str, str]:
+def charter_of(
+    protocol: ProtocolDescription, configuration: Configuration, machine: str = ""
+) -> dict[str, str]:
     """What must never change under the store of a node with this configuration, by name.
+
+    `machine` is the state machine's name, empty where there is none or only one.
 
     The texts are a format on disk: a description of quorums that another release words differently would
     be refused there.
     """
-    return {
+    charter = {
         "node": str(configuration.node),
         "protocol": protocol.name,
         "members": ", ".join(map(str, configuration.members)),
@@ -49,11 +53,14 @@ def charter_of(protocol: ProtocolDescription, configuration: Configuration) -> d
         "group": str(configuration.group),
         "epoch": str(configuration.epoch),
     }
+    return charter | {"machine": machine} if machine else charter
 
 
-def charter_record(protocol: ProtocolDescription, configuration: Configuration) -> tuple[bytes, bytes]:
-    """The record, as a key and its value, that a new store gets first."""
-    return CHARTER_KEY, _encoded(charter_of(protocol, configuration))
+def charter_record(
+    protocol: ProtocolDescription, configuration: Configuration, machine: str = ""
+) -> tuple[bytes, bytes]:
+    """The record, as a key and its value, that a new store gets first. Arguments: as `charter_of`."""
+    return CHARTER_KEY, _encoded(charter_of(protocol, configuration, machine))
 
 
 def read_charter(records: Records) -> dict[str, str] | None:
@@ -81,6 +88,7 @@ def require_charter(
     configuration: Configuration,
     records: Records,
     asked: str = "the configuration",
+    machine: str = "",
 ) -> None:
     """Make sure that a store may be used with a configuration: it is new, or was always used with this one.
 
@@ -89,6 +97,7 @@ def require_charter(
         configuration: its replica's.
         records: all that the store holds.
         asked: what the configuration is called in the message, such as its file's name.
+        machine: as in `charter_of`.
 
     Raises:
         StoreRefused: they differ, both values named; or the store was used and does not say with what.
@@ -102,7 +111,7 @@ def require_charter(
                 "is lost, or an unfinished release wrote none; put the newest complete copy of the store back"
             )
         return
-    different = _differences(stored, charter_of(protocol, configuration), asked)
+    different = _differences(stored, charter_of(protocol, configuration, machine), asked)
     if different:
         raise StoreRefused(
             f"{different}; votes in a store count only among the members and quorums they were cast for, and "

@@ -80,6 +80,7 @@ class Node:
         now: the time.
         machine: makes the state machine of a protocol that decides a log.
         log: settings of the service of a log.
+        machine_name: what the state machine is called, which must not change under a store.
 
     Raises:
         RecordError: a record is damaged, unknown, or newer than this code.
@@ -97,18 +98,19 @@ class Node:
         now: Instant,
         machine: MachineMaker | None = None,
         log: LogSettings | None = None,
+        machine_name: str = "",
     ) -> None:
         self.protocol: ProtocolDescription = protocol
         self.id: NodeId = configuration.node
         self._prefix = replica_prefix(configuration.group, configuration.epoch)
         self._reporting = message_table(protocol).reporting
-        require_charter(protocol, configuration, records)
+        require_charter(protocol, configuration, records, machine=machine_name)
         self.identity: Identity = Identity(
             configuration.node, configuration.members, store_id, records, now.monotonic_s
         )
         if not records:
             # Before the replica's first record, in the same batch or an earlier one.
-            self.identity.writes.insert(0, charter_record(protocol, configuration))
+            self.identity.writes.insert(0, charter_record(protocol, configuration, machine_name))
         cut = len(self._prefix)
         own, snapshots = {}, {}
         for key, value in records.items():
