@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 import paxos
+from paxos.check import find_model
+from paxos.check.history import Operation
 from paxos.command import MAX_COMMAND_BYTES, NOTHING, Footprint
 from paxos.contract import StateMachine
 from paxos.errors import ConfigurationError
@@ -210,6 +212,34 @@ def test_many_at_once_are_as_one_after_another(commands: list[bytes], held_bytes
     assert many.revision == one.revision
     for after in range(one.revision + 1):
         assert many.query(requests.changes(after)) == one.query(requests.changes(after))
+
+
+_MODELLED = operations.filter(lambda operation: operation[0] != "transaction")
+
+
+@given(st.lists(_MODELLED, max_size=30))
+def test_it_answers_as_the_model_that_histories_are_judged_by(run: Sequence[Any]) -> None:
+    machine, model = KeyValue(), find_model("kv")
+    state = model.initial()
+    for op, *what in run:
+        key: Any = what[0]
+        value, old = (what[1] if op in ("put", "increment") else None), None
+        if op == "cas":
+            if what[2] is None:
+                continue  # the model's cas stores something
+            old, value = what[1:]
+        request = requests.scan(*key) if op == "scan" else request_of((op, *what))
+        out = result_of((op, *what), machine.apply(request))
+        if out == "refused":
+            continue
+        out = tuple(out[0]) if op == "scan" else out
+        operation = Operation(1, op, key, value, old, 0.0, 1.0, out)
+        assert model.refuses(operation) is None
+        after = model.step(state, operation)
+        assert len(after) == 1, (operation, state)
+        (state,) = after
+    assert model.step(state, Operation(1, "scan", None, None, None, 0.0, 1.0, state)) == (state,)
+    assert answers.scanned(machine.query(requests.scan())).items == state
 
 
 # --- numbers -----------------------------------------------------------------------------------------
