@@ -7,31 +7,21 @@ them in a row (a promise, then an acceptance) and the number means nothing witho
 """
 
 import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
 
 import anyio
 import anyio.to_thread
 import attrs
 
-from paxos.errors import NodeStopped
+from paxos.runtime.bench_processes import bench_processes, measure_syncs, percentile
 from paxos.runtime.client import Client
-from paxos.runtime.config import ClusterConfig, NodeConfig, dump_cluster
 from paxos.runtime.opening import connect
 from paxos.runtime.tasks import plain
 
 __all__ = ["ClusterFigures", "benchmark_cluster"]
-
-_STOP_S: Final = 10.0
-_SYNCS: Final = 200
-_SYNC_BYTES: Final = 4096
 
 
 @attrs.frozen
@@ -95,9 +85,9 @@ async def benchmark_cluster(
     tell = progress or (lambda share: None)
     with tempfile.TemporaryDirectory(prefix="paxos-bench-", dir=directory) as temporary:
         place = Path(temporary)
-        sync_ms = await anyio.to_thread.run_sync(_measure_syncs, place)
+        sync_ms = await anyio.to_thread.run_sync(measure_syncs, place)
         tell(0.1)
-        async with _processes(place, nodes, loop) as config:
+        async with bench_processes(place, nodes, loop) as (config, _):
             addresses = [node.address for node in config.nodes]
             async with connect(addresses, cluster=config.id, timeout_s=60.0) as client:
                 await client.decide("warm-up", b"w")
@@ -114,33 +104,12 @@ async def benchmark_cluster(
         decided=decided,
         seconds=took_s,
         decisions_per_s=decided / took_s,
-        latency_p50_ms=_percentile(latencies_ms, 50),
-        latency_p99_ms=_percentile(latencies_ms, 99),
+        latency_p50_ms=percentile(latencies_ms, 50),
+        latency_p99_ms=percentile(latencies_ms, 99),
         latency_calls=len(latencies_ms),
-        sync_p50_ms=_percentile(sync_ms, 50),
-        sync_p99_ms=_percentile(sync_ms, 99),
+        sync_p50_ms=percentile(sync_ms, 50),
+        sync_p99_ms=percentile(sync_ms, 99),
     )
-
-
-def _percentile(values: Sequence[float], percent: int) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
-
-
-def _measure_syncs(directory: Path) -> list[float]:
-    """How long it takes to append a page to a file and sync it, milliseconds."""
-    took_ms: list[float] = []
-    page = os.urandom(_SYNC_BYTES)
-    descriptor = os.open(directory / "sync", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
-        for _ in range(_SYNCS):
-            started_s = time.perf_counter()
-            os.write(descriptor, page)
-            os.fsync(descriptor)
-            took_ms.append(1000 * (time.perf_counter() - started_s))
-    finally:
-        os.close(descriptor)
-    return took_ms
 
 
 async def _one_by_one(client: Client, seconds: float, value_bytes: int) -> list[float]:
@@ -178,68 +147,3 @@ async def _many_at_once(
     except BaseExceptionGroup as error:
         raise plain(error) from None
     return decided, time.perf_counter() - started_s
-
-
-# --- processes ---------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _processes(directory: Path, nodes: int, loop: str) -> AsyncIterator[ClusterConfig]:
-    """A cluster of real processes while the block runs."""
-    config = _configure(directory, nodes)
-    running: list[subprocess.Popen[bytes]] = []
-    with ExitStack() as stack:
-        stack.callback(_end, running)
-        logs = [stack.enter_context((directory / f"{node}.log").open("w+b")) for node in config.members]
-        for node, log in zip(config.members, logs, strict=True):
-            running.append(_start(config, node, loop, log))
-        for node, process, log in zip(config.members, running, logs, strict=True):
-            await anyio.to_thread.run_sync(_wait_ready, node, process, log, abandon_on_cancel=True)
-        yield config
-
-
-def _configure(directory: Path, nodes: int) -> ClusterConfig:
-    """A configuration with ports that are free now."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(nodes)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        ports = [probe.getsockname()[1] for probe in probes]
-    config = ClusterConfig(
-        id="bench",
-        protocol="paxos",
-        nodes=tuple(
-            NodeConfig(node, f"127.0.0.1:{port}", str(directory / str(node)))
-            for node, port in enumerate(ports, 1)
-        ),
-        path=directory / "cluster.toml",
-    )
-    (directory / "cluster.toml").write_text(dump_cluster(config), encoding="utf-8")
-    return config
-
-
-def _start(config: ClusterConfig, node: int, loop: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "paxos.runtime", str(config.path), str(node), "--loop", loop]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
-
-
-def _wait_ready(node: int, process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
-    assert process.stdout is not None
-    if not process.stdout.readline().startswith(b"ready"):
-        process.wait()
-        log.seek(0)
-        last = log.read().decode(errors="replace").strip().splitlines()[-1:]
-        raise NodeStopped(f"node {node} did not come up: {' '.join(last) or 'it said nothing'}")
-
-
-def _end(running: "list[subprocess.Popen[bytes]]") -> None:
-    for process in running:
-        process.terminate()
-    for process in running:
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
