@@ -1,8 +1,72 @@
 """Multi-Paxos: a replicated log behind a stable leader.
 
 One promise covers every slot of the log, so that a leader in office needs only the second phase for a
-command. The protocol will live in this package. This version holds none of it: nothing is exported yet, and
-`paxos.protocols` names no protocol of this package.
+command. `MultiPaxosReplica` composes the rooms; `protocol` is what drivers and tools find under the name
+"multipaxos".
 """
 
-__all__: list[str] = []
+from collections.abc import Callable, Sequence
+
+from multipaxos.acceptor import LogAcceptor, LogRecord
+from multipaxos.learner import LogLearner
+from multipaxos.messages import MESSAGES
+from multipaxos.proposer import Candidate, Debts, Leader
+from multipaxos.records import record_name
+from multipaxos.replica import MultiPaxosReplica
+from multipaxos.settings import MultiPaxosSettings
+from paxos.ballot import NodeId
+from paxos.contract import Decides, ProtocolDescription
+from paxos.quorum import Majority, Phase, QuorumSystem
+
+__all__ = [
+    "MESSAGES",
+    "Candidate",
+    "Debts",
+    "Leader",
+    "LogAcceptor",
+    "LogLearner",
+    "LogRecord",
+    "MultiPaxosReplica",
+    "MultiPaxosSettings",
+    "protocol",
+]
+
+
+def _bound_ms(
+    site: NodeId, sites: Sequence[NodeId], rtt_ms: Callable[[NodeId, NodeId], float], quorums: QuorumSystem
+) -> float:
+    """A round trip to the leader, and the leader's to its nearest phase-2 quorum; the leader is well placed.
+
+    The best place is the one that makes the mean over all sites least; the lowest id where several do.
+    """
+
+    def distance_ms(a: NodeId, b: NodeId) -> float:
+        return 0.0 if a == b else rtt_ms(a, b)
+
+    def from_leader_ms(leader: NodeId, client: NodeId) -> float:
+        quorum = quorums.best_quorum(lambda node: distance_ms(leader, node), Phase.TWO)
+        return distance_ms(client, leader) + max(distance_ms(leader, node) for node in quorum)
+
+    leader = min(
+        quorums.members, key=lambda node: (sum(from_leader_ms(node, client) for client in sites), node)
+    )
+    return from_leader_ms(leader, site)
+
+
+#: Multi-Paxos as drivers and tools see it.
+protocol: ProtocolDescription = ProtocolDescription(
+    name="multipaxos",
+    replica=MultiPaxosReplica,
+    settings=MultiPaxosSettings,
+    messages=MESSAGES,
+    decides=Decides.LOG,
+    quorums=Majority,
+    probes=("elected", "leader change", "adopted", "gap filled", "fetched"),
+    bound_ms=_bound_ms,
+    record_name=record_name,
+    documentation=(
+        "Multi-Paxos agrees on a log of commands. A leader, once elected, needs one round trip to a quorum "
+        "and one write on each disk per command, many at a time; when it is lost another is elected, which "
+        "repairs what was left half done."
+    ),
+)
