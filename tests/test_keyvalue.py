@@ -328,6 +328,19 @@ def test_a_short_transaction_gets_no_endless_answer() -> None:
     assert answers.ran(machine.apply(once)).held
 
 
+def test_a_transaction_makes_no_change_too_long_to_be_told() -> None:
+    machine = KeyValue()
+    names = [b"%04d" % number + b"k" * 1016 for number in range(1000)]
+    long, short = (
+        requests.transaction([], [requests.increment(name, delta) for name in names])
+        for delta in (requests.MAX_DELTA, 1)
+    )
+    assert "longer than a command may be" in (answers.refusal(machine.apply(long)) or "")
+    assert len(machine) == 0
+    assert answers.ran(machine.apply(short)).held
+    assert len(machine.query(requests.changes(0))) < MAX_COMMAND_BYTES
+
+
 # --- queries -----------------------------------------------------------------------------------------
 
 

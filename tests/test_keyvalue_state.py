@@ -195,6 +195,25 @@ def test_the_order_follows_the_dictionary(seed: int) -> None:
         assert list(order.keys(data, b"", None)) == sorted(data)
 
 
+@pytest.mark.parametrize("where", ["down", "up", "before"])
+def test_the_order_holds_where_all_new_keys_come_to_one_end(where: str) -> None:
+    data = {b"m%04d" % number: b"" for number in range(2000)}
+    order = KeyOrder()
+    new = {
+        "down": [b"a%04d" % (9999 - each) for each in range(4000)],
+        "up": [b"z%04d" % each for each in range(4000)],
+        "before": [b"a%04d" % (each * 7919 % 10_000) for each in range(4000)],
+    }[where]
+    for number in range(0, 4000, 20):
+        assert list(order.keys(data, b"", None)) == sorted(data)
+        data.update(dict.fromkeys(new[number : number + 20], b""))
+    assert list(order.keys(data, b"a8", b"m0003")) == [key for key in sorted(data) if b"a8" <= key < b"m0003"]
+    for key in sorted(data)[:: -1 if where == "up" else 1][:3000]:
+        del data[key]
+        order.forget(key)
+        assert next(order.keys(data, b"", None)) == min(data)
+
+
 def test_keys_that_come_and_go_are_not_remembered_for_ever() -> None:
     machine = KeyValue()
     machine.apply_many([requests.put(b"%d" % number, b"") for number in range(10)])

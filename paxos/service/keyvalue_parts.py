@@ -35,7 +35,8 @@ class KeyOrder:
 
     def __init__(self) -> None:
         self._blocks: list[list[bytes]] = []
-        self._firsts: list[bytes] = []  # the first key of each block
+        # A key of its own for each block, in order: none of the block is lower, all before it are.
+        self._firsts: list[bytes] = []
         self._count = 0
         self._gone: set[bytes] = set()  # keys deleted since; they may be back, at the dictionary's end
 
@@ -114,9 +115,7 @@ class KeyOrder:
             return  # it came and went since the last time
         del block[place]
         self._count -= 1
-        if block:
-            self._firsts[at] = block[0]
-        else:
+        if not block:
             del self._blocks[at], self._firsts[at]
 
 
@@ -160,7 +159,8 @@ class HeldChanges:
         large.append((revision, size))
         self._large_bytes += size
         first = revision - len(entries) + 1
-        while large and (large[0][0] < first or self._large_bytes > self._most_large_bytes):
+        while self._large_bytes > self._most_large_bytes:
+            # Its entry may be gone already, by the number of those after it.
             oldest, its_bytes = large.popleft()
             self._large_bytes -= its_bytes
             while first <= oldest:

@@ -66,8 +66,7 @@ def snapshot_stream(data: dict[bytes, bytes], revision: int) -> Iterator[bytes]:
         if size >= CHUNK_BYTES:
             stream = b"".join(waiting)
             whole = size - size % CHUNK_BYTES
-            for at in range(0, whole, CHUNK_BYTES):
-                yield stream[at : at + CHUNK_BYTES]
+            yield from (stream[at : at + CHUNK_BYTES] for at in range(0, whole, CHUNK_BYTES))
             waiting, size = [stream[whole:]], size - whole
     if size:
         yield b"".join(waiting)
