@@ -1,13 +1,14 @@
 """`paxos bench`: how fast it is here.
 
-Five things, each with its own question: `core` asks what the algorithm costs, `wire` what the format costs,
-`sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `history` how
-long the checker looks for an order.
+Six things, each with its own question: `core` asks what the algorithm costs, `wire` what the format costs,
+`sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `log` the
+same of a replicated log, with others beside it; `history` how long the checker looks for an order.
 """
 
 import argparse
 import os
 import platform
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +17,11 @@ import attrs
 from paxos.cli.arguments import Commands, add_command, count, seconds
 from paxos.cli.histories import bench_histories
 from paxos.cli.output import Output
-from paxos.errors import EXIT_DONE
+from paxos.errors import EXIT_DONE, ConfigurationError
 
 if TYPE_CHECKING:
     from paxos.cli.measures import Measure
+    from paxos.runtime.log_bench import LogFigures
 
 __all__ = ["add"]
 
@@ -41,6 +43,7 @@ def add(commands: Commands) -> None:
         "  sim      message deliveries simulated a second, trace and invariants off and on\n"
         "  explore  deliveries a second of random walks, and of Hypothesis drawing each step of them\n"
         "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n"
+        "  log      commands a second of a replicated log, and others beside it\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
         "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
@@ -52,7 +55,10 @@ def add(commands: Commands) -> None:
         "  paxos bench cluster --directory /mnt/disk --json | jq .decisions_per_s",
     )
     parser.add_argument(
-        "what", choices=tuple(_BENCHES), metavar="core|wire|sim|cluster|history", help="what to measure"
+        "what",
+        choices=tuple(_BENCHES),
+        metavar="core|wire|sim|explore|cluster|log|history",
+        help="what to measure",
     )
     parser.add_argument(
         "--repeats", type=count(1, 1000), default=5, metavar="N", help="how often, cluster once (5)"
@@ -73,13 +79,24 @@ def add(commands: Commands) -> None:
     cluster.add_argument(
         "--loop", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="of the nodes (asyncio)"
     )
+    log = parser.add_argument_group("log only")
+    log.add_argument("--protocol", default="multipaxos", metavar="P", help="what our nodes run (multipaxos)")
+    log.add_argument(
+        "--loops", default="asyncio", metavar="L,L", help="event loops, of asyncio, uvloop and trio (asyncio)"
+    )
+    log.add_argument("--stores", default="sqlite", metavar="S,S", help="of sqlite and memory (sqlite)")
+    log.add_argument(
+        "--others", action="store_true", help="PySyncObj and etcd as well, where they are installed"
+    )
     cluster.add_argument(
         "--in-flight", type=count(1, 100_000), default=512, metavar="N", help="calls under way at once (512)"
     )
     cluster.add_argument(
         "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
     )
-    cluster.add_argument("--directory", metavar="DIR", help="on the disk to measure (a temporary one)")
+    parser.add_argument(
+        "--directory", metavar="DIR", help="cluster, log: on the disk to measure (a temporary one)"
+    )
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -91,9 +108,10 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
 
 
 def _core(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
+    from paxos.cli.log_measures import log_measures
     from paxos.cli.measures import core_measures
 
-    return _rates("roles called directly", core_measures(), arguments, out)
+    return _rates("roles called directly", core_measures() + log_measures(), arguments, out)
 
 
 def _wire(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
@@ -188,11 +206,70 @@ def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]
     return attrs.asdict(found)
 
 
+def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
+    import anyio
+
+    from paxos.runtime.bench_others import OTHERS, why_not
+    from paxos.runtime.log_bench import LogFigures, benchmark_log
+    from paxos.runtime.tasks import require_backend
+
+    loops, stores = arguments.loops.split(","), arguments.stores.split(",")
+    for loop in loops:
+        require_backend(loop)
+    if unknown := set(stores) - {"sqlite", "memory"}:
+        raise ConfigurationError(f"--stores: there is no {unknown.pop()!r}; there are sqlite and memory")
+    others = []
+    for other in OTHERS if arguments.others else ():
+        why = why_not(other)
+        if why:
+            out.say(f"left out: {why}")
+        else:
+            others.append(other)
+    contestants = len(loops) * len(stores) + len(others)
+    with out.progress("logs of real processes", contestants * arguments.repeats) as bar:
+
+        async def main() -> list[LogFigures]:
+            return await benchmark_log(
+                protocol=arguments.protocol,
+                loops=loops,
+                stores=stores,
+                others=others,
+                seconds=arguments.seconds or _CLUSTER_SECONDS,
+                repeats=arguments.repeats,
+                directory=arguments.directory,
+                progress=lambda name: bar.advance(),
+            )
+
+        found = anyio.run(main)
+    names = list(dict.fromkeys(each.name for each in found))
+    rows = [_log_row(name, [each for each in found if each.name == name]) for name in names]
+    columns = ("what", "commands/s", "range", "alone, ms", "3 syncs, ms", "CPU, us each", "MB each")
+    out.table(f"3 nodes of their own processes, median of {arguments.repeats}:", columns, rows)
+    return {"repeats": arguments.repeats, "rounds": [attrs.asdict(each) for each in found]}
+
+
+def _log_row(name: str, rounds: "Sequence[LogFigures]") -> tuple[str, ...]:
+    rates = [each.commands_per_s for each in rounds]
+    alone = [each.latency_ms for each in rounds if each.latency_ms is not None]
+    syncs = [each.sync_ms for each in rounds if each.sync_ms is not None]
+    middle = sorted(rounds, key=lambda each: each.commands_per_s)[len(rounds) // 2]
+    return (
+        name,
+        f"{statistics.median(rates):,.0f}",
+        f"{min(rates):,.0f} to {max(rates):,.0f}",
+        f"{statistics.median(alone):.2f}" if alone else "",
+        f"{statistics.median(syncs):.2f}" if syncs else "",
+        " ".join(f"{each:.1f}" for each in middle.cpu_us_per_command),
+        " ".join(f"{each:.0f}" for each in middle.resident_mb),
+    )
+
+
 _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str, object]]]] = {
     "core": _core,
     "wire": _wire,
     "sim": _sim,
     "explore": _explore,
     "cluster": _cluster,
+    "log": _log,
     "history": bench_histories,
 }

@@ -130,7 +130,7 @@ def _flood(arguments: argparse.Namespace) -> dict[str, object]:
     started_s = time.perf_counter()
     begun_s = started_s + arguments.warm_up
     ends_s = begun_s + arguments.seconds
-    done, counted_from_s, latencies = 0, 0.0, []
+    done, total, counted_from_s, latencies = 0, 0, 0.0, []
     cpu_s = 0.0
     now_s = started_s
     while now_s < ends_s:
@@ -145,6 +145,7 @@ def _flood(arguments: argparse.Namespace) -> dict[str, object]:
             if answered:
                 connection.send(bodies(answered))
                 done += answered
+                total += answered
         now_s = time.perf_counter()
         if not counted_from_s and now_s >= begun_s:
             counted_from_s, done, cpu_s = now_s, 0, time.process_time()
@@ -152,6 +153,7 @@ def _flood(arguments: argparse.Namespace) -> dict[str, object]:
     return {
         "leader": leader,
         "commands": done,
+        "total": total,
         "seconds": now_s - counted_from_s,
         "commands_per_s": done / (now_s - counted_from_s),
         "latency_p50_ms": 1000 * latencies[len(latencies) // 2] if latencies else None,

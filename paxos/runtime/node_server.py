@@ -24,7 +24,7 @@ import attrs
 from anyio.abc import SocketListener, TaskGroup
 
 from paxos.ballot import NodeId
-from paxos.contract import Configuration, Draw
+from paxos.contract import Configuration, Draw, Records
 from paxos.errors import ConfigurationError, NodeStopped, RecordError, StoreError, StoreRefused
 from paxos.runtime.config import Address, ClusterConfig, NodeConfig, parse_address
 from paxos.runtime.connections import Inbound
@@ -214,24 +214,8 @@ class NodeServer:
         """Build everything from what the store holds."""
         records = await run_in_daemon(store.load, "paxos-store-load", grace_s=self.limits.stop_s)
         store_id = bytes.fromhex(store.card.store_id)
-        configuration = self._configuration()
         draw: Draw = lambda _, bound: self._random.randrange(bound)  # noqa: E731
-        asked = "the configuration" if self.config.path is None else self.config.path.name
-        try:
-            # The node sees to it as well, but does not know where the configuration came from.
-            require_charter(self._protocol, configuration, records, asked, self.config.machine or "")
-            node = Node(
-                self._protocol,
-                configuration,
-                store_id,
-                records,
-                draw,
-                read_clocks(),
-                machine=self.config.machine_maker(),
-                machine_name=self.config.machine or "",
-            )
-        except (RecordError, StoreRefused) as error:
-            raise StoreRefused(f"store {self.node_config.store}: {error}") from error
+        node = self._make_node(store_id, records, draw)
         mine = Hello(
             Kind.PEER,
             self.config.id,
@@ -284,6 +268,27 @@ class NodeServer:
             incarnation=store.card.incarnation,
         )
         return disk
+
+    def _make_node(self, store_id: bytes, records: Records, draw: Draw) -> Node:
+        """The node that was in the store. Raises StoreRefused."""
+        config, configuration = self.config, self._configuration()
+        asked = "the configuration" if config.path is None else config.path.name
+        machine_name = config.machine or ""
+        try:
+            # The node sees to it as well, but does not know where the configuration came from.
+            require_charter(self._protocol, configuration, records, asked, machine_name)
+            return Node(
+                self._protocol,
+                configuration,
+                store_id,
+                records,
+                draw,
+                read_clocks(),
+                machine=config.machine_maker(),
+                machine_name=machine_name,
+            )
+        except (RecordError, StoreRefused) as error:
+            raise StoreRefused(f"store {self.node_config.store}: {error}") from error
 
     def _tell_of_few_descriptors(self) -> None:
         self.events.say(
