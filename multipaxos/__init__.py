@@ -8,17 +8,20 @@ command. `MultiPaxosReplica` composes the rooms; `protocol` is what drivers and 
 from collections.abc import Callable, Sequence
 
 from multipaxos.acceptor import LogAcceptor, LogRecord
+from multipaxos.invariants import INVARIANTS
 from multipaxos.learner import LogLearner
 from multipaxos.messages import MESSAGES
 from multipaxos.proposer import Candidate, Debts, Leader
 from multipaxos.records import record_name
 from multipaxos.replica import MultiPaxosReplica
 from multipaxos.settings import MultiPaxosSettings
+from multipaxos.stored import stored_log
 from paxos.ballot import NodeId
 from paxos.contract import Decides, ProtocolDescription
 from paxos.quorum import Majority, Phase, QuorumSystem
 
 __all__ = [
+    "INVARIANTS",
     "MESSAGES",
     "Candidate",
     "Debts",
@@ -61,9 +64,11 @@ protocol: ProtocolDescription = ProtocolDescription(
     messages=MESSAGES,
     decides=Decides.LOG,
     quorums=Majority,
+    invariants=INVARIANTS,
     probes=("elected", "leader change", "adopted", "gap filled", "fetched"),
     bound_ms=_bound_ms,
     record_name=record_name,
+    stored_log=stored_log,
     documentation=(
         "Multi-Paxos agrees on a log of commands. A leader, once elected, needs one round trip to a quorum "
         "and one write on each disk per command, many at a time; when it is lost another is elected, which "

@@ -377,7 +377,7 @@ class Leader:
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for those that behave alike."""
         flights = tuple(
-            (slot, flight.value, flight.command, flight.voters and frozenset(flight.voters))
+            (slot, flight.value, flight.command, None if flight.voters is None else frozenset(flight.voters))
             for slot, flight in sorted(self.flights.items())
         )
         peers = tuple((node, peer.sequence, peer.committed) for node, peer in sorted(self.peers.items()))

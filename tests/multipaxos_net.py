@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from multipaxos import MultiPaxosReplica, MultiPaxosSettings, protocol
 from paxos.ballot import NodeId
 from paxos.command import NOTHING, Command, RequestId, digest_of
-from paxos.contract import Configuration, Draw, Event, Instant, Message, Outcome, OutcomeKind, Step
+from paxos.contract import Configuration, Draw, Effects, Event, Instant, Message, Outcome, OutcomeKind, Step
 from paxos.errors import ProtocolBreach
 from paxos.quorum import Majority, QuorumSystem
 
@@ -82,7 +82,8 @@ class Net:
         self.everyone = tuple(sorted((*self.quorums.members, *observers)))
         self.observers = observers
         self.settings = settings or MultiPaxosSettings(reserve_rounds=4, hint_slots=4)
-        self.draw, self.make, self.trace = draw, make, trace
+        self.draws = Draws(draw)
+        self.make, self.trace = make, trace
         self.now_s = 100.0
         self.submitted = 0
         self.nodes: dict[NodeId, MultiPaxosReplica] = {}
@@ -100,6 +101,10 @@ class Net:
         self.rooms: dict[NodeId, int] = {}
         self.invariants = [make_one(self.quorums) for make_one in protocol.invariants]
         self.violations: dict[str, str] = {}
+        self.reads: dict[RequestId, int] = {}
+        self.checks = 0
+        # Every so many calls of a replica, a clone is called too, and must do the same.
+        self.clone_every = 7
         for node in self.everyone:
             self.start(node)
 
@@ -122,6 +127,8 @@ class Net:
     def read(self, node: NodeId) -> RequestId:
         self.submitted += 1
         request = command(self.submitted).request
+        # Whatever was applied anywhere may have been acknowledged, so the read must see it.
+        self.reads[request] = max(machine.mark for machine in self.machines.values())
         self._act("read", node, lambda r: r.read(request, self.now))
         return request
 
@@ -255,7 +262,7 @@ class Net:
             node, self.quorums, self.settings, trace=self.trace, observers=self.observers
         )
         records = dict(self.disks[node])
-        self.nodes[node] = self.make(configuration, records, self.draw, self.now)
+        self.nodes[node] = self.make(configuration, records, self.draws, self.now)
         mark = self.machines[node].mark
         self._act("restart", node, lambda r: r.compact(mark, self.now) if mark else None)
 
@@ -300,9 +307,15 @@ class Net:
         submitted: Command | None = None,
     ) -> None:
         here = self.nodes[node]
+        self.checks += 1
+        twin = here.clone() if self.checks % self.clone_every == 0 and action != "restart" else None
         try:
             call(here)
             effects = here.effects()
+            if twin is not None:
+                self.draws.again = True
+                check_twin(twin, here, call, effects)
+            self.draws.forget()
         except ProtocolBreach as error:
             self.stopped[node] = error
             self.crash(node)
@@ -320,6 +333,12 @@ class Net:
         for outcome in effects.outcomes:
             assert outcome.request not in self.outcomes, outcome
             self.outcomes[outcome.request] = (node, outcome)
+            if outcome.kind is OutcomeKind.READY:
+                mark, needed = outcome.mark, self.reads[outcome.request]
+                assert isinstance(mark, int)
+                if mark < needed:
+                    said = f"node {node} answers a read at {mark}, and {needed} was applied"
+                    self.violations.setdefault("ReadFresh", said)
         for recipient, mark in effects.transfers:
             at, state = self.machines[node].snapshot
             assert isinstance(mark, int)
@@ -364,6 +383,40 @@ class Net:
             said = invariant.observe(step)
             if said is not None:
                 self.violations.setdefault(invariant.name, said)
+
+
+class Draws:
+    """Supplies randomness, and the same again to a twin."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.drawn: list[int] = []
+        self.again = False
+
+    def __call__(self, name: str, bound: int) -> int:
+        if self.again:
+            return self.drawn.pop(0)
+        self.drawn.append(self.draw(name, bound))
+        return self.drawn[-1]
+
+    def forget(self) -> None:
+        assert not (self.again and self.drawn)
+        self.drawn, self.again = [], False
+
+
+def check_twin(
+    twin: MultiPaxosReplica,
+    replica: MultiPaxosReplica,
+    call: Callable[[MultiPaxosReplica], None],
+    effects: Effects,
+) -> None:
+    """A clone that is called as the replica was does what it did, and is what it is."""
+    call(twin)
+    others = twin.effects()
+    for name in Effects.__slots__:
+        assert getattr(others, name) == getattr(effects, name), name
+    assert twin.fingerprint() == replica.fingerprint()
+    assert hash(twin.fingerprint()) == hash(replica.fingerprint())
 
 
 def _submit(replica: MultiPaxosReplica, command: Command, now: Instant) -> None:
