@@ -11,7 +11,6 @@ import attrs
 import pytest
 
 from paxos.basic import BasicSettings, protocol
-from paxos.contract import Decides
 from paxos.errors import ConfigurationError
 from paxos.quorum import FlexibleQuorums, Majority
 from paxos.sim import Crash, Faults, Hardware, Topology, Workload, run
@@ -213,7 +212,8 @@ def test_the_benchmark_measures_both():
     [
         ({"protocol": "nonesuch"}, "no protocol named 'nonesuch'"),
         ({"protocol": 3}, "protocol: expected a name"),
-        ({"protocol": attrs.evolve(protocol, decides=Decides.LOG)}, "decides a log"),
+        ({"machine": 3}, "machine: expected what makes a state machine"),
+        ({"log": {"marker_requests": 5}}, "log: expected LogSettings"),
         ({"nodes": 0}, "nodes: expected a number in 1..100"),
         ({"nodes": 101}, "nodes: expected a number in 1..100"),
         ({"nodes": True}, "nodes: expected a number"),

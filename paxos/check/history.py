@@ -415,14 +415,14 @@ def history_of(result: "Result") -> tuple[Operation, ...]:
     return tuple(
         Operation(
             client=done.client,
-            # A read of a decree is a decide that proposes nothing.
-            op="decide",
+            op=done.op,
             key=done.name,
             value=done.value,
+            old=done.old,
             call_s=done.call_s,
             return_s=done.return_s if done.outcome == "done" else None,
             out=done.out if done.outcome == "done" else None,
         )
         for done in result.operations
-        if done.outcome != "rejected"
+        if done.happened
     )

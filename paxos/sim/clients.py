@@ -5,13 +5,15 @@ down, or gives no answer in time, it asks the next one, with the same request id
 An operation ends like a real client's: rejected after an attempt that may have been taken is unknown.
 Closed loop: a fixed number of sessions, each with its share of the operations.  Open loop: operations
 arrive whatever happens, and each takes a session that is free, or a new one.
+
+What is asked, and what an answer means, a desk knows (`desk`).
 """
 
 from typing import TYPE_CHECKING, Final
 
-from paxos.command import RequestId, digest_of
-from paxos.service import Reply, ReplyKind, Submit, decide_request, decided_request
+from paxos.contract import Message
 from paxos.sim.choices import PARTS
+from paxos.sim.desk import AGAIN, ELSEWHERE, LATE, REDIRECT, REJECTED, UNKNOWN, Desk, Ongoing, Session
 from paxos.sim.result import Operation
 from paxos.sim.workload import Workload
 
@@ -26,68 +28,11 @@ _NEVER: Final = 1 << 62
 #: After a refused or broken connection, the next node is tried so much later, then twice as long.
 _RETRY_NS: Final = 2_000_000
 _RETRY_MAX_NS: Final = 500_000_000
-_OUTCOMES: Final[dict[int, str]] = {
-    ReplyKind.DONE: "done",
-    ReplyKind.REJECTED: "rejected",
-    ReplyKind.UNKNOWN: "unknown",
-}
-#: The audit asks every node about so many decrees at most.
+#: So many refusals of one operation a client takes for an answer.
+_MAX_REFUSALS: Final = 16
+#: The audit asks every node about so many names at most.
 _AUDIT_MAX: Final = 24
 _MAX_SESSIONS: Final = 100_000
-
-# Called directly for every operation: a NamedTuple's own constructor is a Python function.
-_new: Final = tuple.__new__
-
-
-class _Ongoing:
-    """An operation that may still change."""
-
-    __slots__ = (
-        "call_ns",
-        "message",
-        "name",
-        "node",
-        "out",
-        "outcome",
-        "return_ns",
-        "session",
-        "tries",
-        "unknown",
-        "value",
-    )
-
-    def __init__(
-        self, session: "Session", name: bytes, value: bytes | None, message: Submit, call_ns: int
-    ) -> None:
-        self.session: Session = session
-        self.name: bytes = name
-        self.value: bytes | None = value
-        self.message: Submit = message
-        self.call_ns: int = call_ns
-        self.return_ns: int | None = None
-        self.outcome: str | None = None
-        self.out: bytes | None = None
-        self.node: int | None = None
-        self.tries: int = 0
-        # Whether some attempt may have been taken, and its outcome is not known.
-        self.unknown: bool = False
-
-
-class Session:
-    """One client. `site` is the node it asks now, `op` what it waits for."""
-
-    __slots__ = ("deadline_ns", "home", "index", "key", "left", "op", "sequence", "site", "timer_ns")
-
-    def __init__(self, index: int, home: "Site", left: int) -> None:
-        self.index: int = index
-        self.home: Site = home
-        self.left: int = left
-        self.key: bytes = b"client%010d" % index
-        self.sequence: int = 0
-        self.site: Site = home
-        self.op: _Ongoing | None = None
-        self.deadline_ns: int = 0
-        self.timer_ns: int = _NEVER
 
 
 class Clients:
@@ -96,11 +41,13 @@ class Clients:
     Args:
         world: the run.
         workload: what they do.
+        desk: what they say and hear.
         duration_ns: when they stop beginning new operations.
     """
 
-    def __init__(self, world: "World", workload: Workload, duration_ns: int) -> None:
+    def __init__(self, world: "World", workload: Workload, desk: Desk, duration_ns: int) -> None:
         self._world = world
+        self._desk = desk
         self._workload = workload
         self._choices = world.choices
         self._sites = list(world.sites.values())
@@ -109,7 +56,7 @@ class Clients:
         self._idle: dict[int, list[Session]] = {site.id: [] for site in self._sites}
         self._begun = 0
         self._ended = False
-        self._operations: list[_Ongoing] = []
+        self._operations: list[Ongoing] = []
         #: Operations that wait for an answer.
         self.waiting: int = 0
         begins_ns = int(workload.start_s * _NS)
@@ -139,14 +86,13 @@ class Clients:
         self._ended = True
 
     def audit(self) -> None:
-        """Ask every running node about decrees that clients were told were decided."""
-        names = dict.fromkeys(
-            op.name for op in self._operations if op.outcome == "done" and op.out is not None
-        )
+        """Ask every running node about what clients were told."""
+        names = self._desk.audited(self._operations)[:_AUDIT_MAX]
         for site in self._sites:
             if site.stopped is None:
-                for name in list(names)[:_AUDIT_MAX]:
-                    self._ask(self._free(site), name, None)
+                for name in names:
+                    session = self._free(site)
+                    self._ask(session, self._desk.reading(session, name, self._world.now_ns))
 
     def _session(self, home: "Site", left: int) -> Session:
         session = Session(len(self._sessions), home, left)
@@ -184,30 +130,12 @@ class Clients:
             self._operate(session)
 
     def _operate(self, session: Session) -> None:
-        name = self._name(self._begun)
+        begun = self._begun
         self._begun += 1
-        reads = self._workload.reads
-        value = None
-        if not reads or not self._choices.happens("read", reads):
-            value = b"%d.%d" % (session.index, session.sequence + 1)
-            value = value.ljust(self._workload.value_bytes, b"~")
-        self._ask(session, name, value)
+        self._ask(session, self._desk.invent(session, begun, self._world.now_ns))
 
-    def _name(self, begun: int) -> bytes:
-        names, window = self._workload.names, self._workload.window
-        if names is None:
-            return b"d%d" % begun
-        if window is None:
-            return b"d%d" % self._choices.draw("name", names)
-        first = begun * (names - window + 1) // max(self._workload.operations, 1)
-        return b"d%d" % (first + self._choices.draw("name", window))
-
-    def _ask(self, session: Session, name: bytes, value: bytes | None) -> None:
-        body = decided_request(name) if value is None else decide_request(name, value)
-        session.sequence += 1
-        request = _new(RequestId, (session.key, 0, session.sequence, digest_of(body)))
-        question = _new(Submit, (request, body))
-        session.op = op = _Ongoing(session, name, value, question, self._world.now_ns)
+    def _ask(self, session: Session, op: Ongoing) -> None:
+        session.op = op
         self._operations.append(op)
         self.waiting += 1
         session.site = session.home
@@ -215,7 +143,7 @@ class Clients:
 
     # --- asking, and asking elsewhere --------------------------------------------------------------
 
-    def _send(self, session: Session, op: _Ongoing, later_ns: int) -> None:
+    def _send(self, session: Session, op: Ongoing, later_ns: int) -> None:
         world = self._world
         session.deadline_ns = deadline = world.now_ns + later_ns + self._timeout_ns
         delay = 0
@@ -226,7 +154,7 @@ class Clients:
             session.timer_ns = deadline
             world.at(deadline, self._timer, session)
 
-    def _elsewhere(self, session: Session, op: _Ongoing, later_ns: int) -> None:
+    def _elsewhere(self, session: Session, op: Ongoing, later_ns: int) -> None:
         position = self._sites.index(session.site)
         session.site = self._sites[(position + 1) % len(self._sites)]
         op.tries += 1
@@ -237,7 +165,11 @@ class Clients:
         """Nobody listens at the node it asked."""
         op = session.op
         if op is not None:
-            self._elsewhere(session, op, min(_RETRY_NS << min(op.tries, 20), _RETRY_MAX_NS))
+            self._elsewhere(session, op, self._pause_ns(op.tries))
+
+    @staticmethod
+    def _pause_ns(times: int) -> int:
+        return min(_RETRY_NS << min(times, 20), _RETRY_MAX_NS)
 
     def broken(self, site: "Site") -> None:
         """The node is down: connections to it break."""
@@ -262,7 +194,7 @@ class Clients:
             world.hang_up(session.site, session.index)
         self._elsewhere(session, op, 0)
 
-    def expects(self, session: Session, message: Submit) -> bool:
+    def expects(self, session: Session, message: Message) -> bool:
         """Whether a question on its way is still the one the session asks."""
         return session.op is not None and session.op.message is message
 
@@ -270,22 +202,34 @@ class Clients:
         """The session that a node knows as client `index`."""
         return self._sessions[index]
 
-    def answered(self, session: Session, site: "Site", reply: Reply) -> None:
-        """An answer has reached its client."""
+    def answered(
+        self, session: Session, site: "Site", reply: Message, place: tuple[int, int] | None = None
+    ) -> None:
+        """An answer has reached its client; of a log with the marks between which it was given."""
         op, world = session.op, self._world
-        if op is None or op.message.request != reply.request:
+        answer = None if op is None else self._desk.heard(session, op, reply)
+        if op is None or answer is None or answer.kind == LATE:
             world.seen["late answer"] += 1
             return
-        if reply.kind == ReplyKind.REDIRECT:
-            session.site = next((s for s in self._sites if str(s.id) == reply.detail), session.home)
+        if answer.kind == REDIRECT:
+            self._redirected(session, op, answer.node)
+            return
+        if answer.kind == AGAIN:
             self._send(session, op, 0)
             return
+        kind = answer.kind
+        if kind == ELSEWHERE:
+            if op.tries < _MAX_REFUSALS:
+                self._elsewhere(session, op, self._pause_ns(op.tries))
+                return
+            kind = REJECTED
         # As the real client has it: rejected is final only if no earlier attempt may have been taken.
-        rejected = reply.kind == ReplyKind.REJECTED
-        op.outcome = "unknown" if rejected and op.unknown else _OUTCOMES[reply.kind]
+        op.outcome = UNKNOWN if kind == REJECTED and op.unknown else kind
         op.return_ns = world.now_ns
-        op.out = reply.result
+        op.out = answer.out
         op.node = site.id
+        op.place = place
+        self._desk.ended(session, op)
         session.op = None
         self.waiting -= 1
         if session.left > 0 and not self._ended:
@@ -295,12 +239,19 @@ class Clients:
         if not self.waiting:
             world.settled()
 
+    def _redirected(self, session: Session, op: Ongoing, node: str) -> None:
+        session.site = next((s for s in self._sites if str(s.id) == node), session.home)
+        op.redirects += 1
+        self._world.seen["redirected"] += 1
+        # Two nodes that name each other must not be asked for ever at one moment.
+        self._send(session, op, 0 if op.redirects == 1 else self._pause_ns(op.redirects))
+
     def history(self) -> tuple[Operation, ...]:
         """What was done so far, in order of call."""
         return tuple(
             Operation(
                 client=op.session.index,
-                kind="decided" if op.value is None else "decide",
+                kind=op.kind,
                 name=op.name,
                 value=op.value,
                 call_s=op.call_ns / _NS,
@@ -309,6 +260,9 @@ class Clients:
                 out=op.out,
                 node=op.node,
                 home=op.session.home.id,
+                old=op.old,
+                request=op.request,
+                place=op.place,
             )
             for op in self._operations
         )

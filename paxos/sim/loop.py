@@ -18,11 +18,12 @@ from typing import Any, Final
 from paxos.ballot import NodeId
 from paxos.command import Command
 from paxos.contract import Configuration, Event, Instant, Message
-from paxos.service import Node, Submit, Turn
+from paxos.service import Node, Turn
 from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients, Session
 from paxos.sim.disk import Disk
 from paxos.sim.faults import Crash, Faults
+from paxos.sim.ledger import Ledger, applied_of, taken_commands
 from paxos.sim.network import Network
 from paxos.sim.result import Violation
 from paxos.sim.watch import Trace, Watch
@@ -103,6 +104,7 @@ class Loop:
         max_steps: the most steps of a run.
         trace: writes the steps down, if it is wanted.
         watch: shows them to the invariants, if that is wanted.
+        ledger: keeps the log, where one is decided and it is wanted.
     """
 
     #: Set by who makes the run, since clients need the loop.
@@ -120,6 +122,7 @@ class Loop:
         max_steps: int,
         trace: Trace | None,
         watch: Watch | None,
+        ledger: Ledger | None = None,
     ) -> None:
         self.sites = sites
         self.network = network
@@ -136,7 +139,9 @@ class Loop:
         self._faults = faults
         self._slow_disks = faults.slow_disk > 0
         self._watch = watch
-        self._observed = trace is not None or watch is not None
+        self.ledger = ledger
+        self._observed = trace is not None or watch is not None or ledger is not None
+        self._commands = watch is not None and ledger is None
         self._max_steps = max_steps
         self._sync_ns = round(sync_s * NS)
         self._slow_disk_ns = round(faults.slow_disk_s * NS)
@@ -165,7 +170,7 @@ class Loop:
         """Call something at a time."""
         heapq.heappush(self._heap, (when_ns, self._number(), _CALL, call, arguments))
 
-    def request_at(self, when_ns: int, session: Session, message: Submit) -> None:
+    def request_at(self, when_ns: int, session: Session, message: Message) -> None:
         """A client's question reaches the node it asks."""
         heapq.heappush(self._heap, (when_ns, self._number(), _REQUEST, session.site, session, message, 0))
 
@@ -288,7 +293,7 @@ class Loop:
         if site.hindered and (self._paused(event) if queued else self._queued(_REQUEST, event, 1)):
             return
         node = site.node
-        submitted = node.machine.command(message.request, message.body) if self._watch is not None else None
+        submitted = node.machine.command(message.request, message.body) if self._commands else None
         node.request(session.index, message, self.clock(site))
         self.carry_out(site, node.turn(), "request", None, message, None, submitted)
 
@@ -362,13 +367,14 @@ class Loop:
             self._answer(site, turn)
 
     def _answer(self, site: Site, turn: Turn) -> None:
+        place = None if self.ledger is None else _place(site, turn)
         for index, reply in turn.answers:
             session = self.clients.session(index)  # type: ignore[arg-type]
             if session.home is site:
-                self.clients.answered(session, site, reply)
+                self.clients.answered(session, site, reply, place)
             elif self._connected(site, session.home):
                 delay = self.network.delays_ns[site.id][session.home.id]
-                self.at(self.now_ns + delay, self.clients.answered, session, site, reply)
+                self.at(self.now_ns + delay, self.clients.answered, session, site, reply, place)
 
     def _leave(self, site: Site, messages: list[tuple[NodeId, Message]]) -> None:
         """Messages leave a node, those to itself only when the disk says so."""
@@ -441,15 +447,29 @@ class Loop:
                 "restart" if action == "start" else action,
                 site.id,
                 sender,
-                message if action == "receive" else None,
+                message if action == "receive" or self.ledger is not None else None,
                 turn,
                 left,
                 submitted,
                 site.node.replica if site.node is not None else None,
                 site.disk.replica_records,
+                () if self.ledger is None or site.node is None else taken_commands(site.node),
             )
             if broken is not None:
                 self.violate(*broken)
+        if self.ledger is not None and (turn.applies or turn.events):
+            broken = self.ledger.take(site.id, turn.applies)
+            if broken is None and site.node is not None:
+                broken = self.ledger.took_snapshot(site.id, turn.events, site.disk.durable)
+            if broken is not None:
+                self.violate(*broken)
+
+
+def _place(site: Site, turn: Turn) -> tuple[int, int]:
+    """Between which marks a node of a log answered in a turn."""
+    assert site.node is not None
+    applied = applied_of(site.node)
+    return applied - len(turn.applies), applied
 
 
 def _is_new(site: Site) -> bool:

@@ -8,9 +8,11 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from paxos.contract import Configuration, ProtocolDescription, find_protocol
+from paxos.contract import Configuration, Decides, ProtocolDescription, find_protocol
 from paxos.errors import ConfigurationError
 from paxos.quorum import QuorumSystem
+from paxos.service import LogSettings, MachineMaker
+from paxos.service.keyvalue import KeyValue
 from paxos.sim.choices import Choices
 from paxos.sim.faults import Faults
 from paxos.sim.result import Result
@@ -18,7 +20,10 @@ from paxos.sim.topology import Hardware, Topology
 from paxos.sim.workload import Workload
 from paxos.sim.world import World
 
-__all__ = ["run"]
+__all__ = ["LOG_SETTINGS", "run"]
+
+#: How the service of a log is set in runs where nothing else is said: snapshots after few requests.
+LOG_SETTINGS: Final = LogSettings(marker_requests=20, piece_s=0.001)
 
 T = TypeVar("T")
 
@@ -39,6 +44,8 @@ def run(
     choices: Sequence[int] | None = None,
     settings: Any = None,
     quorums: QuorumSystem | None = None,
+    machine: MachineMaker | None = None,
+    log: LogSettings | None = None,
     max_steps: int = 20_000_000,
     trace: bool = False,
     check: bool = True,
@@ -58,6 +65,8 @@ def run(
         choices: the choices of an earlier run, to be made again; zeros follow when they run out.
         settings: the protocol's own settings.
         quorums: the quorum system; the protocol's default for None.
+        machine: makes the state machine of a log: `KeyValue` for None, or what understands its requests.
+        log: settings of the service of a log; for None some that make snapshots often.
         max_steps: a run that takes more is reported as one that does not end.
         trace: write the run down, one JSON line a step.
         check: check invariants at every step and the history at the end. It changes nothing in the run.
@@ -76,6 +85,7 @@ def run(
     place, wrong, work, machines = _data(topology, faults, workload, hardware)
     _seconds("duration_s", duration_s)
     _seconds("grace_s", grace_s)
+    maker, service = _log_parts(machine, log)
     if type(max_steps) is not int or max_steps < 1:
         raise ConfigurationError(f"max_steps: expected a whole number from 1 on, got {max_steps!r:.60}")
     place.check(len(system.members))
@@ -86,7 +96,8 @@ def run(
     configurations = [Configuration(node, system, settings, trace=trace) for node in system.members]
     world = World(
         found, configurations, place, machines, wrong, work, source,
-        duration_s=duration_s, grace_s=grace_s, max_steps=max_steps, trace=trace, check=check,
+        machine=maker, log=service, duration_s=duration_s, grace_s=grace_s, max_steps=max_steps,
+        trace=trace, check=check,
     )  # fmt: skip
     with fewer_collections():
         world.run()
@@ -122,7 +133,16 @@ def _result(world: World, source: Choices) -> Result:
         stopped={site.id: site.stopped for site in world.sites.values() if site.stopped is not None},
         trace=world.trace.bytes() if world.trace is not None else None,
         events=tuple(world.traced),
+        applied=world.applied() if world.protocol.decides is Decides.LOG else None,
     )
+
+
+def _log_parts(machine: MachineMaker | None, log: object) -> tuple[MachineMaker, LogSettings]:
+    if machine is not None and not callable(machine):
+        raise ConfigurationError(f"machine: expected what makes a state machine, got {machine!r:.60}")
+    if log is not None and not isinstance(log, LogSettings):
+        raise ConfigurationError(f"log: expected LogSettings, got {log!r:.60}")
+    return machine or KeyValue, log or LOG_SETTINGS
 
 
 def _data(

@@ -47,6 +47,7 @@ class Watch:
         submitted: Command | None,
         replica: Replica | None,
         durable: Mapping[bytes, bytes],
+        placed: Sequence[Command] = (),
     ) -> tuple[str, str] | None:
         """Name and sentence of the first property that this step breaks, or None."""
         prefix = self._prefix
@@ -54,8 +55,9 @@ class Watch:
         writes = [(key[cut:], value) for key, value in turn.writes if key.startswith(prefix)]
         created = turn.sends + turn.held
         step = Step(
-            action, node, sender, message, writes, created, left, turn.applies, submitted, replica, durable
-        )
+            action, node, sender, message, writes, created, left, turn.applies, submitted, replica, durable,
+            placed,
+        )  # fmt: skip
         for invariant in self._invariants:
             try:
                 sentence = invariant.observe(step)

@@ -1,7 +1,8 @@
 """What the clients of a simulated cluster do, as data.
 
-Clients sit beside the nodes and decide or read named decrees.  Every value proposed is unique, so that
-from a value alone one sees whose it was: that is what makes a history checkable.
+Clients sit beside the nodes and decide or read named decrees; or, where a log is decided, they read and
+write keys.  Every value proposed or put is unique, so that from a value alone one sees whose it was: that is
+what makes a history checkable.
 """
 
 from typing import Any, Final, Self
@@ -31,14 +32,20 @@ class Workload:
         think_s: closed loop: seconds a client thinks between two operations; None spreads the operations
             evenly over the run, so that faults meet work.
         rate: open loop: operations a second over the whole cluster, come what may; None for closed loop.
-        names: how many decrees there are; None gives every operation one of its own (no contention).
-        window: an operation draws its decree among so many that are current; the window moves on with
+        names: how many decrees or keys there are; None gives every operation one of its own (no contention).
+        window: an operation draws its decree or key among so many that are current; the window moves on with
             the run. None: among all of them. Small windows mean contention.
-        reads: share of operations that ask what is decided and propose nothing.
-        value_bytes: length of a proposed value, at least what makes it unique.
+        reads: share of operations that only ask.
+        value_bytes: length of a value proposed or put, at least what makes it unique.
         timeout_s: seconds after which a client tries another node, with the same request id.
         start_s: when clients begin, virtual seconds.
         audit: at the end, when all is healed, ask every node about what was decided.
+        increments: of a log: share of writes, and of reads, that are about counters and not about values.
+        deletes: of a log: share of the other writes that remove a key.
+        swaps: of a log: share of those left that are a compare-and-swap.
+        logged: of a log: share of reads that are commands of it; the others are queries.
+        scans: of a log: share of reads that see several keys. A history with one is judged as a whole.
+        stale: of a log: share of queries that may be answered with what is old.
 
     Raises:
         ConfigurationError: a field has a wrong type or is out of range; the message names it.
@@ -57,6 +64,12 @@ class Workload:
     timeout_s: float = attrs.field(default=2.0, validator=fields.number(0.001, 3_600, unit="seconds"))
     start_s: float = attrs.field(default=0.0, validator=_seconds(86_400))
     audit: bool = attrs.field(default=True, validator=fields.flag)
+    increments: float = attrs.field(default=0.2, validator=fields.number(0, 1))
+    deletes: float = attrs.field(default=0.1, validator=fields.number(0, 1))
+    swaps: float = attrs.field(default=0.25, validator=fields.number(0, 1))
+    logged: float = attrs.field(default=0.2, validator=fields.number(0, 1))
+    scans: float = attrs.field(default=0.05, validator=fields.number(0, 1))
+    stale: float = attrs.field(default=0.2, validator=fields.number(0, 1))
 
     def __attrs_post_init__(self) -> None:
         if self.rate is not None and self.think_s is not None:

@@ -6,17 +6,22 @@ workload says so, every node is asked what it knows.  Then the last messages arr
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from paxos.ballot import NodeId
-from paxos.contract import Configuration, ProtocolDescription
+from paxos.contract import Configuration, Decides, ProtocolDescription
 from paxos.errors import ConfigurationError, NodeStopped, PaxosError, ProtocolBreach
 from paxos.quorum import Phase
-from paxos.service import Node, message_table, replica_prefix
+from paxos.service import LogSettings, MachineMaker, Node, message_table, replica_prefix
 from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients
+from paxos.sim.decree_desk import DecreeDesk
 from paxos.sim.disk import Disk
 from paxos.sim.faults import Crash, Cut, Faults, Happening, Pause, SlowNode, Wipe, plan_of
+from paxos.sim.ledger import LOG_PROBES, Ledger, State, applied_of, taken_commands
+from paxos.sim.log_desk import LogDesk
+from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NEVER, NS, Loop, Site, place_of
 from paxos.sim.network import Network
 from paxos.sim.topology import Hardware, Topology
@@ -28,6 +33,8 @@ __all__ = ["World"]
 
 #: After the last answer, how long the last messages are followed.
 _SETTLE_NS: Final = 3 * NS
+#: How often one looks whether all nodes of a log have come as far as each other.
+_LOOK_NS: Final = NS // 2
 
 
 class World(Loop):
@@ -43,6 +50,8 @@ class World(Loop):
         workload: Workload,
         choices: Choices,
         *,
+        machine: MachineMaker | None,
+        log: LogSettings | None,
         duration_s: float,
         grace_s: float,
         max_steps: int,
@@ -54,6 +63,12 @@ class World(Loop):
         watched = check and bool(protocol.invariants)
         prefix = replica_prefix(group, epoch) if watched else None
         seen = Counter(dict.fromkeys(protocol.probes, 0))
+        desk: DecreeDesk | LogDesk = DecreeDesk(workload, choices)
+        ledger = None
+        if protocol.decides is Decides.LOG:
+            desk = LogDesk(workload, choices)
+            ledger = Ledger(desk.asked, seen) if check else None
+            seen.update(dict.fromkeys(LOG_PROBES if check else (), 0))
         super().__init__(
             {each.node: Site(each, _store_id(each.node, 0), Disk(prefix)) for each in configurations},
             Network(topology, hardware, members, faults, choices, message_table(protocol), seen),
@@ -64,14 +79,19 @@ class World(Loop):
             max_steps=max_steps,
             trace=Trace() if trace else None,
             watch=Watch(protocol, quorums, group, epoch) if watched else None,
+            ledger=ledger,
         )
         self.protocol = protocol
         self.quorums = quorums
+        self._machine = machine
+        self._log = log
+        self._desk = desk
         self._service_s = hardware.service_s
         self._workload = workload
         self._check = check
         self._grace_ns = int(grace_s * NS)
         self._phase = "work"
+        self._noun = "decree" if protocol.decides is Decides.DECREES else "key"
         self._set_clocks()
         plan = plan_of(faults, members, duration_s, choices)
         self._to_come = len(plan)
@@ -81,7 +101,7 @@ class World(Loop):
         for happening in plan:
             self.at(round(happening.at_s * NS), self._happen, happening)
         self.at(int(duration_s * NS), self._heal)
-        self.clients: Clients = Clients(self, workload, int(duration_s * NS))
+        self.clients: Clients = Clients(self, workload, desk, int(duration_s * NS))
 
     def _set_clocks(self) -> None:
         for site in self.sites.values():
@@ -113,7 +133,11 @@ class World(Loop):
                 dict(site.disk.durable),
                 self.choices.draw,
                 self.clock(site),
+                self._machine,
+                self._log,
             )
+            if self.ledger is not None:
+                taken_commands(node)
             turn = node.turn()
         except (Exception, SystemExit) as error:
             if isinstance(error, ConfigurationError) and action == "start":
@@ -138,6 +162,8 @@ class World(Loop):
             self.seen["writes lost"] += batches - keep
         if keep:
             self.seen["writes kept"] += keep
+        if self.ledger is not None and site.node is not None and site.stopped is None:
+            self.ledger.holds(site.node, "before it crashed")
         site.disk.crash(keep)
         site.node = None
         self.clients.broken(site)
@@ -238,7 +264,14 @@ class World(Loop):
                 self.settled()
         elif self._phase == "audit":
             self._phase = "settle"
-            self.at(self.now_ns + _SETTLE_NS, self._finish)
+            self.at(self.now_ns + _SETTLE_NS, self._finish_when_even)
+
+    def _finish_when_even(self) -> None:
+        """The end, as soon as all nodes of a log have come as far as each other."""
+        if len(set(self.applied().values())) > 1 and not self.over:
+            self.at(self.now_ns + _LOOK_NS, self._finish_when_even)
+        else:
+            self._finish()
 
     def _heal(self) -> None:
         """Faults are over: all that is broken works again, and whoever waits must be answered."""
@@ -275,8 +308,15 @@ class World(Loop):
             self.violate(
                 "Liveness",
                 f"{self.clients.waiting} operations unanswered {self._grace_ns / NS:.0f} s after faults "
-                f"ended; the first is of client {stuck.client} on decree {stuck.name!r:.60}, "
+                f"ended; the first is of client {stuck.client} on {self._noun} {stuck.name!r:.60}, "
                 f"called at {stuck.call_s:.6f} s",
+            )
+        applied = self.applied()
+        if not self.violations and len(set(applied.values())) > 1 and self._quorate():
+            come = ", ".join(f"node {node} at {mark}" for node, mark in applied.items())
+            self.violate(
+                "Liveness",
+                f"{self._grace_ns / NS:.0f} s after faults ended not all nodes applied the same: {come}",
             )
         self._finish()
 
@@ -285,14 +325,44 @@ class World(Loop):
             return
         self.over = True
         if self._check:
+            self._judge()
+
+    def _judge(self) -> None:
+        history = self.clients.history()
+        judged: list[Iterable[tuple[str, str]]]
+        if self.ledger is not None and self._machine is not None:
+            judged = [judge_log(self.ledger, self._states(), history, self._machine)]
+            if isinstance(self._desk, LogDesk):
+                judged.append(self._desk.complaints())
+        else:
             decisions = self.decisions()
-            for judge in (judge_decisions(decisions), judge_history(self.clients.history(), decisions)):
-                for name, sentence in judge:
-                    self.violate(name, sentence)
+            judged = [judge_decisions(decisions), judge_history(history, decisions)]
+        for complaints in judged:
+            for name, sentence in complaints:
+                self.violate(name, sentence)
+
+    def _states(self) -> list[State]:
+        return [
+            State(site.id, applied_of(site.node), site.node.machine.snapshot(), "at the end")
+            for site in self.sites.values()
+            if site.node is not None
+        ]
 
     def decisions(self) -> dict[NodeId, dict[bytes, bytes]]:
-        """What every running node knows."""
+        """What every running node knows of decrees."""
+        if self.protocol.decides is Decides.LOG:
+            return {}
         return {site.id: site.node.machine.values() for site in self.sites.values() if site.node is not None}
+
+    def applied(self) -> dict[NodeId, int]:
+        """How far every running node has applied the log; empty where none is decided."""
+        if self.protocol.decides is not Decides.LOG:
+            return {}
+        return {
+            site.id: applied_of(site.node)
+            for site in self.sites.values()
+            if site.node is not None and (site.node.identity.introduced or not site.wiped)
+        }
 
 
 def _store_id(node: NodeId, life: int) -> bytes:

@@ -1,0 +1,213 @@
+"""The log of a run, kept once for all nodes, and what carrying it out once more gives.
+
+Every node applies the log by itself.  The ledger notes what is applied at each mark, by whoever is first,
+and complains at once about whoever applies something else there, or something that no client asked for.
+
+At the end the log is carried out once more (`Fold`), by the rules that clients are promised, written down
+here independently of the service: a request is carried out where its id comes first, a client that was idle
+for too long is refused, and everything else follows from the state machine.  What nodes hold and what
+clients were told is then compared with that.
+
+The marks of such a log are the numbers from 1 on, in one order for all.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from paxos.ballot import NodeId
+from paxos.command import Command
+from paxos.contract import Event, Mark, StateMachine
+from paxos.service import Node
+from paxos.service.batches import Batch, BatchKind, read_batch
+from paxos.service.sessions import IDLE_MARKERS
+from paxos.service.snapshots import Content, read_content, read_snapshots
+
+__all__ = ["LOG_PROBES", "Fold", "Ledger", "RequestKey", "State", "applied_of", "taken_commands"]
+
+#: What a run of some length should have seen of the service of a log.
+LOG_PROBES: Final = ("redirected", "retry deduplicated", "snapshot", "snapshot installed")
+
+#: A request: its client, its number, and the digest of its command.
+RequestKey: TypeAlias = tuple[bytes, int, bytes]
+_DIGEST: Final = 8
+
+_Complaint: TypeAlias = "tuple[str, str] | None"
+
+
+class State(NamedTuple):
+    """What a node held.
+
+    Args:
+        node: which.
+        mark: up to which it had applied the log.
+        machine: the state machine's snapshot.
+        when: in words.
+    """
+
+    node: NodeId
+    mark: int
+    machine: bytes
+    when: str
+
+
+class Ledger:
+    """The log, and the snapshots that nodes made of it.
+
+    Args:
+        asked: every request that clients made, by client and number; it grows during the run.
+        seen: counts what is seen.
+    """
+
+    def __init__(self, asked: Mapping[tuple[bytes, int], bytes], seen: Counter[str]) -> None:
+        #: What is applied at each mark.
+        self.commands: dict[int, Command] = {}
+        #: What nodes held when they stopped or made a snapshot.
+        self.states: list[State] = []
+        self._asked = asked
+        self._seen = seen
+        self._requests: set[RequestKey] = set()
+        # Of each number of a marker: the digest of the snapshot made there, and by whom first.
+        self._snapshots: dict[int, tuple[bytes, NodeId]] = {}
+        self._markers = 0
+
+    @property
+    def end(self) -> int:
+        """The last mark that anybody applied."""
+        return max(self.commands, default=0)
+
+    def take(self, node: NodeId, applies: Iterable[tuple[Mark, Command]]) -> _Complaint:
+        """A node applied something; name and sentence of what that breaks, or None."""
+        commands = self.commands
+        for mark, command in applies:
+            assert isinstance(mark, int), "the marks of this log are numbers"
+            known = commands.get(mark)
+            if known is command:
+                continue
+            if known is None:
+                commands[mark] = command
+                complaint = self._note(mark, command)
+                if complaint is not None:
+                    return complaint
+            elif known != command:
+                return (
+                    "SlotAgreement",
+                    f"slot {mark}: node {node} applied {_shown(command)}, another node {_shown(known)}",
+                )
+        return None
+
+    def _note(self, mark: int, command: Command) -> _Complaint:
+        batch = read_batch(command)
+        if batch is None or batch.kind is not BatchKind.REQUESTS:
+            return None
+        for key, body in requests_of(batch):
+            if self._asked.get(key[:2]) != body:
+                return (
+                    "Validity",
+                    f"slot {mark}: request {key[1]} of client {key[0]!r} is {body!r:.60}: never asked",
+                )
+            if key in self._requests:
+                self._seen["retry deduplicated"] += 1
+            self._requests.add(key)
+        return None
+
+    def took_snapshot(
+        self, node: NodeId, events: Iterable[Event], durable: Mapping[bytes, bytes]
+    ) -> _Complaint:
+        """A node has a new snapshot on its disk, if one of these events says so."""
+        if not any(event.action in ("snapshot", "snapshot installed") for event in events):
+            return None
+        snapshot, _, _ = read_snapshots(durable)
+        if snapshot is None:
+            return ("SnapshotExact", f"node {node} says that a snapshot is on its disk, and there is none")
+        digest, maker = self._snapshots.setdefault(snapshot.number, (snapshot.digest, node))
+        if digest != snapshot.digest:
+            return (
+                "SnapshotExact",
+                f"the snapshots at marker {snapshot.number} of nodes {maker} and {node} differ",
+            )
+        if maker == node:
+            content: Content = read_content(snapshot)
+            assert isinstance(content.mark, int)
+            when = f"in its snapshot {snapshot.number}"
+            self.states.append(State(node, content.mark, content.machine, when))
+        return None
+
+    def holds(self, node: Node, when: str) -> None:
+        """What a node holds now."""
+        self.states.append(State(node.id, applied_of(node), node.machine.snapshot(), when))
+
+
+def applied_of(node: Node) -> int:
+    """How far a node has applied the log; 0 for not at all."""
+    service: Any = node.service
+    mark: int = service.applied or 0
+    return mark
+
+
+def taken_commands(node: Node) -> list[Command]:
+    """What a node of a log gave to its replica since it was asked this last."""
+    service: Any = node.service
+    placed: list[Command] = service.placed
+    service.placed = []
+    return placed
+
+
+class Fold:
+    """The log carried out once more.
+
+    Args:
+        make: makes the state machine.
+        twice: carry requests out as often as they come; to see whether that is what a node did.
+
+    Attributes:
+        machine: the state.
+        done: of each request carried out, the mark and the answer.
+    """
+
+    def __init__(self, make: Callable[[], StateMachine], twice: bool = False) -> None:
+        self.machine: StateMachine = make()
+        self.done: dict[RequestKey, tuple[int, bytes]] = {}
+        self._twice = twice
+        self._markers = 0
+        # For each client that is remembered: how many markers there were when it last did something.
+        self._clients: dict[bytes, int] = {}
+        self._first = 0
+
+    def apply(self, mark: int, command: Command) -> None:
+        """Carry out what is applied at a mark."""
+        batch = read_batch(command)
+        if batch is None:
+            return
+        if batch.kind is BatchKind.MARKER:
+            self._mark()
+        elif batch.kind is BatchKind.SKIP and batch.skipped is not None:
+            client, _, number, digest = batch.skipped
+            self.done.setdefault((client, number, digest), (mark, b""))
+        for run in batch.runs:
+            if run.client not in self._clients and not self._first <= run.birth <= self._markers:
+                continue
+            self._clients[run.client] = self._markers
+            for key, body in requests_of(Batch(BatchKind.REQUESTS, [run])):
+                if key not in self.done:
+                    self.done[key] = (mark, self.machine.apply(body))
+                elif self._twice:
+                    self.machine.apply(body)
+
+    def _mark(self) -> None:
+        self._markers += 1
+        self._first = max(self._first, self._markers - IDLE_MARKERS)
+        self._clients = {each: last for each, last in self._clients.items() if last >= self._first}
+
+
+def requests_of(batch: Batch) -> Sequence[tuple[RequestKey, bytes]]:
+    """The requests in a batch, in order, with their commands."""
+    return [
+        ((run.client, run.sequence + index, run.digests[_DIGEST * index : _DIGEST * (index + 1)]), body)
+        for run in batch.runs
+        for index, body in enumerate(run.bodies)
+    ]
+
+
+def _shown(command: Command) -> str:
+    return f"{command.payload!r:.60}" if command.payload else "a no-op"
