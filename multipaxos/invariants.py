@@ -119,6 +119,7 @@ class Validity(Watch):
     def _before(self, step: Step) -> str | None:
         if step.submitted is not None:
             self._submitted.add(step.submitted)
+        self._submitted.update(step.placed)
         return None
 
     def _after(self, step: Step) -> str | None:

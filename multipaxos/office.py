@@ -150,8 +150,6 @@ class Office:
             # What is below is still missing here: the log keeps these until it has come.
             learner.hear(leader.ballot, leader.committed, learner.source)
             learner.advance(self._acceptor, self._context, now_s)
-        if leader.owes:
-            self._pay()
         if leader.heir is not None:
             self._hand_over()
 
@@ -170,9 +168,11 @@ class Office:
 
     # --- staying in office ---------------------------------------------------------------------------
 
-    def announce(self) -> None:
-        """At the end of a turn: begin a round for reads, or tell of commits that nothing else carries."""
+    def conclude(self) -> None:
+        """At the end of a turn: pay debts, begin a round for reads, tell of commits that nothing carries."""
         leader = self.leader
+        if leader.owes:
+            self._pay()
         if self.reads.wants_round(leader):
             self._beat()
             self.reads.begin(leader)

@@ -131,24 +131,23 @@ class FollowerReads:
         self._waiting.append(request)
         return True
 
-    def ask(self, life: int, leader: NodeId, context: Context) -> None:
+    def ask(self, life: int, leader: NodeId, context: Context, now_s: float) -> None:
         """Ask for all reads that wait, unless a question is out."""
         if self._waiting and not self._asked:
             self._asked, self._waiting = list(self._waiting), deque()
             self._number += 1
             self._delay_s = context.settings.repeat_s
-            # The time is not known here; the next tick sets the repetition.
-            self.repeat_at_s = 0.0
+            self.repeat_at_s = now_s + self._delay_s
             context.send(leader, ReadIndex(life, self._number))
 
     def repeat(self, life: int, leader: NodeId | None, context: Context, now_s: float) -> None:
-        """Ask again, or begin to wait."""
+        """Ask again, unless nobody waits."""
         if not self._asked:
             self.repeat_at_s = NEVER_S
             return
-        if self.repeat_at_s > 0.0 and leader is not None:
+        if leader is not None:
             context.send(leader, ReadIndex(life, self._number))
-            self._delay_s = min(self._delay_s * 2, context.settings.repeat_max_s)
+        self._delay_s = min(self._delay_s * 2, context.settings.repeat_max_s)
         self.repeat_at_s = now_s + self._delay_s
 
     def on_read_at(self, message: ReadAt, life: int, context: Context) -> None:

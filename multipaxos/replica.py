@@ -103,6 +103,8 @@ class MultiPaxosReplica:
         self._candidate: Candidate | None = None
         self._office: Office | None = None
         self._asking = FollowerReads()
+        # The time of the last call, for `effects`, which is not told.
+        self._now_s = now.monotonic_s
         self._handlers = self._make_handlers()
 
     def _make_handlers(self) -> dict[type, Callable[[NodeId, Any, float], None]]:
@@ -139,6 +141,7 @@ class MultiPaxosReplica:
         if self._office is not None:
             taken = self._office.reads.add(request, self._context)
         elif self._election.leader is not None:
+            self._now_s = now.monotonic_s
             taken = self._asking.add(request, self._context)
         else:
             self._refuse(request)
@@ -160,11 +163,12 @@ class MultiPaxosReplica:
         elif sender not in self._context.everyone:
             self._refused(sender, message, "neither a member nor an observer")
         else:
-            handler(sender, message, now[0])
+            self._now_s = now_s = now[0]
+            handler(sender, message, now_s)
 
     def tick(self, now: Instant) -> None:
         """Send a heartbeat, repeat, stand for election, or step down, whatever is due."""
-        now_s = now[0]
+        self._now_s = now_s = now[0]
         office = self._office
         if office is not None:
             if not office.tick(now_s):
@@ -220,14 +224,14 @@ class MultiPaxosReplica:
     def effects(self) -> Effects:
         """Take what has gathered."""
         context, acceptor, office = self._context, self._acceptor, self._office
+        if office is not None:
+            office.conclude()
+        elif self._election.leader is not None and self._rounds.is_alive:
+            self._asking.ask(self._rounds.life, self._election.leader, context, self._now_s)
         if acceptor.has_answers:
             answers = acceptor.answers()
             if context.is_member:
                 context.out.sends.extend([(answer.ballot.node, answer) for answer in answers])
-        if office is not None:
-            office.announce()
-        elif self._election.leader is not None and self._rounds.is_alive:
-            self._asking.ask(self._rounds.life, self._election.leader, context)
         if acceptor.is_dropping:
             context.out.writes.extend((slot_key(slot), None) for slot in acceptor.drop(_DROP_AT_ONCE))
         out, context.out = context.out, Effects()
@@ -315,6 +319,7 @@ class MultiPaxosReplica:
         other._office = None
         if self._office is not None:
             other._office = self._office.clone(other._context, other._acceptor, other._learner)
+        other._now_s = self._now_s
         other._handlers = other._make_handlers()
         return other
 
