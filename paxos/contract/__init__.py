@@ -28,6 +28,7 @@ from paxos.contract.replica import (
 )
 from paxos.contract.roles import AcceptorRole, LearnerRole, ProposerRole
 from paxos.contract.scope import FAULTS_OF_SCOPES, Scope, ScopeMaker, ScopeSettings
+from paxos.contract.stored import StoredEntry, StoredLog
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -57,6 +58,8 @@ __all__ = [
     "StateMachine",
     "Status",
     "Step",
+    "StoredEntry",
+    "StoredLog",
     "find_protocol",
     "protocol_names",
 ]

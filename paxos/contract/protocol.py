@@ -16,6 +16,7 @@ from paxos.ballot import NodeId
 from paxos.command import Command
 from paxos.contract.replica import Configuration, Draw, Instant, Mark, Message, Records, Replica
 from paxos.contract.scope import ScopeMaker
+from paxos.contract.stored import StoredLog
 from paxos.errors import ConfigurationError
 from paxos.quorum import QuorumSystem
 from paxos.wire import MessageTable
@@ -60,6 +61,8 @@ class Step(NamedTuple):
         submitted: "request": the command that a client submitted.
         replica: the replica after the step; None while it is down.
         durable: the node's durable records after the step, keyed as the replica writes them.
+        placed: of a log: the commands that the step gave to the replica, each for a place in the order; what
+            clients submit is inside.
     """
 
     action: str
@@ -73,6 +76,7 @@ class Step(NamedTuple):
     submitted: Command | None
     replica: Replica | None
     durable: Mapping[bytes, bytes]
+    placed: Sequence[Command] = ()
 
 
 class Invariant(Protocol):
@@ -126,6 +130,8 @@ class ProtocolDescription:
         scope: makes the small closed world of the protocol's roles that exhaustive search explores, or None.
         record_name: what the record under a key of a replica is, in a few words for people; empty for one
             that is not the protocol's.
+        stored_log: what a replica's records hold of its log, for tools that look at a store; None for a
+            protocol that decides decrees. Raises RecordError for a damaged record.
         documentation: a paragraph for people.
     """
 
@@ -144,6 +150,7 @@ class ProtocolDescription:
     specification: Specification | None = None
     scope: ScopeMaker | None = None
     record_name: Callable[[bytes], str] = lambda key: ""
+    stored_log: Callable[[Records], StoredLog] | None = None
     documentation: str = ""
 
 

@@ -1,0 +1,45 @@
+"""What a store holds of a log, as tools show it: the protocol reads its records, and nobody else does."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from paxos.command import Command
+from paxos.contract.replica import Mark
+
+__all__ = ["StoredEntry", "StoredLog"]
+
+
+class StoredEntry(NamedTuple):
+    """One place in the log, as one node has it on disk.
+
+    Args:
+        mark: the place: a slot, or an instance.
+        ballot: at which it was accepted, for people.
+        chosen: whether this store alone proves that it was chosen; what it does not prove may be chosen too.
+        command: what was accepted there.
+    """
+
+    mark: Mark
+    ballot: str
+    chosen: bool
+    command: Command
+
+
+class StoredLog(NamedTuple):
+    """What a store holds of a log.
+
+    Args:
+        promised: the ballot promised, for people.
+        compacted: everything up to this place is in the snapshot; None when nothing is.
+        committed: up to this place this store alone proves everything chosen; None for nowhere.
+        count: how many entries there are.
+        entries: they, in order of their places; can be gone through once.
+        others: what else there is, for people: names and values.
+    """
+
+    promised: str
+    compacted: Mark
+    committed: Mark
+    count: int
+    entries: Iterable[StoredEntry]
+    others: Mapping[str, str]
