@@ -9,11 +9,14 @@ One TOML file describes the whole cluster and is the same on every machine:
     kind = "majority"
     [settings]                      # optional; the protocol's own settings, by name
     distinguished = 1
+    [log]                           # optional; settings of the service of a log: `paxos.LogSettings`, by name
+    marker_requests = 100_000
     [[node]]                        # once for each node
     id = 1
     address = "127.0.0.1:7101"      # for peers and clients
     store = "data/1"                # "memory" for tests
     region = "CA"                   # optional
+    observer = true                 # optional: it learns and does not vote
     [tls]                           # optional; when present, mutual TLS is required everywhere
     ca = "ca.pem"
     certificate = "node-{id}.pem"
@@ -48,6 +51,7 @@ from paxos.runtime.config_values import (
     parse_address,
     shown,
 )
+from paxos.service.settings import LogSettings
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -74,9 +78,9 @@ _Made = TypeVar("_Made")
 # --- reading -----------------------------------------------------------------------------------------
 
 _CLUSTER_KEYS: Final = ("id", "protocol", "machine", "quorums")
-_NODE_KEYS: Final = ("id", "address", "store", "region")
+_NODE_KEYS: Final = ("id", "address", "store", "region", "observer")
 _TLS_KEYS: Final = ("ca", "certificate", "key")
-_TABLES: Final = ("cluster", "node", "settings", "tls")
+_TABLES: Final = ("cluster", "node", "settings", "log", "tls")
 #: Python neither reads nor shows a decimal number of thousands of digits, since that takes too long.
 _TOO_LONG: Final = "a number has too many digits"
 
@@ -161,8 +165,18 @@ def _cluster(document: dict[str, Any], path: Path) -> ClusterConfig:
         tls=_tls(document, path.parent),
         quorums=_quorums(cluster),
         settings=made,
+        log=_log(document),
         path=path,
     )
+
+
+def _log(document: dict[str, Any]) -> LogSettings | None:
+    if "log" not in document:
+        return None
+    table = _table(document, "log")
+    names = tuple(field.name for field in attrs.fields(LogSettings))
+    _known_keys(table, names, "[log]", "a setting of the service of a log")
+    return _placed("[log]", lambda: LogSettings(**table))
 
 
 def _nodes(document: dict[str, Any], directory: Path) -> tuple[NodeConfig, ...]:
@@ -264,13 +278,10 @@ def dump_cluster(config: ClusterConfig) -> str:
     if config.quorums is not None:
         lines += ["", "[cluster.quorums]", f"kind = {_toml(config.quorums.kind)}"]
         lines += [f"{name} = {_toml(value)}" for name, value in config.quorums.parameters.items()]
-    changed = {
-        field.name: getattr(config.settings, field.name)
-        for field in attrs.fields(type(config.settings))
-        if getattr(config.settings, field.name) != field.default
-    }
-    if changed:
-        lines += ["", "[settings]", *(f"{name} = {_toml(value)}" for name, value in changed.items())]
+    for table, settings in (("settings", config.settings), ("log", config.log)):
+        changed = _changed(settings)
+        if changed:
+            lines += ["", f"[{table}]", *(f"{name} = {_toml(value)}" for name, value in changed.items())]
     for node in config.nodes:
         store = node.store if node.store == MEMORY else _relative(node.store, base)
         lines += [
@@ -282,11 +293,24 @@ def dump_cluster(config: ClusterConfig) -> str:
         ]
         if node.region is not None:
             lines.append(f"region = {_toml(node.region)}")
+        if node.observer:
+            lines.append("observer = true")
     if config.tls is not None:
         lines += ["", "[tls]"]
         for name in _TLS_KEYS:
             lines.append(f"{name} = {_toml(_relative(getattr(config.tls, name), base))}")
     return "\n".join(lines) + "\n"
+
+
+def _changed(settings: Any) -> dict[str, object]:
+    """The settings that do not have their default, by name."""
+    if settings is None:
+        return {}
+    return {
+        field.name: getattr(settings, field.name)
+        for field in attrs.fields(type(settings))
+        if getattr(settings, field.name) != field.default
+    }
 
 
 def _relative(path: str, base: Path | None) -> str:

@@ -31,6 +31,7 @@ from paxos.quorum import (
 )
 from paxos.service.machines import DEFAULT_MACHINE, find_machine
 from paxos.service.node import MachineMaker
+from paxos.service.settings import LogSettings
 from paxos.wire import MAX_NODE
 
 __all__ = [
@@ -166,6 +167,11 @@ def _address(_: object, attribute: "attrs.Attribute[Any]", value: object) -> Non
     parse_address(value)
 
 
+def _true_or_false(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    if type(value) is not bool:
+        raise ConfigurationError(f"{attribute.name}: expected true or false, got {shown(value)}")
+
+
 @attrs.frozen
 class NodeConfig:
     """One node of the cluster.
@@ -176,6 +182,7 @@ class NodeConfig:
         store: a directory of this node's own, `memory` for tests, or `kind:rest` for a store that
             another distribution provides.
         region: where it is, for people and for latency tables.
+        observer: True for a node that learns what the others decide, answers reads, and does not vote.
 
     Raises:
         ConfigurationError: one of them can not be.
@@ -185,6 +192,7 @@ class NodeConfig:
     address: str = attrs.field(validator=_address)
     store: str = attrs.field(validator=_text)
     region: str | None = attrs.field(default=None, validator=_optional_text)
+    observer: bool = attrs.field(default=False, validator=_true_or_false)
 
     @property
     def host(self) -> str:
@@ -371,6 +379,8 @@ class ClusterConfig:
         tls: when present, mutual TLS is required everywhere.
         quorums: which sets of nodes are enough; None for the protocol's own choice.
         settings: the protocol's settings; None for its defaults.
+        log: settings of the service of a log; None for their defaults, and for a protocol that decides
+            decrees. They need not be equal on all nodes.
         path: the file it came from.
 
     Raises:
@@ -384,6 +394,7 @@ class ClusterConfig:
     tls: TlsConfig | None = None
     quorums: QuorumSpec | None = None
     settings: Any = None
+    log: LogSettings | None = None
     path: Path | None = attrs.field(default=None, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -395,8 +406,13 @@ class ClusterConfig:
                 f"machine: {shown(self.machine)}: protocol {self.protocol} decides decrees and has "
                 "its machine built in; leave it out"
             )
+        if self.log is not None and protocol.decides is Decides.DECREES:
+            raise ConfigurationError(
+                f"log: protocol {self.protocol} decides decrees and keeps no log; leave it out"
+            )
         if protocol.decides is Decides.LOG:
             object.__setattr__(self, "machine", self.machine or DEFAULT_MACHINE)
+            object.__setattr__(self, "log", self.log or LogSettings())
         settings = protocol.settings() if self.settings is None else self.settings
         if not isinstance(settings, protocol.settings):
             raise ConfigurationError(
@@ -404,6 +420,13 @@ class ClusterConfig:
                 f"not a {type(settings).__name__}"
             )
         object.__setattr__(self, "settings", settings)
+        if self.observers and protocol.decides is Decides.DECREES:
+            raise ConfigurationError(
+                f"node {self.observers[0]}: observer: protocol {self.protocol} decides decrees, and has no "
+                "observers"
+            )
+        if not self.voters:
+            raise ConfigurationError("every node is an observer; at least one has to vote")
         distinguished = getattr(settings, "distinguished", None)
         if distinguished is not None and distinguished not in self.members:
             raise ConfigurationError(
@@ -416,6 +439,16 @@ class ClusterConfig:
     def members(self) -> tuple[NodeId, ...]:
         """The ids of all nodes, ascending."""
         return tuple(node.id for node in self.nodes)
+
+    @property
+    def voters(self) -> tuple[NodeId, ...]:
+        """The ids of the nodes that vote, ascending."""
+        return tuple(node.id for node in self.nodes if not node.observer)
+
+    @property
+    def observers(self) -> tuple[NodeId, ...]:
+        """The ids of the nodes that only learn, ascending."""
+        return tuple(node.id for node in self.nodes if node.observer)
 
     def node(self, id: NodeId) -> NodeConfig:  # noqa: A002
         """The node with that id.
@@ -448,22 +481,24 @@ class ClusterConfig:
         return None if self.machine is None else find_machine(self.machine)
 
     def quorum_system(self) -> QuorumSystem:
-        """The quorum system over the cluster's members."""
+        """The quorum system over the nodes that vote."""
         if self.quorums is None:
-            return self.description().quorums(self.members)
+            return self.description().quorums(self.voters)
         try:
-            return self.quorums.build(self.members)
+            return self.quorums.build(self.voters)
         except ConfigurationError as error:
             raise ConfigurationError(f"quorums: {error}") from error
 
     def agreed(self) -> dict[str, str]:
         """What must be equal on all nodes, by name: nodes compare it when they meet."""
         values = {
-            "members": _commas(self.members),
+            "members": _commas(self.voters),
             "protocol": self.protocol,
             "quorums": self.quorum_system().describe(),
             "machine": self.machine or "decrees",
         }
+        if self.observers:
+            values["observers"] = _commas(self.observers)
         for field in attrs.fields(type(self.settings)):
             if field.metadata.get("agreed"):
                 value = getattr(self.settings, field.name)

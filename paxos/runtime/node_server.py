@@ -285,6 +285,7 @@ class NodeServer:
                 draw,
                 read_clocks(),
                 machine=config.machine_maker(),
+                log=config.log,
                 machine_name=machine_name,
             )
         except (RecordError, StoreRefused) as error:
@@ -299,7 +300,11 @@ class NodeServer:
 
     def _configuration(self) -> Configuration:
         return Configuration(
-            self.id, self.config.quorum_system(), self.config.settings, trace=self._trace is not None
+            self.id,
+            self.config.quorum_system(),
+            self.config.settings,
+            trace=self._trace is not None,
+            observers=self.config.observers,
         )
 
     def _drop_reporter(self, peer: NodeId) -> Callable[[int], None]:
