@@ -18,6 +18,7 @@ from typing import Any, Final
 from paxos.ballot import NodeId
 from paxos.command import Command
 from paxos.contract import Configuration, Event, Instant, Message
+from paxos.errors import PaxosError, ProtocolBreach
 from paxos.service import Node, Turn
 from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients, Session
@@ -28,7 +29,7 @@ from paxos.sim.network import Network
 from paxos.sim.result import Violation
 from paxos.sim.watch import Trace, Watch
 
-__all__ = ["NEVER", "NO_TURN", "NS", "Loop", "Site"]
+__all__ = ["NEVER", "NO_TURN", "NS", "Loop", "Site", "complaint_of"]
 
 #: Nanoseconds in a second.
 NS: Final = 1_000_000_000
@@ -487,7 +488,18 @@ def _raised_by_node(error: BaseException) -> bool:
     return False
 
 
-def place_of(error: BaseException) -> str:
+def complaint_of(node: NodeId, error: Exception | SystemExit) -> tuple[str, str]:
+    """What it breaks that a node raised: a name and a sentence."""
+    if isinstance(error, ProtocolBreach):
+        name, _, sentence = str(error).partition(": ")
+        if name.isidentifier() and sentence:
+            return name, f"node {node}: {sentence}"
+        return "ProtocolBreach", f"node {node}: {error}"
+    where = "" if isinstance(error, PaxosError) else f" ({_place_of(error)})"
+    return type(error).__name__, f"node {node} stopped: {error}{where}"
+
+
+def _place_of(error: BaseException) -> str:
     """Where an exception was raised, in a few words."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

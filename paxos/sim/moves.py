@@ -2,6 +2,9 @@
 
     1 submits decide "d" = "a"      a client asks node 1
     2 submits decided "d"           a client asks node 2 what is decided
+    1 submits put "k" = "v"         a client of a log; also `delete "k"`, `increment "n" = "1"`,
+                                    `cas "k" = "w" if "v"` (or `if nothing`), `get "k"`; these are commands
+    2 submits read "k"              a query, linearizable; `stale "k"` is one that need not be
     1 -> 2 Prepare "d"              the oldest such message in flight arrives
     1 -> 2 Prepare "d" #2           the one after it
     duplicate 1 -> 2 Prepare "d"    another copy of it is in flight
@@ -38,7 +41,7 @@ MOVE_KINDS: Final = (
 _TOPICS: Final = ("decree", "slot", "instance")
 
 _NODE: Final = r"(?P<node>[1-9][0-9]{0,9})"
-_ASKED: Final = r"(?P<asked>decided? .+)"
+_ASKED: Final = r"(?P<asked>(?:decided?|put|delete|cas|increment|get|read|stale) .+)"
 _LINES: Final = (
     (re.compile(rf"{_NODE} submits {_ASKED}"), "submit"),
     (re.compile(rf"{_NODE} forgets {_ASKED}"), "forget"),
@@ -55,27 +58,38 @@ _LINES: Final = (
     (re.compile(rf"wipe {_NODE}"), "wipe"),
     (re.compile(rf"restart {_NODE}"), "restart"),
 )
-_DECIDE: Final = re.compile(
-    r'decide (?P<name>(?:hex)?"(?:[^"\\]|\\.)*") = (?P<value>(?:hex)?"(?:[^"\\]|\\.)*")'
+_QUOTED: Final = r'(?:hex)?"(?:[^"\\]|\\.)*"'
+_REQUEST: Final = re.compile(
+    rf"(?P<kind>[a-z]+) (?P<name>{_QUOTED})(?: = (?P<value>{_QUOTED}))?(?: if (?P<old>{_QUOTED}|nothing))?"
 )
-_DECIDED: Final = re.compile(r'decided (?P<name>(?:hex)?"(?:[^"\\]|\\.)*")')
+#: Whether a question says a value, and what is expected.
+_SAYS: Final = {
+    "decide": (True, False), "decided": (False, False), "put": (True, False), "delete": (False, False),
+    "cas": (True, True), "increment": (True, False), "get": (False, False), "read": (False, False),
+    "stale": (False, False),
+}  # fmt: skip
 
 
 class Asked(NamedTuple):
     """What a client asks.
 
     Args:
-        kind: "decide", or "decided" for a read.
-        name: the decree's.
-        value: what is proposed; None for a read.
+        kind: "decide", or "decided" for a read; of a log "put", "delete", "cas", "increment", "get", or a
+            query: "read" or "stale".
+        name: the decree's, or the key.
+        value: what is proposed, put or added; None for what has none.
+        old: of a cas: what it expects; None for absent.
     """
 
     kind: str
     name: bytes
     value: bytes | None
+    old: bytes | None = None
 
     def __str__(self) -> str:
         tail = "" if self.value is None else f" = {quoted(self.value)}"
+        if self.kind == "cas":
+            tail += f" if {'nothing' if self.old is None else quoted(self.old)}"
         return f"{self.kind} {quoted(self.name)}{tail}"
 
 
@@ -151,15 +165,21 @@ def _move(kind: str, parts: Mapping[str, Any]) -> Move:
 
 
 def _asked(text: str) -> Asked:
-    found = _DECIDE.fullmatch(text)
-    if found is not None:
-        return Asked("decide", _unquoted(found["name"]), _unquoted(found["value"]))
-    found = _DECIDED.fullmatch(text)
-    if found is None:
+    found = _REQUEST.fullmatch(text)
+    says = None if found is None else (found["value"] is not None, found["old"] is not None)
+    if found is None or _SAYS.get(found["kind"]) != says:
         raise ConfigurationError(
-            f'not a request: {text!r:.120}; write decide "name" = "value", or decided "name"'
+            f'not a request: {text!r:.120}; write decide "name" = "value", or decided "name"; of a log '
+            'put "key" = "value", delete "key", cas "key" = "value" if "old", increment "key" = "1", '
+            'get "key", read "key" or stale "key"'
         )
-    return Asked("decided", _unquoted(found["name"]), None)
+    kind, name, value, old = found.groups()
+    return Asked(
+        kind,
+        _unquoted(name),
+        None if value is None else _unquoted(value),
+        None if old in (None, "nothing") else _unquoted(old),
+    )
 
 
 @functools.lru_cache(maxsize=4096)

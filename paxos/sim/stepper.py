@@ -19,6 +19,7 @@ from paxos.ballot import NodeId
 from paxos.command import Command
 from paxos.contract import (
     Configuration,
+    Decides,
     Event,
     Instant,
     Invariant,
@@ -26,38 +27,32 @@ from paxos.contract import (
     ProtocolDescription,
     find_protocol,
 )
-from paxos.errors import ConfigurationError, NodeStopped, PaxosError, ProtocolBreach
+from paxos.errors import ConfigurationError, NodeStopped
 from paxos.quorum import QuorumSystem
 from paxos.service import (
+    LogSettings,
+    MachineMaker,
     Node,
-    Reply,
-    ReplyKind,
     Turn,
     charter_record,
     replica_prefix,
     wipes_detected,
 )
+from paxos.service.keyvalue import KeyValue
 from paxos.sim.disk import Disk
-from paxos.sim.loop import NO_TURN, place_of
+from paxos.sim.ledger import LOG_PROBES, Ledger, State, applied_of, taken_commands
+from paxos.sim.log_verdict import judge_log
+from paxos.sim.loop import NO_TURN, complaint_of
 from paxos.sim.moves import Asked, Move, parse_move
+from paxos.sim.questions import DecreeWords, LogWords, Questions
 from paxos.sim.result import Operation, Result, Violation
-from paxos.sim.stepper_parts import (
-    Flight,
-    Place,
-    Question,
-    acquaintance,
-    boring,
-    given,
-    message_of,
-    store_id_of,
-)
+from paxos.sim.stepper_parts import Flight, Place, acquaintance, boring, given, store_id_of
 from paxos.sim.verdict import judge_decisions, judge_history
 from paxos.sim.watch import Watch
 
 __all__ = ["Flight", "Stepper"]
 
 _EPOCH_S: Final = 1_700_000_000.0
-_OUTCOMES: Final = {ReplyKind.DONE: "done", ReplyKind.REJECTED: "rejected", ReplyKind.UNKNOWN: "unknown"}
 #: More than any schedule for people; beyond it the oldest messages are lost.
 _MAX_FLIGHTS: Final = 4096
 
@@ -77,6 +72,8 @@ class Stepper:
         trace: nodes also give an event for each handler run; see `on_event`.
         draw: supplies the nodes' randomness; None for always 0.
         on_event: called with each event of a node.
+        machine: makes the state machine of a log: `KeyValue` for None, or what understands its requests.
+        log: settings of the service of a log; its defaults for None.
 
     Attributes:
         pool: what is in flight, oldest first. Look, and move it by index with `deliver_at` and the like.
@@ -106,6 +103,8 @@ class Stepper:
         trace: bool = False,
         draw: Callable[[str, int], int] | None = None,
         on_event: Callable[[Event], None] | None = None,
+        machine: MachineMaker | None = None,
+        log: LogSettings | None = None,
     ) -> None:
         self.protocol: ProtocolDescription = (
             find_protocol(protocol) if isinstance(protocol, str) else protocol
@@ -131,10 +130,12 @@ class Stepper:
         self._now_s = 0.0
         self._now = Instant(0.0, _EPOCH_S, 0.0)
         self._own: list[tuple[Place, int, Message]] = []
-        self._ops: list[Question] = []
-        self._known: dict[Asked, int] = {}
+        self._machine: MachineMaker = machine or KeyValue
+        self._log = log
+        self._ledger: Ledger | None = None
+        self._questions: Questions = self._first_questions(check)
         invariants = (*(given(each) for each in observers), *(self.protocol.invariants if check else ()))
-        self._observed = bool(invariants)
+        self._observed = bool(invariants) or self._ledger is not None
         self._watch: Watch | None = None
         if invariants:
             self._watch = Watch(attrs.evolve(self.protocol, invariants=invariants), self.quorums, 0, 0)
@@ -146,6 +147,15 @@ class Stepper:
             disk.durable.update([charter_record(self.protocol, configuration), *known[node].items()])
             self._sites[node] = Place(configuration, disk)
         self._begin()
+
+    def _first_questions(self, check: bool) -> Questions:
+        if self.protocol.decides is Decides.DECREES:
+            return Questions(DecreeWords())
+        words = LogWords()
+        if check:
+            self._ledger = Ledger(words.asked, self.seen)
+            self.seen.update(dict.fromkeys(LOG_PROBES, 0))
+        return Questions(words)
 
     def _begin(self) -> None:
         """All nodes start, and their disks are quiet before the first move."""
@@ -194,7 +204,7 @@ class Stepper:
     @property
     def unanswered(self) -> int:
         """How many requests have no answer."""
-        return sum(op.outcome is None for op in self._ops)
+        return self._questions.unanswered
 
     @property
     def quiet(self) -> bool:
@@ -378,25 +388,19 @@ class Stepper:
             return False
         if self.requests and self.requests[0] == (node, asked):
             del self.requests[0]
-        number = self._known.get(asked) if asked.value is not None else None
-        if number is None:
-            number = len(self._ops)
-            self._known[asked] = number
-            self._ops.append(Question(asked, message_of(number, asked), self.moved + 1, node))
-        else:
-            self._ops[number].again = True
         self.moved += 1
-        message = self._ops[number].message
-        submitted = site.node.machine.command(message.request, message.body) if self._observed else None
+        number, message = self._questions.ask(node, asked, self.moved)
+        submitted = self._questions.words.submitted(site.node, message) if self._observed else None
         turn = self._call(site, site.node.request, number, message, self._now)
         if turn is not None:
-            self._carry_out(site, turn, "request", None, None, submitted)
+            shown = None if self._ledger is None else message
+            self._carry_out(site, turn, "request", None, shown, submitted)
         self._rest()
         return True
 
     def forget(self, node: NodeId, asked: Asked) -> bool:
         """The client that asked is gone; False if nobody asked that."""
-        site, number = self._sites[node], self._known.get(asked)
+        site, number = self._sites[node], self._questions.number_of(asked)
         if site.node is None or number is None or self.violations:
             return False
         self.moved += 1
@@ -415,6 +419,8 @@ class Stepper:
         if site.wake_s > self._now_s:
             self._now_s = site.wake_s
             self._now = Instant(self._now_s, _EPOCH_S + self._now_s, 0.0)
+        later, self._questions.later = self._questions.later, []
+        self.requests += later
         turn = self._call(site, site.node.tick, self._now)
         if turn is not None:
             self._carry_out(site, turn, "tick", None, None)
@@ -478,33 +484,41 @@ class Stepper:
     def judge(self) -> list[Violation]:
         """What broke, also by what clients were told and nodes know so far."""
         if not self.violations:
-            decisions = self.decisions()
-            for judged in (judge_decisions(decisions), judge_history(self.history(), decisions)):
-                for name, sentence in judged:
+            decisions, history = self.decisions(), self.history()
+            judged = [judge_decisions(decisions), judge_history(history, decisions)]
+            if self.protocol.decides is Decides.LOG:
+                judged = []
+            if self._ledger is not None:
+                judged = [judge_log(self._ledger, self._states(), history, self._machine)]
+            for complaints in judged:
+                for name, sentence in complaints:
                     self.violations.append(Violation(name, sentence, self.steps))
         return self.violations
 
+    def _states(self) -> list[State]:
+        return [
+            State(node.id, applied_of(node), node.machine.snapshot(), "at the end")
+            for node in self._running()
+        ]
+
+    def _running(self) -> list[Node]:
+        return [site.node for site in self._sites.values() if site.node is not None]
+
     def history(self) -> tuple[Operation, ...]:
         """What clients did, in order of call. Times are numbers of moves, an answer half of one later."""
-        return tuple(
-            Operation(
-                client=number,
-                kind=op.asked.kind,
-                name=op.asked.name,
-                value=op.asked.value,
-                call_s=float(op.call),
-                return_s=None if op.returned is None else op.returned + 0.5,
-                outcome=op.outcome,
-                out=op.out,
-                node=op.node,
-                home=op.home,
-            )
-            for number, op in enumerate(self._ops)
-        )
+        return self._questions.history()
 
     def decisions(self) -> dict[NodeId, dict[bytes, bytes]]:
-        """What every running node knows."""
-        return {site.id: site.node.machine.values() for site in self._sites.values() if site.node is not None}
+        """What every running node knows of decrees."""
+        if self.protocol.decides is Decides.LOG:
+            return {}
+        return {node.id: node.machine.values() for node in self._running()}
+
+    def applied(self) -> dict[NodeId, int]:
+        """How far every running node has applied the log; empty where none is decided."""
+        if self.protocol.decides is not Decides.LOG:
+            return {}
+        return {node.id: applied_of(node) for node in self._running()}
 
     def result(self, choices: Sequence[int] = ()) -> Result:
         """The run so far, as a timed run would give it; its times are numbers of moves."""
@@ -521,6 +535,7 @@ class Stepper:
             choices=tuple(choices),
             violations=tuple(self.violations),
             stopped={site.id: site.stopped for site in self._sites.values() if site.stopped is not None},
+            applied=self.applied() if self.protocol.decides is Decides.LOG else None,
         )
 
     # --- inside -----------------------------------------------------------------------------------------
@@ -536,7 +551,11 @@ class Stepper:
                 dict(site.disk.durable),
                 self._draw,
                 self._now,
+                self._machine,
+                self._log,
             )
+            if self._ledger is not None:
+                taken_commands(site.node)
             turn = site.node.turn()
         except (Exception, SystemExit) as error:
             if first and isinstance(error, ConfigurationError):
@@ -559,20 +578,15 @@ class Stepper:
         self._down(site, 0)
         if isinstance(error, NodeStopped) and site.wiped:
             self.seen["stopped"] += 1
-        elif isinstance(error, ProtocolBreach):
-            name, _, sentence = str(error).partition(": ")
-            known = name.isidentifier() and bool(sentence)
-            self._violate(
-                name if known else "ProtocolBreach", f"node {site.id}: {sentence if known else error}"
-            )
         else:
-            where = "" if isinstance(error, PaxosError) else f" ({place_of(error)})"
-            self._violate(type(error).__name__, f"node {site.id} stopped: {error}{where}")
+            self._violate(*complaint_of(site.id, error))
 
     def _violate(self, name: str, sentence: str) -> None:
         self.violations.append(Violation(name, sentence, self.steps))
 
     def _down(self, site: Place, keep: int) -> None:
+        if self._ledger is not None and site.node is not None and site.stopped is None:
+            self._ledger.holds(site.node, "before it crashed")
         site.disk.crash(keep)
         site.node = None
         site.wake_s = None
@@ -609,7 +623,7 @@ class Stepper:
         if self._observed:
             self._observe(site, action, sender, message, turn, left, submitted)
         for client, reply in turn.answers:
-            self._answered(client, site, reply)
+            self._answered(client, site, reply, turn)
 
     def _leave(self, site: Place, messages: Sequence[tuple[NodeId, Message]]) -> None:
         me, pool = site.id, self.pool
@@ -660,22 +674,27 @@ class Stepper:
         node = site.node
         if site.wiped and (node is None or not node.identity.introduced):
             return  # it may not vote, and nobody expects it to remember
-        if self._watch is None:
-            return
-        replica = node.replica if node is not None else None
-        broken = self._watch.observe(
-            action, site.id, sender, message, turn, left, submitted, replica, site.disk.replica_records
-        )
+        broken = None
+        if self._watch is not None:
+            replica = node.replica if node is not None else None
+            placed = () if self._ledger is None or node is None else taken_commands(node)
+            broken = self._watch.observe(
+                action, site.id, sender, message, turn, left, submitted, replica, site.disk.replica_records,
+                placed,
+            )  # fmt: skip
+        if broken is None and self._ledger is not None:
+            broken = self._ledger.take(site.id, turn.applies)
+            if broken is None and node is not None and turn.events:
+                broken = self._ledger.took_snapshot(site.id, turn.events, site.disk.durable)
         if broken is not None:
             self._violate(*broken)
 
-    def _answered(self, client: Any, site: Place, reply: Any) -> None:
-        op = self._ops[client]
-        if not isinstance(reply, Reply) or op.outcome is not None or reply.kind == ReplyKind.REDIRECT:
-            return
-        # Who asked more than once is not told by one rejection what became of the rest.
-        rejected = reply.kind == ReplyKind.REJECTED
-        op.outcome = "unknown" if rejected and op.again else _OUTCOMES[ReplyKind(reply.kind)]
-        op.returned = self.moved
-        op.out = reply.result
-        op.node = site.id
+    def _answered(self, client: Any, site: Place, reply: Message, turn: Turn) -> None:
+        place = None
+        if self._ledger is not None and site.node is not None:
+            applied = applied_of(site.node)
+            place = (applied - len(turn.applies), applied)
+        following = self._questions.heard(client, site.id, reply, self.moved, place)
+        if following is not None and following[0] in self._sites:
+            self.seen["redirected"] += 1
+            self.requests.insert(0, following)

@@ -1,16 +1,15 @@
-"""What the directed simulator is made of: places, questions, what is in flight, how nodes are acquainted."""
+"""What the directed simulator is made of: places, what is in flight, how nodes are acquainted."""
 
 import functools
 import hashlib
 
 from paxos.ballot import NodeId
-from paxos.command import RequestId, digest_of
 from paxos.contract import Configuration, Invariant, InvariantMaker, Message
-from paxos.service import Identity, Node, Submit, decide_request, decided_request
+from paxos.service import Identity, Node
 from paxos.sim.disk import Disk
-from paxos.sim.moves import Asked, topic_of
+from paxos.sim.moves import topic_of
 
-__all__ = ["Flight", "Place", "Question", "acquaintance", "boring", "given", "message_of", "store_id_of"]
+__all__ = ["Flight", "Place", "acquaintance", "boring", "given", "store_id_of"]
 
 
 class Flight:
@@ -49,23 +48,6 @@ class Place:
         self.wiped: bool = False
 
 
-class Question:
-    """One request of one client."""
-
-    __slots__ = ("again", "asked", "call", "home", "message", "node", "out", "outcome", "returned")
-
-    def __init__(self, asked: Asked, message: Submit, call: int, home: NodeId) -> None:
-        self.asked: Asked = asked
-        self.message: Submit = message
-        self.call: int = call
-        self.home: NodeId = home
-        self.again: bool = False
-        self.returned: int | None = None
-        self.outcome: str | None = None
-        self.out: bytes | None = None
-        self.node: NodeId | None = None
-
-
 def given(invariant: Invariant) -> InvariantMaker:
     """A maker of the invariant that is there already."""
     return lambda quorums: invariant
@@ -79,12 +61,6 @@ def boring(name: str, bound: int) -> int:
 def store_id_of(node: NodeId, life: int) -> bytes:
     """The id of a node's store; another one in each life that begins without it."""
     return hashlib.sha256(b"store %d %d" % (node, life)).digest()[:16]
-
-
-def message_of(number: int, asked: Asked) -> Submit:
-    """What a client sends: equal for equal numbers and questions."""
-    body = decided_request(asked.name) if asked.value is None else decide_request(asked.name, asked.value)
-    return Submit(RequestId(b"client%010d" % number, 0, 1, digest_of(body)), body)
 
 
 @functools.lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ from typing import Final
 
 from paxos.ballot import NodeId
 from paxos.contract import Configuration, Decides, ProtocolDescription
-from paxos.errors import ConfigurationError, NodeStopped, PaxosError, ProtocolBreach
+from paxos.errors import ConfigurationError, NodeStopped
 from paxos.quorum import Phase
 from paxos.service import LogSettings, MachineMaker, Node, message_table, replica_prefix
 from paxos.sim.choices import PARTS, Choices
@@ -22,7 +22,7 @@ from paxos.sim.faults import Crash, Cut, Faults, Happening, Pause, SlowNode, Wip
 from paxos.sim.ledger import LOG_PROBES, Ledger, State, applied_of, taken_commands
 from paxos.sim.log_desk import LogDesk
 from paxos.sim.log_verdict import judge_log
-from paxos.sim.loop import NEVER, NS, Loop, Site, place_of
+from paxos.sim.loop import NEVER, NS, Loop, Site, complaint_of
 from paxos.sim.network import Network
 from paxos.sim.topology import Hardware, Topology
 from paxos.sim.verdict import judge_decisions, judge_history
@@ -177,15 +177,8 @@ class World(Loop):
             self.seen["stopped"] += 1
             if not self._quorate():
                 self._finish()
-        elif isinstance(error, ProtocolBreach):
-            name, _, sentence = str(error).partition(": ")
-            known = name.isidentifier() and sentence
-            self.violate(
-                name if known else "ProtocolBreach", f"node {site.id}: {sentence if known else error}"
-            )
         else:
-            where = "" if isinstance(error, PaxosError) else f" ({place_of(error)})"
-            self.violate(type(error).__name__, f"node {site.id} stopped: {error}{where}")
+            self.violate(*complaint_of(site.id, error))
 
     # --- faults -----------------------------------------------------------------------------------------
 
