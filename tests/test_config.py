@@ -27,6 +27,7 @@ from paxos.runtime.config import (
     parse_address,
     parse_cluster,
 )
+from paxos.service.settings import LogSettings
 
 HEAD = '[cluster]\nid = "shop"\nprotocol = "paxos"\n'
 NODES = "".join(
@@ -34,6 +35,7 @@ NODES = "".join(
     for node in (1, 2, 3)
 )
 GOOD = HEAD + NODES
+LOG = '[cluster]\nid = "shop"\nprotocol = "multipaxos"\n' + NODES
 TLS = '[tls]\nca = "ca.pem"\ncertificate = "node-{id}.pem"\nkey = "node-{id}.key"\n'
 
 
@@ -246,6 +248,10 @@ BAD_FILES = {
     "setting is a text": (GOOD + '[settings]\nask_s = "1"\n', "[settings]: ask_s", "expected seconds"),
     "settings is no table": ("settings = 1\n" + GOOD, "settings: expected a table"),
     "distinguished stranger": (GOOD + "[settings]\ndistinguished = 9\n", "there is no node 9", "1, 2, 3"),
+    "log of decrees": (GOOD + "[log]\nmarker_requests = 10\n", "log: protocol paxos decides decrees"),
+    "log is no table": ("log = 1\n" + LOG, "log: expected a table"),
+    "unknown setting of a log": (LOG + "[log]\nmarkers = 10\n", "[log]", '"markers" is not a setting of the'),
+    "setting of a log out of range": (LOG + "[log]\npiece_s = 61\n", "[log]: piece_s", "seconds in 0..60"),
     "tls without key": (GOOD + '[tls]\nca = "a"\ncertificate = "b"\n', "[tls]: key is missing"),
     "tls with a number": (GOOD + TLS.replace('"ca.pem"', "1"), "[tls]: ca: expected a text"),
     "tls placeholder": (GOOD + TLS.replace("{id}", "{node}"), "[tls]", "{id}"),
@@ -395,6 +401,18 @@ def test_what_is_written_looks_like_what_people_write() -> None:
             for node in (1, 2, 3)
         )
     )
+
+
+def test_settings_of_a_log() -> None:
+    text = LOG + "[log]\nmarker_requests = 50\npiece_s = 0.0\n"
+    config = parsed(text)
+    assert config.log == LogSettings(marker_requests=50, piece_s=0.0)
+    assert "\n[log]\nmarker_requests = 50\npiece_s = 0.0\n" in dump_cluster(config)
+    assert parsed(dump_cluster(config)) == config
+    # What they say may differ from node to node.
+    assert config.agreed() == parsed(LOG).agreed()
+    assert parsed(LOG).log == LogSettings()
+    assert parsed(GOOD).log is None
 
 
 def test_what_no_file_can_say_is_not_written() -> None:
