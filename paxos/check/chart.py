@@ -12,10 +12,14 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from paxos.ballot import NodeId
-from paxos.check.recording import Record
+from paxos.check.recording import Record, asked_in
 from paxos.check.scenario import Played
+from paxos.command import NOP, NOTHING, Command
+from paxos.errors import NodeStopped
+from paxos.service.batches import read_batch
 from paxos.sim import Violation
-from paxos.sim.moves import Asked, quoted, topic_of
+from paxos.sim.moves import quoted, topic_of
+from paxos.sim.questions import words_of
 
 __all__ = ["CLIENTS", "Chart", "ChartEvent", "chart_of", "text_chart"]
 
@@ -191,14 +195,10 @@ def _events(record: Record, topics: bool, disks: bool) -> list[ChartEvent]:
             events.append(ChartEvent("arrow", _lane(record.sender), text, lane))
         elif topic_of(record.message):
             events.append(ChartEvent("note", lane, f"own {text}"))
-    elif record.action == "request" and record.submitted is not None:
-        footprint, payload = record.submitted.footprint, record.submitted.payload
-        asked = (
-            Asked("decide", footprint.writes[0], payload)
-            if footprint.writes
-            else Asked("decided", footprint.reads[0], None)
-        )
-        events.append(ChartEvent("arrow", CLIENTS, str(asked), lane))
+    elif record.action == "request":
+        asked = asked_in(record)
+        if asked is not None:
+            events.append(ChartEvent("arrow", CLIENTS, str(asked), lane))
     elif record.action == "crash":
         events.append(ChartEvent("crash", lane, "crashes"))
     elif record.action == "restart" and not record.first:
@@ -209,9 +209,20 @@ def _events(record: Record, topics: bool, disks: bool) -> list[ChartEvent]:
         events.append(ChartEvent("note", lane, "disk synced"))
     for mark, payload in record.applies:
         if record.action != "restart":
-            name = quoted(mark) if isinstance(mark, bytes) else str(mark)
-            events.append(ChartEvent("decide", lane, f"decides {name} = {_value(payload)}"))
+            events.append(ChartEvent("decide", lane, _decided(mark, payload)))
     return events
+
+
+def _decided(mark: object, payload: bytes) -> str:
+    if isinstance(mark, bytes):
+        return f"decides {quoted(mark)} = {_value(payload)}"
+    try:
+        batch = read_batch(Command(NOP.request, NOTHING, payload))
+    except NodeStopped:
+        return f"applies {mark} = {_value(payload)}"
+    words = [str(words_of(body) or "...") for run in batch.runs for body in run.bodies] if batch else []
+    what = ", ".join(words) or ("nothing" if batch is None else batch.kind.name.lower())
+    return f"applies {mark}: {what}"
 
 
 def _message_text(message: Any, topics: bool) -> str:

@@ -13,7 +13,7 @@ import attrs
 
 from paxos.check.scenario import Scenario, protocol_named
 from paxos.check.walk import Walk
-from paxos.contract import ProtocolDescription
+from paxos.contract import Decides, ProtocolDescription
 from paxos.errors import ConfigurationError
 from paxos.quorum import (
     ExplicitQuorums,
@@ -23,7 +23,7 @@ from paxos.quorum import (
     QuorumSystem,
     WeightedQuorums,
 )
-from paxos.service import wipes_detected
+from paxos.service import LogSettings, wipes_detected
 from paxos.sim import Faults, Hardware, Topology, Workload
 
 __all__ = ["scenario_of"]
@@ -37,6 +37,8 @@ _FACTORS: Final = (0.001, 0.01, 0.1, 0.5, 2.0, 10.0, 100.0)
 #: Grace for whoever waits, virtual seconds; it costs nothing.
 _GRACE_S: Final = 120.0
 _MAX_STEPS: Final = 100_000
+#: A log's nodes talk all the time, and where they do so a thousand times a second nothing more is learned.
+_MAX_LOG_STEPS: Final = 60_000
 #: A client that goes to the next node sooner than so many decisions take need never get an answer: each of
 #: its attempts outbids the one before.
 _PATIENCE: Final = 2.0
@@ -70,10 +72,18 @@ def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) 
         grace_s=_GRACE_S,
         max_steps=_MAX_STEPS,
     )
+    decides_log = found.decides is Decides.LOG
+    if decides_log:
+        base = attrs.evolve(base, log=_log(rng), max_steps=_MAX_LOG_STEPS)
     if rng.random() < 0.5:
-        return attrs.evolve(base, walk=_walk(rng), eager=rng.random() < 0.3)
+        plan = _walk(rng)
+        if decides_log:
+            plan = attrs.evolve(plan, operations=rng.randint(1, 12), reads=_some(rng, 0.7, 0.1, 0.6))
+        return attrs.evolve(base, walk=plan, eager=rng.random() < 0.3)
     duration_s = rng.choice((1.0, 3.0, 10.0))
     topology, hardware, workload = _topology(rng, size), _hardware(rng), _workload(rng, duration_s)
+    if decides_log:
+        workload = _mixed(rng, workload)
     return attrs.evolve(
         base,
         topology=topology,
@@ -82,6 +92,36 @@ def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) 
         workload=workload,
         duration_s=duration_s,
         liveness=not hasty and workload.timeout_s >= _PATIENCE * _decision_s(topology, hardware),
+    )
+
+
+def _log(rng: random.Random) -> LogSettings:
+    """The service of a log: mostly such that there are snapshots, now and then with next to no room."""
+    return LogSettings(
+        marker_requests=rng.choice((1, 2, 3, 5, 10, 20, 50, 1000)),
+        piece_s=rng.choice((0.0, 0.001, 0.05)),
+        pieces_asked=rng.choice((1, 2, 8)),
+        repeat_s=rng.choice((0.05, 0.5, 1.0)),
+        waiting_requests=rng.choice((1, 3, 16_384, 16_384, 16_384)),
+        queries=rng.choice((1, 3, 16_384, 16_384, 16_384)),
+    )
+
+
+def _mixed(rng: random.Random, workload: Workload) -> Workload:
+    """What clients of the key-value machine do, each kind of it sometimes much and sometimes not at all."""
+    large = rng.random() < 0.05
+    return attrs.evolve(
+        workload,
+        operations=workload.operations * rng.choice((1, 1, 2, 4)),
+        names=4 if large else workload.names,
+        window=None if large else workload.window,
+        value_bytes=60_000 if large else workload.value_bytes,
+        increments=rng.choice((0.0, 0.2, 0.5)),
+        deletes=rng.choice((0.0, 0.1, 0.3)),
+        swaps=rng.choice((0.0, 0.25, 0.7)),
+        logged=rng.choice((0.0, 0.2, 1.0)),
+        scans=rng.choice((0.0, 0.0, 0.1)),
+        stale=rng.choice((0.0, 0.2, 0.5)),
     )
 
 

@@ -26,6 +26,7 @@ from paxos.check.scenario import FATAL, Scenario, protocol_named
 from paxos.check.spread import Killed, Unit, in_order
 from paxos.check.workers import Inline, Processes, in_time
 from paxos.errors import ConfigurationError
+from paxos.sim.ledger import probes_of
 
 __all__ = ["Exploration", "Finding", "Inline", "Lost", "Tally", "explore", "run_batch"]
 
@@ -164,7 +165,8 @@ class Exploration:
     @property
     def missing(self) -> tuple[str, ...]:
         """Probes of the protocol that were never hit."""
-        return tuple(p for p in protocol_named(self.protocol).probes if not self.tally.seen.get(p))
+        probes = probes_of(protocol_named(self.protocol))
+        return tuple(probe for probe in probes if not self.tally.seen.get(probe))
 
     @property
     def handlers(self) -> dict[str, tuple[int, int]]:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import attrs
 
-from paxos.check.scenario import LIVENESS, Scenario
+from paxos.check.scenario import LIVENESS, Scenario, protocol_named
 from paxos.check.shorten import Budget, cost, shorten, to_schedule
 from paxos.check.walk import Walk
+from paxos.contract import Decides
 from paxos.errors import ConfigurationError
 from paxos.sim import Faults, Hardware, Topology, Violation, Workload
 
@@ -301,6 +302,8 @@ def _candidates(scenario: Scenario) -> Iterator[Scenario]:
         audit=False,
         think_s=scenario.workload.think_s,
     )
+    if protocol_named(scenario.protocol).decides is Decides.LOG:
+        quiet = attrs.evolve(quiet, increments=0.0, deletes=0.0, swaps=0.0, logged=0.0, scans=0.0, stale=0.0)
     for workload in _smaller_values(scenario.workload, quiet):
         yield attrs.evolve(scenario, workload=workload)
     for faults in _smaller_values(scenario.faults, Faults()):
@@ -325,6 +328,8 @@ def _fewer_nodes(scenario: Scenario) -> Iterator[Scenario]:
         yield attrs.evolve(scenario, quorums=None)
     if scenario.settings is not None:
         yield attrs.evolve(scenario, settings=None)
+    if scenario.log is not None:
+        yield attrs.evolve(scenario, log=None)
 
 
 def _on_fewer_nodes(scenario: Scenario, size: int) -> Scenario:

@@ -25,9 +25,10 @@ from paxos.contract import (
 from paxos.quorum import QuorumSystem
 from paxos.service import Introduce
 from paxos.sim.moves import Asked, Move, topic_of
+from paxos.sim.questions import asked_of
 from paxos.sim.stepper import Stepper
 
-__all__ = ["Record", "Recorder", "recorded", "schedule_of", "with_times"]
+__all__ = ["Record", "Recorder", "asked_in", "recorded", "schedule_of", "with_times"]
 
 #: What one schedule is made of at most: longer runs are cut at the front, where nothing happened yet.
 _MAX_RECORDS: Final = 200_000
@@ -45,7 +46,7 @@ class Record(NamedTuple):
         action: as in `paxos.contract.Step`.
         node: where.
         sender: of a message that was received.
-        message: that message.
+        message: that message; of a log also what a client sent.
         submitted: what a client asked.
         applies: what the step decided: mark and payload.
         durable: "crash" and "durable": what is on the replica's disk then.
@@ -232,8 +233,14 @@ def _awake(records: Sequence[Record]) -> dict[NodeId, int]:
 
 
 def _content(record: Record) -> Hashable:
-    message = record.message
-    return (record.sender, record.node, type(message), message) if message is not None else None
+    message: Any = record.message
+    if message is None or record.action == "request":
+        return None
+    try:
+        hash(message)
+    except TypeError:  # there are lists in it
+        return (record.sender, record.node, type(message), repr(message))
+    return (record.sender, record.node, type(message), message)
 
 
 def _move_of(record: Record, stepper: Stepper) -> Iterator[Move]:
@@ -244,8 +251,10 @@ def _move_of(record: Record, stepper: Stepper) -> Iterator[Move]:
         move = None if record.sender == node else _delivery(record, stepper)
         if move is not None:
             yield move
-    elif action == "request" and record.submitted is not None:
-        yield Move("submit", node, asked=_asked(record.submitted))
+    elif action == "request":
+        asked = asked_in(record)
+        if asked is not None:
+            yield Move("submit", node, asked=asked)
     elif action == "crash":
         yield _crash(record, stepper)
     elif action in ("tick", "restart"):
@@ -272,7 +281,11 @@ def _delivery(record: Record, stepper: Stepper) -> Move | None:
     return Move("deliver", record.node, record.sender, name, topic, found)
 
 
-def _asked(command: Command) -> Asked:
+def asked_in(record: Record) -> Asked | None:
+    """What a client asked in a step; None for what moves have no words for."""
+    command = record.submitted
+    if command is None:
+        return asked_of(record.message)
     footprint = command.footprint
     if footprint.writes:
         return Asked("decide", footprint.writes[0], command.payload)

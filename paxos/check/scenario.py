@@ -27,8 +27,10 @@ from paxos.check.walk import Walk, walk
 from paxos.contract import Decides, ProtocolDescription, find_protocol
 from paxos.errors import ConfigurationError
 from paxos.quorum import QuorumSystem
+from paxos.service import LogSettings
 from paxos.sim import Choices, Faults, Hardware, Result, Topology, Violation, Workload, fields
 from paxos.sim.choices import MAX_CHOICES
+from paxos.sim.ledger import LOG_SETTINGS
 from paxos.sim.moves import parse_move
 from paxos.sim.stepper import Stepper
 
@@ -58,6 +60,8 @@ _MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 _MAX_LINES: Final = 100_000
 _MAX_TEXT: Final = 10_000
 _WIDTH: Final = 100
+#: Of what clients did an order is looked for so long; a run has been judged by then without a search.
+_MAX_STATES: Final = 200_000
 
 
 @functools.lru_cache(maxsize=32)
@@ -154,6 +158,7 @@ class Scenario:
         nodes: how many.
         quorums: the quorum system; the protocol's default for None.
         settings: the protocol's own; None for its defaults.
+        log: settings of the service of a log; None for those of the simulator.
         topology, hardware, faults, workload, duration_s, grace_s, max_steps: of a timed run, see
             `paxos.sim.run`.
         liveness: whether an operation without an answer counts; settings drawn to be extreme may make one
@@ -177,6 +182,7 @@ class Scenario:
     nodes: int = attrs.field(default=3, validator=fields.count(1, 100))
     quorums: QuorumSystem | None = attrs.field(default=None, validator=_optional(_kind(QuorumSystem)))
     settings: Any = None
+    log: LogSettings | None = attrs.field(default=None, validator=_optional(_kind(LogSettings)))
     topology: Topology = attrs.field(factory=lambda: Topology.named("lan"), validator=_kind(Topology))
     hardware: Hardware = attrs.field(factory=Hardware, validator=_kind(Hardware))
     faults: Faults = attrs.field(factory=Faults, validator=_kind(Faults))
@@ -253,6 +259,7 @@ class Scenario:
             self.nodes,
             quorums=self.quorums,
             settings=self.settings,
+            log=self.log,
             eager=self.eager,
             observers=() if recorder is None else (recorder,),
         )
@@ -274,6 +281,7 @@ class Scenario:
             choices=self.choices,
             settings=self.settings,
             quorums=self.quorums,
+            log=self.log,
             max_steps=self.max_steps,
             trace=trace or record,
         )
@@ -314,6 +322,8 @@ class Scenario:
             "quorums": None if self.quorums is None else quorums_to_json(self.quorums),
             "settings": fields.plain(self._settings()),
         }
+        if protocol_named(self.protocol).decides is Decides.LOG:
+            data["log"] = fields.plain(LOG_SETTINGS if self.log is None else self.log)
         if self.schedule is not None:
             return {**data, "eager": self.eager, "schedule": list(self.schedule)}
         data["seed"] = self.seed
@@ -362,6 +372,8 @@ class Scenario:
             values["quorums"] = quorums_from_json(values["quorums"], values["nodes"])
         if values.get("settings") is not None:
             values["settings"] = fields.from_plain(protocol.settings, values["settings"], "settings")
+        if values.get("log") is not None:
+            values["log"] = fields.from_plain(LogSettings, values["log"], "log")
         if values.get("walk") is not None:
             values["walk"] = fields.from_plain(Walk, values["walk"], "walk")
         if values.get("choices") is not None:
@@ -477,9 +489,8 @@ def _check_messages(protocol: ProtocolDescription, data: Mapping[str, Any]) -> N
 
 def _linearizable(protocol: ProtocolDescription, result: Result) -> tuple[Violation, ...]:
     """What a search for an order of all that clients did finds; it judges what no invariant looks at."""
-    if protocol.decides is not Decides.DECREES:
-        return ()
-    verdict = check_linearizable(history_of(result), "decree")
+    model = "decree" if protocol.decides is Decides.DECREES else "kv"
+    verdict = check_linearizable(history_of(result), model, max_states=_MAX_STATES)
     if verdict.violation is None:
         return ()
     return (Violation("Linearizability", verdict.violation.sentence, result.steps),)

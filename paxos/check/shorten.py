@@ -145,7 +145,9 @@ def _fewer_moves(scenario: Scenario, accepted: frozenset[str], budget: Budget) -
 
 def _topic(move: Move) -> str:
     if move.asked is not None:
-        return str(Asked("decided", move.asked.name, None)).partition(" ")[2]
+        # What a client of a log asks has no slot yet.
+        named = move.asked.kind in ("decide", "decided")
+        return str(Asked("decided", move.asked.name, None)).partition(" ")[2] if named else ""
     return move.topic
 
 
@@ -237,16 +239,24 @@ def _renamed(scenario: Scenario, accepted: frozenset[str], budget: Budget) -> Sc
     moves = _moves(scenario)
     asked = [move.asked for move in moves if move.asked is not None]
     names = _short(list(dict.fromkeys(each.name for each in asked)), b"d")
-    values = _short(list(dict.fromkeys(each.value for each in asked if each.value is not None)), b"v")
+    said = (value for each in asked for value in _values(each) if value is not None)
+    values = _short(list(dict.fromkeys(said)), b"v")
     topics = {_topic_of(old): _topic_of(new) for old, new in names.items()}
     renamed = []
     for move in moves:
         if move.asked is not None:
-            value = None if move.asked.value is None else values[move.asked.value]
-            move = move._replace(asked=Asked(move.asked.kind, names[move.asked.name], value))
+            kind, name, value, old = move.asked
+            value = values.get(value, value) if kind != "increment" and value is not None else value
+            old = None if old is None else values[old]
+            move = move._replace(asked=Asked(kind, names[name], value, old))
         renamed.append(move._replace(topic=topics.get(move.topic, move.topic)))
     made = _played(scenario, renamed, accepted, Budget(1 << 40))
     return _with(scenario, renamed) if made == renamed else scenario
+
+
+def _values(asked: Asked) -> tuple[bytes | None, ...]:
+    """What it says that is no more than a name. What is added is more."""
+    return (asked.old,) if asked.kind == "increment" else (asked.value, asked.old)
 
 
 def _topic_of(name: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from paxos.contract import Decides
 from paxos.sim import Choices, fields
 from paxos.sim.moves import Asked
 from paxos.sim.runner import fewer_collections
@@ -32,7 +33,7 @@ class Walk:
     Args:
         moves: how many numbers it asks for at most.
         operations: requests of clients.
-        names: decrees they are about.
+        names: decrees or keys they are about.
         reads: share of requests that only read.
         disorder: share of arrivals that take any message in flight and not the oldest.
         submit: share of moves at which a client asks; it also asks when nothing else is to do.
@@ -72,16 +73,40 @@ def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
         choices: decides; the same choices walk the same way.
     """
     members, draw = stepper.members, choices.draw
+    ask = _ask_log if stepper.protocol.decides is Decides.LOG else _ask_decree
     for number in range(plan.operations):
         node = members[draw("client", len(members))]
-        name = b"d%d" % draw("name", plan.names)
-        value = None if plan.reads and choices.happens("read", plan.reads) else b"v%d" % (number + 1)
-        stepper.requests.append((node, Asked("decided" if value is None else "decide", name, value)))
+        name = draw("name", plan.names)
+        reads = bool(plan.reads) and choices.happens("read", plan.reads)
+        stepper.requests.append((node, ask(number, name, reads, choices)))
     with fewer_collections():
         _walk(stepper, plan, choices)
         if plan.settle:
             stepper.settle()
     stepper.judge()
+
+
+def _ask_decree(number: int, name: int, reads: bool, choices: Choices) -> Asked:
+    return (
+        Asked("decided", b"d%d" % name, None)
+        if reads
+        else Asked("decide", b"d%d" % name, b"v%d" % (number + 1))
+    )
+
+
+def _ask_log(number: int, name: int, reads: bool, choices: Choices) -> Asked:
+    """A command or a query of the key-value machine; every value is another one."""
+    key = b"k%d" % name
+    if reads:
+        kind = ("read", "read", "get", "stale")[choices.draw("kind", 4)]
+        return Asked(kind, (key, b"n%d" % name)[choices.draw("counter", 2)], None)
+    kind = ("put", "put", "increment", "cas", "delete")[choices.draw("kind", 5)]
+    if kind == "increment":
+        return Asked(kind, b"n%d" % name, b"%d" % (number + 1))
+    if kind == "cas":
+        expected = choices.draw("expected", number + 1)
+        return Asked(kind, key, b"v%d" % (number + 1), b"v%d" % expected if expected else None)
+    return Asked(kind, key, b"v%d" % (number + 1) if kind == "put" else None)
 
 
 def _walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:

@@ -17,17 +17,29 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from paxos.ballot import NodeId
 from paxos.command import Command
-from paxos.contract import Event, Mark, StateMachine
-from paxos.service import Node
+from paxos.contract import Decides, Event, Mark, ProtocolDescription, StateMachine
+from paxos.service import LogSettings, Node
 from paxos.service.batches import Batch, BatchKind, read_batch
 from paxos.service.sessions import IDLE_MARKERS
 from paxos.service.snapshots import Content, read_content, read_snapshots
 
-__all__ = ["LOG_PROBES", "Fold", "Ledger", "RequestKey", "State", "applied_of", "taken_commands"]
+__all__ = [
+    "LOG_PROBES",
+    "LOG_SETTINGS",
+    "Fold",
+    "Ledger",
+    "RequestKey",
+    "State",
+    "applied_of",
+    "probes_of",
+    "taken_commands",
+]
 
 #: What a run of some length should have seen of the service of a log.
 LOG_PROBES: Final = ("redirected", "retry deduplicated", "snapshot", "snapshot installed")
 
+#: How the service of a log is set in runs where nothing else is said: snapshots after few requests.
+LOG_SETTINGS: Final = LogSettings(marker_requests=20, piece_s=0.001)
 #: A request: its client, its number, and the digest of its command.
 RequestKey: TypeAlias = tuple[bytes, int, bytes]
 _DIGEST: Final = 8
@@ -136,6 +148,11 @@ class Ledger:
     def holds(self, node: Node, when: str) -> None:
         """What a node holds now."""
         self.states.append(State(node.id, applied_of(node), node.machine.snapshot(), when))
+
+
+def probes_of(protocol: ProtocolDescription) -> tuple[str, ...]:
+    """What a run of some length should have seen, of the protocol and of the service above it."""
+    return protocol.probes + (LOG_PROBES if protocol.decides is Decides.LOG else ())
 
 
 def applied_of(node: Node) -> int:

@@ -15,14 +15,15 @@ from paxos.command import Command, RequestId, digest_of
 from paxos.contract import Message
 from paxos.errors import Rejected, WireError
 from paxos.service import Node, Reply, ReplyKind, Submit, decide_request, decided_request
-from paxos.service.log_messages import Level, Query, QueryReply, Refused, RefusedKind, Results
+from paxos.service.keyvalue_requests import DELETE, GET, INCREMENT, PUT, parse_cas, parse_simple
+from paxos.service.log_messages import Level, Query, QueryReply, Refused, RefusedKind, Results, SubmitMany
 from paxos.sim.desk import DONE, ELSEWHERE, LATE, REDIRECT, REFUSED, REJECTED, UNKNOWN, Answer
 from paxos.sim.keyvalue_words import COMMANDS, body_of, meaning_of
 from paxos.sim.log_desk import run_of
 from paxos.sim.moves import Asked
 from paxos.sim.result import Operation
 
-__all__ = ["DecreeWords", "LogWords", "Question", "Questions"]
+__all__ = ["DecreeWords", "LogWords", "Question", "Questions", "asked_of", "words_of"]
 
 _LATE: Final = Answer(LATE)
 _REPLIES: Final = {ReplyKind.DONE: DONE, ReplyKind.REJECTED: REJECTED, ReplyKind.UNKNOWN: UNKNOWN}
@@ -33,6 +34,7 @@ _REFUSALS: Final = {
     # It was carried out, but the answer is gone: nobody acknowledges anything here.
     RefusedKind.APPLIED: UNKNOWN,
 }
+_SIMPLE: Final = {PUT: "put", GET: "get", DELETE: "delete"}
 #: So many questions after each other are one client's.
 _OF_ONE_CLIENT: Final = 3
 
@@ -144,6 +146,31 @@ class LogWords:
             return Answer(REFUSED)
         except WireError as error:
             return Answer(DONE, f"no answer to a {question.asked.kind}: {error}".encode())
+
+
+def asked_of(message: Message) -> Asked | None:
+    """What a message of a client of the key-value machine asks; None for what a schedule has no words for."""
+    if isinstance(message, SubmitMany) and len(message.run.bodies) == 1:
+        return words_of(message.run.bodies[0])
+    if isinstance(message, Query):
+        asked = words_of(message.body)
+        if asked is not None and asked.kind == "get" and message.level != Level.NEWS:
+            return asked._replace(kind="stale" if message.level == Level.STALE else "read")
+    return None
+
+
+def words_of(body: bytes) -> Asked | None:
+    """What a command says; None for what a schedule has no words for."""
+    simple = parse_simple(body)
+    if simple is not None:
+        op, key, value, delta = simple
+        if op == INCREMENT:
+            return Asked("increment", key, b"%d" % delta)
+        return Asked(_SIMPLE[op], key, value if op == PUT else None)
+    swap = parse_cas(body)
+    if swap is not None and swap.value is not None:
+        return Asked("cas", swap.key, swap.value, swap.expected)
+    return None
 
 
 class Questions:

@@ -15,15 +15,13 @@ from paxos.service import LogSettings, MachineMaker
 from paxos.service.keyvalue import KeyValue
 from paxos.sim.choices import Choices
 from paxos.sim.faults import Faults
+from paxos.sim.ledger import LOG_SETTINGS
 from paxos.sim.result import Result
 from paxos.sim.topology import Hardware, Topology
 from paxos.sim.workload import Workload
 from paxos.sim.world import World
 
-__all__ = ["LOG_SETTINGS", "run"]
-
-#: How the service of a log is set in runs where nothing else is said: snapshots after few requests.
-LOG_SETTINGS: Final = LogSettings(marker_requests=20, piece_s=0.001)
+__all__ = ["run"]
 
 T = TypeVar("T")
 

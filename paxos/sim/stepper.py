@@ -40,7 +40,7 @@ from paxos.service import (
 )
 from paxos.service.keyvalue import KeyValue
 from paxos.sim.disk import Disk
-from paxos.sim.ledger import LOG_PROBES, Ledger, State, applied_of, taken_commands
+from paxos.sim.ledger import LOG_PROBES, LOG_SETTINGS, Ledger, State, applied_of, taken_commands
 from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NO_TURN, complaint_of
 from paxos.sim.moves import Asked, Move, parse_move
@@ -73,7 +73,7 @@ class Stepper:
         draw: supplies the nodes' randomness; None for always 0.
         on_event: called with each event of a node.
         machine: makes the state machine of a log: `KeyValue` for None, or what understands its requests.
-        log: settings of the service of a log; its defaults for None.
+        log: settings of the service of a log; for None some that make snapshots often.
 
     Attributes:
         pool: what is in flight, oldest first. Look, and move it by index with `deliver_at` and the like.
@@ -131,7 +131,7 @@ class Stepper:
         self._now = Instant(0.0, _EPOCH_S, 0.0)
         self._own: list[tuple[Place, int, Message]] = []
         self._machine: MachineMaker = machine or KeyValue
-        self._log = log
+        self._log: LogSettings = log or LOG_SETTINGS
         self._ledger: Ledger | None = None
         self._questions: Questions = self._first_questions(check)
         invariants = (*(given(each) for each in observers), *(self.protocol.invariants if check else ()))
