@@ -194,6 +194,9 @@ class MultiPaxosReplica:
 
     def install(self, mark: Mark, part: bytes, now: Instant) -> None:
         """The state was replaced by a snapshot at slot `mark`: go on above it."""
+        # After a crash the snapshot may be newer than the log says: then what is inside was to be applied.
+        applies: list[Any] = self._context.out.applies
+        applies[:] = [each for each in applies if each[0] > mark]
         self._snapshot(mark, "install", now.monotonic_s)
 
     def instruct(self, action: str, node: NodeId, now: Instant) -> None:
