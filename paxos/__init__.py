@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from paxos import contract, sim
+    from paxos import contract, keyvalue, sim
     from paxos.ballot import BOTTOM, Ballot, NodeId
     from paxos.basic import Acceptor, BasicSettings, Decision, Learner, Proposer
     from paxos.command import ALL, Command, Footprint, KeyRange, RequestId
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         QuorumError,
         RecordError,
         Rejected,
+        SessionExpired,
         StoreError,
         StoreFailed,
         StoreRefused,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         open_node,
     )
     from paxos.service.keyvalue import KeyValue
+    from paxos.service.settings import LogSettings
 
 __version__: Final = "0.1.0"
 
@@ -68,6 +70,7 @@ _ROOMS: Final = {
         "QuorumError",
         "RecordError",
         "Rejected",
+        "SessionExpired",
         "StoreError",
         "StoreFailed",
         "StoreRefused",
@@ -99,9 +102,10 @@ _ROOMS: Final = {
         "open_node",
     ),
     "paxos.service.keyvalue": ("KeyValue",),
+    "paxos.service.settings": ("LogSettings",),
 }
 _HOME: Final = {name: room for room, names in _ROOMS.items() for name in names}
-_SUBPACKAGES: Final = ("contract", "sim")
+_SUBPACKAGES: Final = ("contract", "keyvalue", "sim")
 
 __all__ = [
     "ALL",
@@ -123,6 +127,7 @@ __all__ = [
     "KeyRange",
     "KeyValue",
     "Learner",
+    "LogSettings",
     "Majority",
     "NodeConfig",
     "NodeId",
@@ -138,6 +143,7 @@ __all__ = [
     "RecordError",
     "Rejected",
     "RequestId",
+    "SessionExpired",
     "StoreError",
     "StoreFailed",
     "StoreRefused",
@@ -149,6 +155,7 @@ __all__ = [
     "connect",
     "connect_sync",
     "contract",
+    "keyvalue",
     "open_cluster",
     "open_cluster_sync",
     "open_node",

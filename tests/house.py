@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("paxos.contract",),),
     (("paxos.basic",),),
     (("multipaxos",), ("fastpaxos",), ("epaxos",)),
-    (("paxos.service",),),
+    (("paxos.service", "paxos.keyvalue"),),
     (("paxos.runtime",), ("paxos.sim",)),
     (("paxos.check",),),
     (("paxos.cli", "paxos.__main__"), ("paxos.compare",), ("paxos.testing",)),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Commands",
     "Parser",
+    "RootParser",
     "Run",
     "Target",
     "UsageError",
@@ -68,6 +69,38 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments."""
         raise UsageError(f"{message}; see `{self.prog} --help`", self.format_usage().rstrip())
+
+
+class RootParser(Parser):
+    """The parser of the whole command line: its help lists commands by what they are for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        #: Names of subcommands, by the title of their group.
+        self.groups: dict[str, list[str]] = {}
+
+    def format_help(self) -> str:
+        """The help, with a heading for each group of commands."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        listed = {
+            each.dest: each
+            for action in self._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for each in action._get_subactions()
+        }
+        formatter.start_section("commands")
+        for title, names in self.groups.items():
+            formatter.start_section(title)
+            formatter.add_arguments(listed[name] for name in names)
+            formatter.end_section()
+        formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments(each for each in self._actions if each.option_strings)
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

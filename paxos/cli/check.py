@@ -18,8 +18,16 @@ import attrs
 
 from paxos.cli.arguments import Commands, add_command, count
 from paxos.cli.histories import add_history_arguments, check_history
+from paxos.cli.log_store import LogLook, look_at_log
 from paxos.cli.output import Output, json_bytes, readable
-from paxos.contract import Configuration, Instant, ProtocolDescription, find_protocol
+from paxos.contract import (
+    Configuration,
+    Decides,
+    Instant,
+    ProtocolDescription,
+    Records,
+    find_protocol,
+)
 from paxos.errors import (
     EXIT_CHECK_FAILED,
     EXIT_DONE,
@@ -33,6 +41,7 @@ from paxos.quorum import Majority, Phase
 from paxos.service import (
     CHARTER_KEY,
     SUPERSEDED_KEY,
+    Identity,
     Node,
     charter_record,
     read_charter,
@@ -41,6 +50,8 @@ from paxos.service import (
     take_superseded,
     wipes_detected,
 )
+from paxos.service.identity import IDENTITY_PREFIX
+from paxos.service.snapshots import SNAPSHOT_PREFIX
 
 if TYPE_CHECKING:
     from paxos.runtime.config import ClusterConfig, NodeConfig
@@ -280,6 +291,7 @@ class StoreLook:
         charter: what must never change under it, by name; empty when it was never used.
         charter_record: the record that says so; empty when it was never used.
         refused: why no node would start with it, though it can be read; empty when one would.
+        log: what it holds of its log, if its protocol keeps one; then nothing is counted as decided or open.
     """
 
     report: "StoreReport"
@@ -288,10 +300,13 @@ class StoreLook:
     charter: dict[str, str]
     charter_record: dict[bytes, bytes]
     refused: str
+    log: "LogLook | None" = None
 
     @property
     def summary(self) -> str:
         """A few words."""
+        if self.log is not None:
+            return f"{self.report.records} records, {self.log.summary}"
         return f"{self.report.records} records, {len(self.decided)} decrees decided, {self.open} open"
 
 
@@ -328,6 +343,11 @@ def look_at_store(url: str) -> StoreLook:
         held = {**stand_in, **records}
         return Node(protocol, configuration, store_id, held, lambda _name, _bound: 0, Instant(0.0))
 
+    if protocol.decides is Decides.LOG:
+        log = _look_at_log(protocol, configuration, store_id, records, complaints)
+        found = report.damaged_count + len(complaints) - len(report.damaged)
+        report = attrs.evolve(report, damaged=tuple(complaints), damaged_count=found)
+        return StoreLook(report, {}, 0, charter, _only_charter(guards), refused, log)
     for key, value in list(records.items()):
         try:
             restart({key: value})
@@ -343,9 +363,49 @@ def look_at_store(url: str) -> StoreLook:
         node.machine.values(),
         opened if isinstance(opened, int) else 0,
         charter,
-        {key: value for key, value in guards.items() if key == CHARTER_KEY},
+        _only_charter(guards),
         refused,
     )
+
+
+def _only_charter(guards: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {key: value for key, value in guards.items() if key == CHARTER_KEY}
+
+
+def _look_at_log(
+    protocol: ProtocolDescription,
+    configuration: Configuration,
+    store_id: bytes,
+    records: dict[bytes, bytes],
+    complaints: list[str],
+) -> LogLook | None:
+    """What a log's store holds; what is damaged is added to the complaints, and left out."""
+    prefix, now = replica_prefix(0, 0), Instant(0.0)
+
+    def restart(records: Records) -> None:
+        own = {key[len(prefix) :]: value for key, value in records.items() if key.startswith(prefix)}
+        protocol.replica(configuration, own, lambda _name, _bound: 0, now)
+        about_node = {key: value for key, value in records.items() if key.startswith(IDENTITY_PREFIX)}
+        Identity(configuration.node, configuration.members, store_id, about_node, 0.0)
+        strange = [key for key in records if not key.startswith((prefix, IDENTITY_PREFIX, SNAPSHOT_PREFIX))]
+        if strange:
+            raise RecordError(f"record {strange[0]!r:.80}: of no replica that this node has")
+
+    try:
+        restart(records)
+    except RecordError:
+        # One by one, to name each: that takes long, and is seldom needed.
+        for key, value in list(records.items()):
+            try:
+                restart({key: value})
+            except RecordError as error:
+                del records[key]
+                complaints.append(_named(str(error), key, protocol))
+    try:
+        return look_at_log(protocol, records)
+    except RecordError as error:
+        complaints.append(str(error))
+        return None
 
 
 def _named(complaint: str, key: bytes, protocol: ProtocolDescription) -> str:
@@ -388,8 +448,7 @@ def _check_store(url: str, listed: bool, out: Output) -> int:
         "clean": report.clean,
         "records": report.records,
         "size_bytes": report.size_bytes,
-        "decided": len(look.decided),
-        "open": look.open,
+        **({"decided": len(look.decided), "open": look.open} if look.log is None else _log_json(look.log)),
         "charter": look.charter,
         "refused": look.refused or None,
         "damaged": report.damaged_count,
@@ -404,6 +463,8 @@ def _check_store(url: str, listed: bool, out: Output) -> int:
         *(f"damaged: {complaint}" for complaint in complaints),
         *([f"and {unnamed} more damaged records"] if unnamed > 0 else []),
     ]
+    if listed and look.log is not None:
+        raise ConfigurationError(f"protocol {card.protocol} keeps a log: `paxos log --store DIR` lists it")
     if listed:
         decided = sorted(look.decided.items())
         result["decisions"] = [
@@ -414,3 +475,8 @@ def _check_store(url: str, listed: bool, out: Output) -> int:
     if complaints or not report.sound:
         return EXIT_CHECK_FAILED
     return EXIT_USAGE if look.refused else EXIT_DONE
+
+
+def _log_json(log: LogLook) -> dict[str, object]:
+    snapshot = None if log.snapshot is None else log.snapshot.mark
+    return {"slots": log.stored.size, "committed": log.stored.committed, "snapshot": snapshot}

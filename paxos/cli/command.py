@@ -15,9 +15,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from paxos.cli import (
+    backups,
     bench,
     check,
     decrees,
@@ -25,13 +26,17 @@ from paxos.cli import (
     exhaust,
     explore,
     init,
+    keys,
+    log_store,
     replay,
     serve,
     simulate,
     spec,
+    status,
+    submissions,
     version,
 )
-from paxos.cli.arguments import Parser, UsageError, did_you_mean
+from paxos.cli.arguments import Parser, RootParser, UsageError, did_you_mean
 from paxos.cli.output import Output
 from paxos.errors import EXIT_INTERRUPTED, EXIT_USAGE, PaxosError
 
@@ -40,21 +45,30 @@ __all__ = ["EXIT_BUG", "build_parser", "main"]
 #: An error that nobody foresaw: none of the codes that mean something to scripts.
 EXIT_BUG: Final = 70
 
-_GROUPS: Final = (demo, init, check, serve, decrees, simulate, explore, exhaust, replay, spec, bench, version)
+#: What adds commands, in groups that go by what somebody wants to do, in the order in which they are listed.
+_GROUPS: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
+    ("begin here", (demo, init)),
+    ("run nodes, and look after them", (serve, status, check, log_store, backups)),
+    ("names that are decided once (protocol paxos)", (decrees,)),
+    ("keys and values in a replicated log (protocol multipaxos)", (keys,)),
+    ("a log, whatever its state machine", (submissions,)),
+    ("try, measure and verify", (simulate, explore, exhaust, replay, spec, bench, version)),
+)
 _EPILOG: Final = """\
 first steps:
   paxos demo                                  three real processes, one of them killed; about ten seconds
-  paxos init shop --nodes 3                   write a cluster file to start from
+  paxos demo --protocol multipaxos            the same with a key-value store, whose leader is killed
+  paxos init shop --protocol multipaxos       write a cluster file to start from, for three nodes
   paxos serve --config shop/cluster.toml --node 1          (and 2, and 3: each in a terminal of its own)
-  paxos decide leader node-1 --config shop/cluster.toml    what was chosen, perhaps another's value
-  paxos decided leader --config shop/cluster.toml
+  paxos put colour blue --config shop/cluster.toml
+  paxos get colour --config shop/cluster.toml
 
 exit codes:
   0    done
-  1    a plain no: undecided, rejected
+  1    a plain no: undecided, rejected, no such key, another value than expected
   2    usage, configuration, or a store refused at start, one damaged beyond reading included
   3    no node could be reached within --timeout, or no quorum for a read; nothing is unknown
-  4    outcome unknown: it may or may not have happened (decide without a quorum); trying again is safe
+  4    outcome unknown: it may or may not have happened; deciding again is safe, `increment` again is not
   5    a check failed: a violation, a difference, a damaged record
   6    a node stopped itself, because going on could lose or change a decision
   70   a bug in paxos: please report it, with what --debug shows
@@ -100,15 +114,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> Parser:
     """The parser of the whole command line."""
-    parser = Parser(
+    parser = RootParser(
         prog="paxos",
         description="Let a few processes agree on values, for ever, though some of them fail.",
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"paxos {version.installed_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for group in _GROUPS:
-        group.add(commands)
+    for title, rooms in _GROUPS:
+        begun = len(commands.choices)
+        for room in rooms:
+            room.add(commands)
+        parser.groups[title] = list(commands.choices)[begun:]
     parser.commands = dict(commands.choices)
     return parser
 

@@ -24,6 +24,7 @@ from paxos.cli.arguments import Commands, add_command, count
 from paxos.cli.check import look_at_store
 from paxos.cli.output import Output, json_bytes, readable
 from paxos.cli.processes import NodeProcesses, free_ports
+from paxos.contract import Decides
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, ConfigurationError, PaxosError, Unreachable
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Demo", "add"]
 
 #: How long starting, one decision, and stopping may take before the demo gives up, seconds.
-_START_S: Final = 20.0
-_CALL_S: Final = 20.0
-_LOOK_S: Final = 0.05
+START_S: Final = 20.0
+CALL_S: Final = 20.0
+LOOK_S: Final = 0.05
 #: Decrees under way at once.
 _WINDOW: Final = 8
 _SHOWN: Final = 5
@@ -50,9 +51,12 @@ def add(commands: Commands) -> None:
         "see it work: real processes, one of them killed",
         "Starts nodes as processes of their own on loopback ports, with stores in a temporary directory; "
         "lets clients contend at every node; kills one node with SIGKILL, goes on, starts it again; and "
-        "compares every decision on every node. Takes a few seconds and leaves nothing behind. Exit code 5 "
-        "if any two nodes differ.",
+        "compares every decision on every node. Of a replicated log it is the leader that is killed, while "
+        "clients write, and the states of all nodes are compared. Takes a few seconds and leaves nothing "
+        "behind. "
+        "Exit code 5 if any two nodes differ.",
         "  paxos demo\n"
+        "  paxos demo --protocol multipaxos\n"
         "  paxos demo --nodes 5 --decrees 200\n"
         "  paxos demo --keep run && paxos check --store run/data/1 --list      look at what is left",
     )
@@ -60,10 +64,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("--protocol", default="paxos", metavar="NAME", help="what they run (paxos)")
     parser.add_argument(
         "--decrees",
+        "--writes",
         type=count(1, 10_000),
         default=40,
         metavar="N",
-        help="how many in each of three rounds (40)",
+        help="how many decisions or writes in each of three rounds (40)",
     )
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="work in this new directory and leave it there"
@@ -77,7 +82,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     with _directory(arguments.keep) as directory:
         config = _configuration(directory, arguments.protocol, arguments.nodes)
         with NodeProcesses(directory / "cluster.toml", directory, ("--log-level", "warning")) as processes:
-            demo = Demo(config, processes, arguments.decrees, out)
+            demo = _story(config, processes, arguments.decrees, out)
             anyio.run(demo.run)
             out.say("stopping all nodes and comparing their stores ...")
             codes = processes.stop()
@@ -89,6 +94,14 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         if arguments.keep is not None:
             out.say(f"left in {directory}: cluster.toml, data/, node-N.log")
         return EXIT_CHECK_FAILED if demo.differences else EXIT_DONE
+
+
+def _story(config: "ClusterConfig", processes: NodeProcesses, decrees: int, out: Output) -> "Demo":
+    if config.description().decides is Decides.LOG:
+        from paxos.cli.demo_log import LogDemo
+
+        return LogDemo(config, processes, decrees, out)
+    return Demo(config, processes, decrees, out)
 
 
 @contextmanager
@@ -195,7 +208,7 @@ class Demo:
         out.say(f"starting {len(self.members)} nodes, each a process with a port and a disk of its own ...")
         for node in self.members:
             self.processes.start(node)
-        await self._wait_until_ready(self.members)
+        await self.wait_until_ready(self.members)
         for node in self.members:
             place = self.config.node(node)
             out.say(
@@ -205,27 +218,27 @@ class Demo:
         out.say(f"round 1: clients at all nodes propose for the same {self.decrees} names at once ...")
         self._tell(await self._round("all nodes up", 1, self.members, None))
         out.say(
-            f"round 2: the same at nodes {_listed(others)}; node {victim} is killed (SIGKILL) on the way ..."
+            f"round 2: the same at nodes {listed(others)}; node {victim} is killed (SIGKILL) on the way ..."
         )
         self._tell(await self._round(f"node {victim} killed", 2, others, victim))
         out.say(f"starting node {victim} again, and round 3 at all nodes ...")
         self.processes.start(victim)
-        await self._wait_until_ready([victim])
+        await self.wait_until_ready([victim])
         self._tell(await self._round(f"node {victim} back", 3, self.members, None))
         out.say(f"asking every node for all {len(self.decided)} decisions ...")
         await self._compare_nodes()
 
     # --- steps --------------------------------------------------------------------------------------
 
-    async def _wait_until_ready(self, nodes: Sequence[NodeId]) -> None:
+    async def wait_until_ready(self, nodes: Sequence[NodeId]) -> None:
         """Wait until these nodes vote; fail at once when one of them ends."""
         import anyio
 
         from paxos.runtime.opening import connect
 
-        deadline_s = time.monotonic() + _START_S
+        deadline_s = time.monotonic() + START_S
         for node in nodes:
-            async with connect([self.config.node(node).address], timeout_s=_LOOK_S * 10) as client:
+            async with connect([self.config.node(node).address], timeout_s=LOOK_S * 10) as client:
                 while True:
                     self.processes.require_running(nodes)
                     try:
@@ -234,8 +247,8 @@ class Demo:
                     except Unreachable:
                         pass
                     if time.monotonic() > deadline_s:
-                        raise Unreachable(f"node {node} was not ready within {_START_S:g} s")
-                    await anyio.sleep(_LOOK_S)
+                        raise Unreachable(f"node {node} was not ready within {START_S:g} s")
+                    await anyio.sleep(LOOK_S)
 
     async def _round(self, title: str, number: int, nodes: Sequence[NodeId], victim: NodeId | None) -> Round:
         """Decide `decrees` names, every node's client proposing for each of them at the same time."""
@@ -267,7 +280,7 @@ class Demo:
             async with AsyncExitStack() as stack:
                 clients = {
                     node: await stack.enter_async_context(
-                        connect([self.config.node(node).address], cluster="demo", timeout_s=_CALL_S)
+                        connect([self.config.node(node).address], cluster="demo", timeout_s=CALL_S)
                     )
                     for node in nodes
                 }
@@ -295,7 +308,7 @@ class Demo:
         from paxos.runtime.opening import connect
 
         for node in self.members:
-            async with connect([self.config.node(node).address], timeout_s=_CALL_S) as client:
+            async with connect([self.config.node(node).address], timeout_s=CALL_S) as client:
                 for name, value in self.decided.items():
                     found = await client.decided(name)
                     self.compared += 1
@@ -341,7 +354,7 @@ class Demo:
             won = one["won_by_node"]
             assert isinstance(won, dict)
             winners = ", ".join(f"{name} {times}" for name, times in won.items())
-            nodes = _listed(self.rounds[number - 1].nodes)
+            nodes = listed(self.rounds[number - 1].nodes)
             speed = [one[name] for name in ("decrees", "decided_per_s", "p50_ms", "max_ms")]
             rows.append((f"{number}: {one['title']}", nodes, *speed, winners))
         self.out.table("what was decided:", columns, rows)
@@ -367,5 +380,5 @@ class Demo:
         )
 
 
-def _listed(nodes: Sequence[NodeId]) -> str:
+def listed(nodes: Sequence[NodeId]) -> str:
     return ", ".join(map(str, nodes))

@@ -11,9 +11,11 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 from paxos.cli.arguments import Commands, add_command, count
 from paxos.cli.output import Output
-from paxos.contract import protocol_names
+from paxos.contract import Decides, find_protocol, protocol_names
 from paxos.errors import EXIT_DONE, ConfigurationError
 
 __all__ = ["add", "cluster_text"]
@@ -32,7 +34,7 @@ _HEAD: Final = """\
 [cluster]
 {id}# told apart from every other cluster by this; never change it
 protocol = {protocol}
-
+{machine}
 # Which sets of nodes are enough. Without this table: the protocol's own choice, a majority.
 # [cluster.quorums]
 # kind = "flexible"           # also: majority, grid (rows), weighted (weights), explicit (phase1, phase2)
@@ -41,8 +43,18 @@ protocol = {protocol}
 
 # The protocol's settings; every one has a default.
 # [settings]
+"""
+_SETTINGS_OF_DECREES: Final = """\
 # distinguished = 1           # others hand their values to this node, so that they do not contend
 # repeat_s = 0.25             # seconds until an unanswered question is repeated
+"""
+_SETTINGS_OF_LOG: Final = """\
+# heartbeat_s = 0.1           # seconds between a leader's heartbeats
+# election_min_s = 0.8        # seconds without one until another node stands for election, at least
+# election_max_s = 1.6        # and at most; the difference keeps nodes from standing at once
+"""
+_MACHINE: Final = """\
+machine = "kv"                # what the log is applied to: keys and values, or "package.module:Class"
 """
 _NODE: Final = """
 [[node]]
@@ -76,6 +88,7 @@ def add(commands: Commands) -> None:
         "Writes DIR/cluster.toml for nodes on this machine, explained line by line; edit the addresses for "
         "machines of their own. With --tls also certificates for trying things out. Nothing is overwritten.",
         "  paxos init shop                               three nodes on ports 7101 to 7103\n"
+        "  paxos init shop --protocol multipaxos         a replicated log with a key-value store\n"
         "  paxos init shop --nodes 5 --base-port 9000 --id shop-eu\n"
         "  paxos init shop --tls                         with mutual TLS and test certificates\n"
         "  paxos init shop && paxos check --config shop/cluster.toml",
@@ -133,7 +146,8 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     ]
     if len(config.members) == 1:
         lines.append("one node alone: if its disk is lost, every decision is, and nobody notices")
-    lines += ["then:", f"  paxos decide leader node-1 --config {shlex.quote(str(path))}"]
+    first = "put colour blue" if config.description().decides is Decides.LOG else "decide leader node-1"
+    lines += ["then:", f"  paxos {first} --config {shlex.quote(str(path))}"]
     out.result(result, "\n".join(lines))
     return EXIT_DONE
 
@@ -151,6 +165,7 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
         raise ConfigurationError(
             f"{nodes} nodes from port {base_port} end above 65535; take --base-port {65536 - nodes} or lower"
         )
+    keeps_log = find_protocol(protocol).decides is Decides.LOG
     phase2 = nodes // 2 + 1
     parts = [
         _HEAD.format(
@@ -159,10 +174,12 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
             name=FILE_NAME,
             id=_line("id", identifier),
             protocol=json.dumps(protocol),
+            machine=_MACHINE if keeps_log else "",
             phase1=nodes + 1 - phase2,
             phase2=phase2,
         )
     ]
+    parts.append(_settings(protocol))
     shown = f"[{host}]" if ":" in host else host
     for node in range(1, nodes + 1):
         address = f"{shown}:{base_port + node - 1}"
@@ -178,6 +195,13 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
     if tls:
         parts.append(_TLS.format(directory=TLS_DIRECTORY))
     return "".join(parts)
+
+
+def _settings(protocol: str) -> str:
+    """Examples of settings, those that the protocol has."""
+    names = {field.name for field in attrs.fields(find_protocol(protocol).settings)}
+    lines = (_SETTINGS_OF_DECREES + _SETTINGS_OF_LOG).splitlines(keepends=True)
+    return "".join(line for line in lines if line.split()[1] in names)
 
 
 def _bare(host: str) -> str:

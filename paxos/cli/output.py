@@ -96,6 +96,40 @@ class Output:
             task = bar.add_task(title, total=steps)
             yield _RichProgress(bar, task)
 
+    @contextmanager
+    def counting(self, title: str) -> Iterator["Counter"]:
+        """A counter on standard error while something of any length comes; without a terminal, nothing."""
+        if not (self._rich and sys.stderr.isatty()):
+            yield Counter()
+            return
+        import rich.console
+        import rich.progress
+
+        columns = (
+            rich.progress.SpinnerColumn(),
+            rich.progress.TextColumn("{task.description} {task.completed:.1f}"),
+            rich.progress.TimeElapsedColumn(),
+        )
+        console = rich.console.Console(stderr=True)
+        with rich.progress.Progress(*columns, console=console, transient=True) as bar:
+            yield _RichCounter(bar, bar.add_task(title, total=None))
+
+
+class Counter:
+    """How much of something without a known end there is. This one shows nothing."""
+
+    def set(self, amount: float) -> None:
+        """There is so much of it now."""
+
+
+class _RichCounter(Counter):
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar = bar
+        self._task = task
+
+    def set(self, amount: float) -> None:
+        self._bar.update(self._task, completed=amount)
+
 
 class Progress:
     """How far something has come. This one shows nothing."""

@@ -5,6 +5,7 @@ What is asked of a cluster depends on what it decides: `decide` and `decided` fo
 """
 
 import json
+import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from paxos.runtime.tls import Security
 from paxos.service import AskStatus, StatusReply, decide_request, decided_request
 from paxos.service import keyvalue_answers as answers
 from paxos.service import keyvalue_requests as requests
+from paxos.service.backups import first_question, question, take_page
 from paxos.service.keyvalue_answers import Change, Compacted, Items, Ran
 from paxos.service.keyvalue_requests import Guard
 from paxos.service.log_messages import Level
@@ -69,6 +71,11 @@ class Client:
     def node(self) -> NodeId | None:
         """The node that is connected now, or None."""
         return self._link.node
+
+    @property
+    def cluster(self) -> str | None:
+        """The cluster's id, or None while no node has been met and none was given."""
+        return self._link.cluster or None
 
     async def run(self) -> None:
         """Keep a connection and carry calls over it, until cancelled."""
@@ -268,6 +275,20 @@ class Client:
         body = requests.transaction(guards, then, otherwise)
         return answers.ran(await self._write(body, "transaction", timeout_s))
 
+    async def revision(self, *, timeout_s: float | None = None) -> int:
+        """The revision of the store, which every command that changes it raises by one.
+
+        What is asked of `watch(since=...)` with it begins with the first change after this call.
+
+        Args:
+            timeout_s: how long to try, seconds; None for the client's own.
+
+        Raises:
+            As `query`.
+        """
+        found = answers.changed(await self._read(requests.changes(None), "revision", False, timeout_s))
+        return found.now
+
     async def watch(
         self, low: bytes = b"", high: bytes | None = None, *, since: int | None = None
     ) -> AsyncIterator[Change]:
@@ -300,6 +321,33 @@ class Client:
                 # This node is behind the one that told of that revision.
                 await anyio.sleep(_BEHIND_S)
             after = found.upto
+
+    async def backup(self, *, timeout_s: float | None = None) -> AsyncIterator[bytes]:
+        """The whole replicated state in pieces, client table included, for `paxos.runtime.write_backup`.
+
+        It holds everything that was acknowledged before this was called. One node makes it, of its own state
+        as of one moment, while the cluster goes on.
+
+        Args:
+            timeout_s: how long each piece may take, seconds; None for the client's own.
+
+        Raises:
+            Unreachable: no node could be reached, or the one that made it is gone: begin anew.
+            Rejected: every node was too busy, or not ready.
+            ClusterMismatch: as `submit`.
+        """
+        name, index, limit_s = os.urandom(16), 0, self._limit(timeout_s)
+        body = first_question(name)
+        while True:
+            page = take_page(await self._log.query(Level.BACKUP, body, "backup", limit_s))
+            if page is None:
+                raise Unreachable("backup: the node that made it is gone; begin anew")
+            for piece in page.pieces:
+                yield piece
+            if page.last:
+                return
+            index += len(page.pieces)
+            body = question(name, index)
 
     async def _write(self, body: bytes, what: str, timeout_s: float | None) -> bytes:
         return (await self._log.submit([body], what, self._limit(timeout_s)))[0]

@@ -99,6 +99,11 @@ class Link:
         #: Whether it is over.
         self.closed: bool = False
 
+    @property
+    def cluster(self) -> str:
+        """The cluster's id; empty while that is not known."""
+        return self._cluster
+
     def carry(self, traffic: Traffic) -> None:
         """From now on this is carried, too."""
         self._traffics.append(traffic)

@@ -265,7 +265,9 @@ class SqliteStore:
             )
 
 
-def open_sqlite_store(directory: Path, *, cluster: str, node: int, protocol: str) -> SqliteStore:
+def open_sqlite_store(
+    directory: Path, *, cluster: str, node: int, protocol: str, store_id: str | None = None
+) -> SqliteStore:
     """Open the store in a directory, making both if they are missing, and raise its incarnation durably.
 
     Args:
@@ -273,6 +275,7 @@ def open_sqlite_store(directory: Path, *, cluster: str, node: int, protocol: str
         cluster: id of the cluster.
         node: id of the node.
         protocol: name of the protocol.
+        store_id: the store's id if it is made now, 32 hexadecimal digits; None for a random one.
 
     Raises:
         StoreRefused: the store is another's, of a newer format version, in use, damaged, has lost something,
@@ -287,7 +290,7 @@ def open_sqlite_store(directory: Path, *, cluster: str, node: int, protocol: str
         if lock.blank:
             lock.claim()
         if card is None:
-            card = new_card(cluster=cluster, node=node, protocol=protocol)
+            card = new_card(cluster=cluster, node=node, protocol=protocol, store_id=store_id)
             _make_database(directory, card)
         check_identity(card, str(directory), cluster=cluster, node=node, protocol=protocol)
         _check_files(directory, lock)

@@ -273,10 +273,14 @@ def check_range(low: object, high: object) -> None:
         )
 
 
-def new_card(*, cluster: str, node: int, protocol: str) -> StoreCard:
-    """The card of a store that is being made: a fresh store id, and no incarnation yet."""
+def new_card(*, cluster: str, node: int, protocol: str, store_id: str | None = None) -> StoreCard:
+    """The card of a store that is being made: a fresh store id, unless given, and no incarnation yet."""
     return StoreCard(
-        cluster=cluster, node=node, protocol=protocol, store_id=secrets.token_hex(16), incarnation=0
+        cluster=cluster,
+        node=node,
+        protocol=protocol,
+        store_id=store_id or secrets.token_hex(16),
+        incarnation=0,
     )
 
 

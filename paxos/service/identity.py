@@ -21,6 +21,7 @@ second copy.  Who is told so stops, and writes that down too: each further start
 and after a few it would pass for new.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from paxos.ballot import NodeId
@@ -34,6 +35,7 @@ __all__ = [
     "SUPERSEDED_KEY",
     "Identity",
     "Opening",
+    "introduced_records",
     "lost_disk",
     "superseded",
     "take_superseded",
@@ -100,6 +102,7 @@ class Identity:
         store_id: 16 random bytes, made with the store.
         records: what the store held.
         now_s: monotonic seconds.
+        observers: ids of the nodes that do not vote. They need no witnesses, and are none.
 
     Raises:
         RecordError: an identity record is damaged, or belongs to another store.
@@ -107,12 +110,19 @@ class Identity:
     """
 
     def __init__(
-        self, node: NodeId, members: tuple[NodeId, ...], store_id: bytes, records: Records, now_s: float
+        self,
+        node: NodeId,
+        members: tuple[NodeId, ...],
+        store_id: bytes,
+        records: Records,
+        now_s: float,
+        observers: tuple[NodeId, ...] = (),
     ) -> None:
         self.node: NodeId = node
         self.store_id: bytes = store_id
         self._others = tuple(member for member in members if member != node)
-        self._needed = witnesses_needed(len(members))
+        self._observers = observers
+        self._needed = 0 if node in observers else witnesses_needed(len(members))
         self._known: dict[NodeId, Opening] = {}
         self._witnesses: set[NodeId] = set()
         self._delay_s = _REPEAT_S
@@ -190,7 +200,7 @@ class Identity:
         Raises:
             NodeStopped: a member knows this node by another store.
         """
-        if sender not in self._others:
+        if sender not in self._others and not (sender in self._observers and isinstance(message, Introduce)):
             return
         if isinstance(message, Introduce):
             known = self._known.get(sender)
@@ -223,6 +233,23 @@ class Identity:
             self.wake_at_s = None
             # Lost in a crash, it is only asked for again.
             self.writes.append((_INTRODUCED, encode_record(_KIND_INTRODUCED, _VERSION, (self.store_id,))))
+
+
+def introduced_records(node: NodeId, store_ids: Mapping[NodeId, bytes]) -> Records:
+    """The records of a node that was introduced to all others, for stores that are made together.
+
+    Whoever comes with another store than the one named here is refused as one that lost its disk.
+
+    Args:
+        node: whose records.
+        store_ids: of every member.
+    """
+    introduced = encode_record(_KIND_INTRODUCED, _VERSION, (store_ids[node],))
+    return {_INTRODUCED: introduced} | {
+        _known_key(other): encode_record(_KIND_KNOWN, _VERSION, Opening(store_id))
+        for other, store_id in store_ids.items()
+        if other != node
+    }
 
 
 def lost_disk(node: NodeId, store_id: bytes, witness: NodeId, known: bytes) -> str:
