@@ -89,12 +89,13 @@ class LogAcceptor:
 
     def __init__(self, record: LogRecord | None = None, limits: PageLimits | None = None) -> None:
         promised, votes, compacted = record or LogRecord(BOTTOM, {}, 0)
-        self.promised: Ballot = promised
         self.votes: dict[int, Vote] = {slot: Vote(*vote) for slot, vote in votes.items()}
         self.compacted: int = compacted
         self.limits: PageLimits = limits or PageLimits()
         self.highest: int = max(votes, default=compacted)
         self.voted: Ballot = max((ballot for ballot, _ in votes.values()), default=BOTTOM)
+        # A vote is a promise too.
+        self.promised: Ballot = max(promised, self.voted)
         # Slots whose records are still to be deleted, highest first.
         self._leaving: list[int] = []
         # Slots voted in since `answers`, all at the ballot that is promised; and answers of ballots before.

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from multipaxos.messages import Accept, Accepted
-from multipaxos.records import FoundRecords, read_records
+from multipaxos.records import FoundRecords, read_records, slot_key
 from multipaxos.replica import MultiPaxosReplica
 from paxos.ballot import Ballot, NodeId
 from paxos.basic.watch import Watch
@@ -60,10 +60,10 @@ class Ballots:
         """A proposal was made; the value that its ballot first carried in its slot."""
         return self.proposed.setdefault((accept.ballot, accept.slot), accept.value)
 
-    def vote(self, node: NodeId, accepted: Accepted) -> list[int]:
-        """Votes left their node; the slots in which they complete a quorum."""
+    def vote(self, step: Step, accepted: Accepted) -> list[int]:
+        """Votes left the node of the step; the slots in which they complete a quorum."""
         completed: list[int] = []
-        ballot = accepted.ballot
+        ballot, node = accepted.ballot, step.node
         for first, last in accepted.runs:
             for slot in range(first, last + 1):
                 voters = self._voters.setdefault((ballot, slot), set())
@@ -73,10 +73,14 @@ class Ballots:
                 voters.add(node)
                 if not had and self._quorums.is_quorum(voters, Phase.TWO):
                     completed.append(slot)
-                    self._choose(ballot, slot)
+                    self._choose(step, ballot, slot)
         return completed
 
-    def _choose(self, ballot: Ballot, slot: int) -> None:
+    def _choose(self, step: Step, ballot: Ballot, slot: int) -> None:
+        if (ballot, slot) not in self.proposed:
+            # Who is alone sends no question to anybody: what it proposed is what it voted for.
+            held = durable(step, slot_key(slot)).votes.get(slot, (ballot, b""))
+            self.proposed[ballot, slot] = held[1]
         known = self.chosen.get(slot)
         if known is None or ballot < known[0]:
             self.chosen[slot] = (ballot, self.proposed[ballot, slot])
@@ -108,5 +112,5 @@ class LogWatch(Watch):
         return None
 
     def _votes(self, step: Step, message: Accepted) -> str | None:
-        self._ballots.vote(step.node, message)
+        self._ballots.vote(step, message)
         return None

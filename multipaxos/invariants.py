@@ -70,7 +70,7 @@ class Agreement(LogWatch):
         self._created = {Chosen: self._announced}
 
     def _votes(self, step: Step, message: Accepted) -> str | None:
-        for slot in self._ballots.vote(step.node, message):
+        for slot in self._ballots.vote(step, message):
             said = self._decide(step, slot, self._ballots.proposed[message.ballot, slot])
             if said is not None:
                 return said

@@ -180,8 +180,6 @@ def read_records(records: Records) -> FoundRecords:
                 raise RecordError(f"{where}: not a record of Multi-Paxos")
         except WireError as error:
             raise RecordError(f"{where}: {error}") from error
-    # A vote is a promise too, whatever became of the other record of its batch.
-    promised = max(promised, max((ballot for ballot, _ in votes.values()), default=BOTTOM))
     return FoundRecords(reserved, promised, votes, frozenset(chosen), compacted, hints)
 
 

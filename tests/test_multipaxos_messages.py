@@ -310,10 +310,6 @@ def test_records_come_back_as_they_were() -> None:
     assert read_records({}).promised == BOTTOM
 
 
-def test_a_vote_is_a_promise_too() -> None:
-    assert read_records({slot_key(7): pack_vote(B, VALUE)}).promised == B
-
-
 def test_slots_are_in_order_on_the_disk() -> None:
     slots = [1, 2, 255, 256, 65_535, 65_536, MAX_SLOT]
     assert sorted(slots, key=slot_key) == slots
