@@ -32,7 +32,7 @@ class StoredLog(NamedTuple):
         promised: the ballot promised, for people.
         compacted: everything up to this place is in the snapshot; None when nothing is.
         committed: up to this place this store alone proves everything chosen; None for nowhere.
-        count: how many entries there are.
+        size: how many entries there are.
         entries: they, in order of their places; can be gone through once.
         others: what else there is, for people: names and values.
     """
@@ -40,6 +40,6 @@ class StoredLog(NamedTuple):
     promised: str
     compacted: Mark
     committed: Mark
-    count: int
+    size: int
     entries: Iterable[StoredEntry]
     others: Mapping[str, str]
