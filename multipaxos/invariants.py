@@ -318,7 +318,8 @@ class AcceptSafe(Watch):
             silent = [node for node, (vote, _, _) in whole.items() if vote <= highest]
             if not self._quorums.is_quorum(silent, Phase.ONE):
                 continue
-            if highest > BOTTOM or not value or all(whole[node][2] < slot for node in silent):
+            below = [node for node in silent if whole[node][2] < slot]
+            if highest > BOTTOM or not value or self._quorums.is_quorum(below, Phase.ONE):
                 return None
         votes = {node: vote and str(vote[0]) for node, vote in sorted(told.items())}
         return at(step, slot, f"{value!r:.60} is proposed at {ballot}; the promises tell of votes at {votes}")
