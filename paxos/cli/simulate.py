@@ -159,10 +159,20 @@ def _tell(seed: int, result: "Result", arguments: argparse.Namespace, out: Outpu
     print(
         f"{result.protocol}, {len(result.nodes)} nodes, {result.virtual_s:.3f} virtual seconds in "
         f"{result.wall_s:.3f} s: {result.deliveries} messages delivered\n"
-        f"operations: {counts or 'none'}; decided: {figures['decided']} decrees\n"
+        f"operations: {counts or 'none'}; {_known(result)}\n"
         f"seen: {seen or 'nothing of note'}\n"
         + (f"never seen: {', '.join(result.missing_probes)}\n" if result.missing_probes else "")
         + ("nothing that must hold broke" if result.ok else "BROKEN: see above")
+    )
+
+
+def _known(result: "Result") -> str:
+    """What the nodes hold at the end, in a few words."""
+    if result.applied is None:
+        return f"decided: {result.to_json()['decided']} decrees"
+    marks = sorted(set(result.applied.values()))
+    return f"applied: slots up to {', '.join(map(str, marks)) or 'none'} of the log" + (
+        " at every node that runs" if len(marks) == 1 else ""
     )
 
 

@@ -56,6 +56,10 @@ def _words(step: Mapping[str, Any]) -> str:
         decree = message.get("decree")
         if isinstance(decree, str) and decree:
             words.append(decree[:_NAME_LIMIT])
+        if isinstance(message.get("slot"), int):
+            words.append(str(message["slot"]))
+    if action == "request" and message is not None and "asked" in message:
+        words.append(message["asked"][:_NAME_LIMIT])
     if step.get("sender") is not None:
         words.append(f"<{step['sender']}")
     spoken = sorted({to for to, _ in step.get("sends", ()) if to != step["node"]})

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from paxos.ballot import NodeId
 from paxos.command import Command
 from paxos.contract import Decides, Event, Mark, ProtocolDescription, StateMachine
-from paxos.service import LogSettings, Node
+from paxos.service import LogSettings, Node, Turn
 from paxos.service.batches import Batch, BatchKind, read_batch
 from paxos.service.sessions import IDLE_MARKERS
 from paxos.service.snapshots import Content, read_content, read_snapshots
@@ -31,6 +31,7 @@ __all__ = [
     "RequestKey",
     "State",
     "applied_of",
+    "place_of",
     "probes_of",
     "taken_commands",
 ]
@@ -160,6 +161,12 @@ def applied_of(node: Node) -> int:
     service: Any = node.service
     mark: int = service.applied or 0
     return mark
+
+
+def place_of(node: Node, turn: Turn) -> tuple[int, int]:
+    """Between which marks a node answered what it answers in a turn."""
+    applied = applied_of(node)
+    return applied - len(turn.applies), applied
 
 
 def taken_commands(node: Node) -> list[Command]:

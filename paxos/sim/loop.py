@@ -24,7 +24,7 @@ from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients, Session
 from paxos.sim.disk import Disk
 from paxos.sim.faults import Crash, Faults
-from paxos.sim.ledger import Ledger, applied_of, taken_commands
+from paxos.sim.ledger import Ledger, place_of, taken_commands
 from paxos.sim.network import Network
 from paxos.sim.result import Violation
 from paxos.sim.watch import Trace, Watch
@@ -368,7 +368,7 @@ class Loop:
             self._answer(site, turn)
 
     def _answer(self, site: Site, turn: Turn) -> None:
-        place = None if self.ledger is None else _place(site, turn)
+        place = None if self.ledger is None or site.node is None else place_of(site.node, turn)
         for index, reply in turn.answers:
             session = self.clients.session(index)  # type: ignore[arg-type]
             if session.home is site:
@@ -464,13 +464,6 @@ class Loop:
                 broken = self.ledger.took_snapshot(site.id, turn.events, site.disk.durable)
             if broken is not None:
                 self.violate(*broken)
-
-
-def _place(site: Site, turn: Turn) -> tuple[int, int]:
-    """Between which marks a node of a log answered in a turn."""
-    assert site.node is not None
-    applied = applied_of(site.node)
-    return applied - len(turn.applies), applied
 
 
 def _is_new(site: Site) -> bool:

@@ -40,7 +40,7 @@ from paxos.service import (
 )
 from paxos.service.keyvalue import KeyValue
 from paxos.sim.disk import Disk
-from paxos.sim.ledger import LOG_PROBES, LOG_SETTINGS, Ledger, State, applied_of, taken_commands
+from paxos.sim.ledger import LOG_PROBES, LOG_SETTINGS, Ledger, State, applied_of, place_of, taken_commands
 from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NO_TURN, complaint_of
 from paxos.sim.moves import Asked, Move, parse_move
@@ -362,7 +362,8 @@ class Stepper:
             self.received[name] += 1
             turn = self._call(site, node.receive, flight.sender, message, self._now)
             if turn is not None:
-                if turn.wake_at_s != site.wake_s or turn.writes or turn.sends or turn.held or turn.events:
+                did = turn.writes or turn.sends or turn.held or turn.events or turn.applies
+                if did or turn.wake_at_s != site.wake_s:
                     self.effective[name] += 1
                 self._carry_out(site, turn, "receive", flight.sender, message)
         self._rest()
@@ -690,10 +691,7 @@ class Stepper:
             self._violate(*broken)
 
     def _answered(self, client: Any, site: Place, reply: Message, turn: Turn) -> None:
-        place = None
-        if self._ledger is not None and site.node is not None:
-            applied = applied_of(site.node)
-            place = (applied - len(turn.applies), applied)
+        place = None if self._ledger is None or site.node is None else place_of(site.node, turn)
         following = self._questions.heard(client, site.id, reply, self.moved, place)
         if following is not None and following[0] in self._sites:
             self.seen["redirected"] += 1

@@ -12,6 +12,7 @@ from paxos.command import Command
 from paxos.contract import Invariant, Message, ProtocolDescription, Replica, Step
 from paxos.quorum import QuorumSystem
 from paxos.service import Reply, ReplyKind, Submit, Turn, replica_prefix
+from paxos.sim.questions import asked_of
 from paxos.sim.result import bytes_as_json
 
 __all__ = ["Trace", "Watch"]
@@ -119,6 +120,9 @@ def _message(message: Message) -> dict[str, object]:
     if hasattr(message, "_asdict"):
         if isinstance(message, Submit):
             return named | {"request": str(message.request)}
+        asked = asked_of(message)
+        if asked is not None:
+            named["asked"] = str(asked)
         return named | {name: _plain(value) for name, value in message._asdict().items()}
     return named | {"text": str(message)}
 
