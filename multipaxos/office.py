@@ -178,6 +178,9 @@ class Office:
             self.reads.begin(leader)
             self.reads.finish(leader, self._context)
         elif leader.told < leader.committed == leader.last:
+            if leader.heir is not None:
+                self._beat()  # the answer tells whether the heir has all
+                return
             leader.told = leader.committed
             self._context.send_others(_new(Heartbeat, (leader.ballot, 0, leader.committed)))
 

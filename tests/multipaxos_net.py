@@ -246,6 +246,17 @@ class Net:
             self.advance(step_s)
         raise AssertionError(f"not reached: {[repr(r.status().summary) for r in self.nodes.values()]}")
 
+    def until(self, reached: Callable[[], object], step_s: float = 0.02) -> None:
+        """Deliver one message after the other, time goes on when there is none, until something is so."""
+        for _ in range(100_000):
+            if reached():
+                return
+            if self.network:
+                self.hand_over(self.network.pop(0))
+            else:
+                self.advance(step_s)
+        raise AssertionError("not reached")
+
     def crash(self, node: NodeId, keep: int = 0) -> None:
         """The node dies. Of its unfinished batches the first `keep` reached the disk all the same."""
         del self.nodes[node]
