@@ -17,6 +17,7 @@ and a promise says up to where that goes.
 Source: Lamport, *Paxos Made Simple* (2001), sections 2.2 and 3.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple, Self, TypeAlias
 
 from multipaxos.messages import MAX_ENTRIES, Accept, Accepted, Nack, Prepare, Promise
@@ -71,16 +72,19 @@ class LogAcceptor:
         compacted: every slot up to this one was chosen and is in a snapshot.
         highest: no slot above this one has a vote.
         voted: no slot's vote is at a ballot above this one.
+        cast: slots voted in since `answers` was called, all at the ballot that is promised.
+        gathered: what else `answers` has to give: votes cast since then at ballots before.
+        leaving: slots whose records are still to be deleted, highest first.
 
     Source: Lamport, *Paxos Made Simple*, section 3.
     """
 
     __slots__ = (
-        "_answers",
-        "_cast",
-        "_leaving",
+        "cast",
         "compacted",
+        "gathered",
         "highest",
+        "leaving",
         "limits",
         "promised",
         "voted",
@@ -96,11 +100,9 @@ class LogAcceptor:
         self.voted: Ballot = max((ballot for ballot, _ in votes.values()), default=BOTTOM)
         # A vote is a promise too.
         self.promised: Ballot = max(promised, self.voted)
-        # Slots whose records are still to be deleted, highest first.
-        self._leaving: list[int] = []
-        # Slots voted in since `answers`, all at the ballot that is promised; and answers of ballots before.
-        self._cast: list[int] = []
-        self._answers: list[Accepted] = []
+        self.leaving: list[int] = []
+        self.cast: list[int] = []
+        self.gathered: list[Accepted] = []
         if compacted:
             self._leave()
 
@@ -134,7 +136,11 @@ class LogAcceptor:
         votes, (most_slots, most_bytes) = self.votes, self.limits
         entries: list[tuple[int, Ballot, bytes]] = []
         size = 0
-        for slot in range(max(first, self.compacted + 1), self.highest + 1):
+        low = max(first, self.compacted + 1)
+        slots: Iterable[int] = range(low, self.highest + 1)
+        if self.highest - low > 2 * len(votes):
+            slots = sorted(slot for slot in votes if slot >= low)  # few, and far between
+        for slot in slots:
             vote = votes.get(slot)
             if vote is None or vote.accepted_value is None:
                 continue
@@ -152,7 +158,7 @@ class LogAcceptor:
         """
         ballot, slot, value, _ = message
         if self.vote(ballot, slot, value):
-            self._cast.pop()  # it is answered here
+            self.cast.pop()  # it is answered here
             return _new(Accepted, (ballot, ((slot, slot),)))
         return _new(Nack, (ballot, self.promised))
 
@@ -182,7 +188,7 @@ class LogAcceptor:
         if ballot != self.promised and not self.join(ballot):
             return False
         if slot <= self.compacted:
-            self._cast.append(slot)
+            self.cast.append(slot)
             return True
         votes = self.votes
         vote = votes.get(slot)
@@ -195,27 +201,22 @@ class LogAcceptor:
         except ProtocolBreach as breach:
             raise ProtocolBreach(f"{breach} in slot {slot}") from None
         self.voted = ballot
-        self._cast.append(slot)
+        self.cast.append(slot)
         return True
 
     def answers(self) -> list[Accepted]:
         """What to tell the owner of each ballot of the votes cast since the last call; each told once."""
         self._gather()
-        answers, self._answers = self._answers, []
+        answers, self.gathered = self.gathered, []
         return answers
 
-    @property
-    def has_answers(self) -> bool:
-        """Whether `answers` has something to give."""
-        return bool(self._cast or self._answers)
-
     def _gather(self) -> None:
-        cast = self._cast
+        cast = self.cast
         if cast:
-            self._cast = []
+            self.cast = []
             runs = _runs(cast)
             for start in range(0, len(runs), MAX_ENTRIES):
-                self._answers.append(
+                self.gathered.append(
                     _new(Accepted, (self.promised, tuple(runs[start : start + MAX_ENTRIES])))
                 )
 
@@ -244,22 +245,17 @@ class LogAcceptor:
 
     def _leave(self) -> None:
         # What was leaving already is still in `votes`, as far as it was not taken.
-        self._leaving = sorted((slot for slot in self.votes if slot <= self.compacted), reverse=True)
+        self.leaving = sorted((slot for slot in self.votes if slot <= self.compacted), reverse=True)
 
     def drop(self, most: int) -> list[int]:
         """Up to `most` slots whose records are to be deleted now; memory forgets them at the same time."""
-        leaving = self._leaving
+        leaving = self.leaving
         dropped = leaving[-most:]
         if dropped:
             del leaving[-most:]
             for slot in dropped:
                 del self.votes[slot]
         return dropped
-
-    @property
-    def is_dropping(self) -> bool:
-        """Whether `drop` has more to give."""
-        return bool(self._leaving)
 
     def record(self) -> LogRecord:
         """What must be on disk before the last answer leaves."""
@@ -276,8 +272,8 @@ class LogAcceptor:
         other.promised, other.compacted = self.promised, self.compacted
         other.highest, other.voted = self.highest, self.voted
         other.votes = {slot: Vote(v.accepted_ballot, v.accepted_value) for slot, v in self.votes.items()}
-        other._leaving = list(self._leaving)
-        other._cast, other._answers = list(self._cast), list(self._answers)
+        other.leaving = list(self.leaving)
+        other.cast, other.gathered = list(self.cast), list(self.gathered)
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
@@ -287,9 +283,9 @@ class LogAcceptor:
             promised,
             frozenset(votes.items()),
             compacted,
-            tuple(self._leaving),
+            tuple(self.leaving),
             self.voted,
-            tuple(self._cast),
+            tuple(self.cast),
         )
 
     def __repr__(self) -> str:

@@ -221,6 +221,9 @@ class PromiseTruthful(Watch):
         for slot, (vote, value) in reported.items():
             if vote >= ballot:
                 return at(step, slot, f"a promise of {ballot} reports a vote at {vote}")
+            if len(self._quorums.members) == 1:
+                # Who is alone sends no question to anybody: what it proposed is what it voted for.
+                self._proposed.setdefault((vote, slot), value)
             if self._proposed.get((vote, slot)) != value:
                 return at(step, slot, f"a promise reports {value!r:.60} at {vote}, which nobody proposed")
         for slot, vote in ghost.now.items():

@@ -59,6 +59,12 @@ class Office:
 
     @property
     def room(self) -> int:
+        """Commands that would be placed now."""
+        leader = self.leader
+        return self._window if leader.heir is None and not leader.debts else 0
+
+    @property
+    def _window(self) -> int:
         """Slots that may be proposed now."""
         leader, settings = self.leader, self._context.settings
         if leader.flight_bytes >= settings.window_bytes:
@@ -68,14 +74,9 @@ class Office:
         room = settings.window - leader.last + (done if done > leader.floor else leader.floor)
         return room if room > 0 else 0
 
-    @property
-    def takes_commands(self) -> bool:
-        """Whether new commands may be placed at all."""
-        return not self.leader.owes and self.leader.heir is None
-
     def submit(self, commands: Sequence[Command]) -> None:
         """Place each command in a slot of its own, as far as there is room."""
-        room = self.room if self.takes_commands else 0
+        room = self.room
         limit_bytes = self._context.settings.window_bytes
         for command in commands:
             if len(command.payload) > MAX_COMMAND_BYTES:
@@ -97,7 +98,7 @@ class Office:
         leader, node = self.leader, self._context.node
         if leader.heir is not None:
             return f"the leadership is being handed to node {leader.heir}; try again"
-        if leader.owes:
+        if leader.debts:
             return f"node {node} has just become leader, and repairs what was left half done; try again"
         flying = f"{len(leader.flights)} commands of {leader.flight_bytes} bytes are in flight"
         return f"node {node} has no room: {flying}; try again"
@@ -115,9 +116,9 @@ class Office:
 
     def _pay(self) -> None:
         """Propose what phase 1 obliged to, as far as the window allows."""
-        leader, room = self.leader, self.room
-        while leader.owes and room > 0:
-            self._place(leader.next_debt(), None)
+        debts, room = self.leader.debts, self._window
+        while debts and room > 0:
+            self._place(debts.popleft(), None)
             room -= 1
 
     # --- counting ----------------------------------------------------------------------------------
@@ -171,9 +172,9 @@ class Office:
     def conclude(self) -> None:
         """At the end of a turn: pay debts, begin a round for reads, tell of commits that nothing carries."""
         leader = self.leader
-        if leader.owes:
+        if leader.debts:
             self._pay()
-        if self.reads.wants_round(leader):
+        if self.reads.waiting and self.reads.wants_round(leader):
             self._beat()
             self.reads.begin(leader)
             self.reads.finish(leader, self._context)
@@ -205,19 +206,13 @@ class Office:
         self._hand_over()
         for node, peer in leader.peers.items():
             if now_s >= peer.repeat_at_s:
-                accepts = leader.unheard(node, peer.sent, settings.repeat_slots)
+                accepts = leader.unheard(node, peer.sent, settings.repeat_slots, settings.page_bytes)
                 for accept in accepts:
                     self._context.send(node, accept)
                 peer.delay_s = min(peer.delay_s * 2, settings.repeat_max_s) if accepts else settings.repeat_s
                 peer.repeat_at_s = now_s + peer.delay_s
                 peer.sent = leader.last
         return True
-
-    @property
-    def wake_at_s(self) -> float:
-        """When `tick` has something to do."""
-        leader = self.leader
-        return min(leader.heartbeat_at_s, leader.heir_until_s)
 
     def hand_to(self, heir: NodeId, now_s: float) -> None:
         """Take no more commands, and have `heir` lead as soon as it has all that is placed."""
@@ -229,7 +224,7 @@ class Office:
 
     def _hand_over(self) -> None:
         leader, heir = self.leader, self.leader.heir
-        if heir is None or leader.owes or leader.committed < leader.last:
+        if heir is None or leader.debts or leader.committed < leader.last:
             return
         if leader.peers[heir].committed >= leader.last:
             self._context.send(heir, TakeOver(leader.ballot))

@@ -233,6 +233,7 @@ class Leader:
         committed: the commit index: every slot up to this one is chosen, at this ballot or below.
         last: the last slot proposed or below the floor.
         floor: what was chosen before; nothing is proposed at or below it.
+        debts: values still to be proposed, in order, before any new command.
         owed: the last slot that phase 1 reported or left as a gap: reads wait until it is committed.
         flights: the slots from `committed` + 1 to `last`.
         flight_bytes: what they hold.
@@ -242,7 +243,7 @@ class Leader:
     """
 
     __slots__ = (
-        "_debts",
+        "debts",
         "_quorums",
         "ballot",
         "committed",
@@ -279,17 +280,8 @@ class Leader:
         self.heartbeat_at_s: float = 0.0
         self.heir: NodeId | None = None
         self.heir_until_s: float = NEVER_S
-        self._debts = deque(debts.values)
+        self.debts: deque[bytes] = deque(debts.values)
         self._quorums = quorums
-
-    def next_debt(self) -> bytes:
-        """The value owed in the next slot, while something is owed."""
-        return self._debts.popleft()
-
-    @property
-    def owes(self) -> bool:
-        """Whether something is still to be proposed before any new command."""
-        return bool(self._debts)
 
     def propose(self, value: bytes, command: Command | None) -> Accept:
         """2a for the next slot: what to send to every acceptor and learner."""
@@ -338,14 +330,19 @@ class Leader:
         self.flight_bytes -= size
         return taken
 
-    def unheard(self, peer: NodeId, upto: int, most: int) -> list[Accept]:
-        """Up to `most` questions that a peer has not answered, of slots up to `upto`, in order."""
+    def unheard(self, peer: NodeId, upto: int, most: int, most_bytes: int) -> list[Accept]:
+        """Questions that a peer has not answered, of slots up to `upto`, in order: so many, or so many bytes.
+
+        At least one, if there is any.
+        """
         accepts: list[Accept] = []
+        size = 0
         for slot in range(self.committed + 1, min(upto, self.last) + 1):
             flight = self.flights[slot]
             if flight.voters is not None and peer not in flight.voters:
                 accepts.append(_new(Accept, (self.ballot, slot, flight.value, self.committed)))
-                if len(accepts) >= most:
+                size += len(flight.value)
+                if len(accepts) >= most or size >= most_bytes:
                     break
         return accepts
 
@@ -363,7 +360,7 @@ class Leader:
 
     def clone(self) -> Self:
         """An independent copy."""
-        debts = Debts(self.floor, tuple(self._debts), 0, self.source)
+        debts = Debts(self.floor, tuple(self.debts), 0, self.source)
         peers = {node: peer.clone() for node, peer in self.peers.items()}
         other = type(self)(self.ballot, debts, self._quorums, peers)
         for slot, flight in self.flights.items():
@@ -382,7 +379,7 @@ class Leader:
         )
         peers = tuple((node, peer.sequence, peer.committed) for node, peer in sorted(self.peers.items()))
         scalars = (self.committed, self.last, self.floor, self.owed, self.sequence, self.told, self.heir)
-        return (self.ballot, scalars, flights, peers, tuple(self._debts))
+        return (self.ballot, scalars, flights, peers, tuple(self.debts))
 
     def __repr__(self) -> str:
         return f"<Leader at {self.ballot}, {self.committed} of {self.last} slots committed>"

@@ -111,13 +111,14 @@ class FollowerReads:
     """Reads of a node that does not lead: it asks the leader for their index.
 
     Attributes:
+        waiting: reads that no question is out for.
         repeat_at_s: when to repeat the question that is out.
     """
 
-    __slots__ = ("_asked", "_delay_s", "_number", "_waiting", "repeat_at_s")
+    __slots__ = ("_asked", "_delay_s", "_number", "repeat_at_s", "waiting")
 
     def __init__(self) -> None:
-        self._waiting: deque[RequestId] = deque()
+        self.waiting: deque[RequestId] = deque()
         # The reads of the question that is out.
         self._asked: list[RequestId] = []
         self._number = 0
@@ -126,15 +127,15 @@ class FollowerReads:
 
     def add(self, request: RequestId, context: Context) -> bool:
         """Keep a read until the leader named its index; False when too many wait."""
-        if len(self._waiting) + len(self._asked) >= context.settings.pending_reads:
+        if len(self.waiting) + len(self._asked) >= context.settings.pending_reads:
             return False
-        self._waiting.append(request)
+        self.waiting.append(request)
         return True
 
     def ask(self, life: int, leader: NodeId, context: Context, now_s: float) -> None:
         """Ask for all reads that wait, unless a question is out."""
-        if self._waiting and not self._asked:
-            self._asked, self._waiting = list(self._waiting), deque()
+        if self.waiting and not self._asked:
+            self._asked, self.waiting = list(self.waiting), deque()
             self._number += 1
             self._delay_s = context.settings.repeat_s
             self.repeat_at_s = now_s + self._delay_s
@@ -162,32 +163,32 @@ class FollowerReads:
 
     def drop(self, request: RequestId) -> None:
         """Nobody waits for this read any more."""
-        if request in self._waiting:
-            self._waiting.remove(request)
+        if request in self.waiting:
+            self.waiting.remove(request)
         if request in self._asked:
             self._asked.remove(request)
 
     def ask_again(self) -> None:
         """Another node leads: what was asked of the one before is asked of it."""
-        self._waiting.extendleft(reversed(self._asked))
+        self.waiting.extendleft(reversed(self._asked))
         self._asked = []
         self.repeat_at_s = NEVER_S
 
     def take_all(self) -> list[RequestId]:
         """The reads that wait; they are kept no longer."""
-        reads = [*self._asked, *self._waiting]
-        self._asked, self._waiting = [], deque()
+        reads = [*self._asked, *self.waiting]
+        self._asked, self.waiting = [], deque()
         self.repeat_at_s = NEVER_S
         return reads
 
     def clone(self) -> Self:
         """An independent copy."""
         other = type(self)()
-        other._waiting, other._asked = deque(self._waiting), list(self._asked)
+        other.waiting, other._asked = deque(self.waiting), list(self._asked)
         other._number, other._delay_s = self._number, self._delay_s
         other.repeat_at_s = self.repeat_at_s
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for those that behave alike; times left out."""
-        return (tuple(self._waiting), tuple(self._asked), self._number)
+        return (tuple(self.waiting), tuple(self._asked), self._number)

@@ -229,32 +229,28 @@ class MultiPaxosReplica:
         context, acceptor, office = self._context, self._acceptor, self._office
         if office is not None:
             office.conclude()
-        elif self._election.leader is not None and self._rounds.is_alive:
+        elif self._asking.waiting and self._election.leader is not None and self._rounds.is_alive:
             self._asking.ask(self._rounds.life, self._election.leader, context, self._now_s)
-        if acceptor.has_answers:
+        if acceptor.cast or acceptor.gathered:
             answers = acceptor.answers()
             if context.is_member:
-                context.out.sends.extend([(answer.ballot.node, answer) for answer in answers])
-        if acceptor.is_dropping:
+                context.out.sends.extend([(answer[0][1], answer) for answer in answers])
+        if acceptor.leaving:
             context.out.writes.extend((slot_key(slot), None) for slot in acceptor.drop(_DROP_AT_ONCE))
         out, context.out = context.out, Effects()
         out.wake_at_s = self._wake_at_s()
-        if office is None:
-            out.room = context.settings.window
-        else:
-            out.room = office.room if office.takes_commands else 0
+        out.room = context.settings.window if office is None else office.room
         return out
 
     def _wake_at_s(self) -> float | None:
-        if self._acceptor.is_dropping:
+        if self._acceptor.leaving:
             return 0.0  # at once: there is more to delete
-        office, candidate = self._office, self._candidate
+        office, at_s = self._office, self._learner.fetch_at_s
         if office is not None:
-            at_s = min(office.wake_at_s, self._learner.fetch_at_s)
-        else:
-            at_s = min(self._election.deadline_s, self._asking.repeat_at_s, self._learner.fetch_at_s)
-            if candidate is not None:
-                at_s = min(at_s, candidate.repeat_at_s)
+            return min(at_s, office.leader.heartbeat_at_s, office.leader.heir_until_s)
+        if self._candidate is not None:
+            at_s = min(at_s, self._candidate.repeat_at_s)
+        at_s = min(at_s, self._election.deadline_s, self._asking.repeat_at_s)
         return at_s if at_s < NEVER_S else None
 
     def status(self) -> Status:

@@ -61,7 +61,7 @@ class MultiPaxosSettings:
         window_bytes: bytes in flight, likewise.
         page_slots: slots in one page of a promise, or of what was chosen.
         page_bytes: bytes in one such page; a page has at least one slot, however large.
-        repeat_slots: slots that one repetition sends again to one node.
+        repeat_slots: slots that one repetition sends again to one node; `page_bytes` bounds it too.
         pending_reads: reads that wait for their index at one node; above, they are refused as busy.
         hint_slots: slots committed between two notes, on disk, of how far this node knows the log to be
             committed. It costs nothing to lose one: what is above it after a restart comes from the leader.
