@@ -134,6 +134,9 @@ def _shortest(current: Scenario, names: frozenset[str], purse: Budget) -> Scenar
         small = [_smaller(each, names, purse) for each in _waiting(current, names, purse) or (current,)]
         return min(small, key=lambda each: each.run().result.deliveries)
     schedule = current if current.schedule is not None else to_schedule(current, names, purse)
+    if schedule is None and _decides_log(current):
+        # Who leads when hangs on clocks and chance, which a list of moves has not: look from scratch first.
+        schedule = _searched(current, names, purse)
     if schedule is None:
         # Clocks or queues matter to it. A smaller run may do without.
         half = Budget(max((purse.steps - purse.spent) // 2, 0))
@@ -207,10 +210,15 @@ def _small_runs(scenario: Scenario, names: frozenset[str]) -> Iterator[Scenario]
                 yield attrs.evolve(plain, settings=scenario.settings)
 
 
+def _decides_log(scenario: Scenario) -> bool:
+    return protocol_named(scenario.protocol).decides is Decides.LOG
+
+
 def _searched(scenario: Scenario, names: frozenset[str], purse: Budget) -> Scenario | None:
     """Walks on small clusters: the same violation from scratch, where it takes less."""
     limit = Budget(max((purse.steps - purse.spent) // 2, 0))
     best: Scenario | None = None
+    longer = _decides_log(scenario)
     for number in range(_WALKS):
         if not limit.left or (best is not None and cost(best)[0] <= _ENOUGH and cost(best)[1] <= _MANY):
             break
@@ -223,6 +231,8 @@ def _searched(scenario: Scenario, names: frozenset[str], purse: Budget) -> Scena
             restart=5 * rough,
             settle=False,
         )
+        if longer:
+            plan = attrs.evolve(plan, moves=2 * plan.moves, operations=3 + number % 6, reads=0.35)
         size = min(3, scenario.nodes)
         small = attrs.evolve(
             scenario,
@@ -302,7 +312,7 @@ def _candidates(scenario: Scenario) -> Iterator[Scenario]:
         audit=False,
         think_s=scenario.workload.think_s,
     )
-    if protocol_named(scenario.protocol).decides is Decides.LOG:
+    if _decides_log(scenario):
         quiet = attrs.evolve(quiet, increments=0.0, deletes=0.0, swaps=0.0, logged=0.0, scans=0.0, stale=0.0)
     for workload in _smaller_values(scenario.workload, quiet):
         yield attrs.evolve(scenario, workload=workload)
