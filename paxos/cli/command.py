@@ -34,6 +34,7 @@ from paxos.cli import (
     spec,
     status,
     submissions,
+    torture,
     version,
 )
 from paxos.cli.arguments import Parser, RootParser, UsageError, did_you_mean
@@ -52,7 +53,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
     ("names that are decided once (protocol paxos)", (decrees,)),
     ("keys and values in a replicated log (protocol multipaxos)", (keys,)),
     ("a log, whatever its state machine", (submissions,)),
-    ("try, measure and verify", (simulate, explore, exhaust, replay, spec, bench, version)),
+    ("try, measure and verify", (simulate, explore, exhaust, torture, replay, spec, bench, version)),
 )
 _EPILOG: Final = """\
 first steps:

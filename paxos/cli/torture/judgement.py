@@ -1,0 +1,183 @@
+"""The judgement of a campaign, when everything is healed.
+
+All nodes must come up, answer, reach the same mark and hold the same; also after all of them are killed at
+once and started again, so that they have nothing but their disks.  Everything that was ever written is read
+once more, into the history; and the history as a whole must be linearizable.  So nothing that was
+acknowledged is lost, nothing that was rejected is there, and every counter has the sum of its increments.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from paxos.ballot import NodeId
+from paxos.check.groups import KeyGroups
+from paxos.check.linearize import check_linearizable
+from paxos.check.models import Decree, Model
+from paxos.cli.torture.load import END_S, Load, Notebook
+from paxos.cli.torture.nodes import Fleet
+from paxos.cli.torture.watch import Watch
+from paxos.contract import Decides
+from paxos.errors import PaxosError
+from paxos.runtime.opening import connect
+
+__all__ = ["Judge"]
+
+#: How long a cluster that is whole may take until all nodes serve and hold the same, seconds.
+_SETTLE_S: Final = 60.0
+_LOOK_S: Final = 0.1
+_PAGE: Final = 200
+
+
+class Judge:
+    """See the room's header.
+
+    Args:
+        fleet: the nodes.
+        watch: asks them how they do.
+        load: knows what was written.
+        notebook: the history.
+        wrong: where complaints go.
+    """
+
+    def __init__(self, fleet: Fleet, watch: Watch, load: Load, notebook: Notebook, wrong: list[str]) -> None:
+        self._fleet = fleet
+        self._watch = watch
+        self._load = load
+        self._notebook = notebook
+        self._wrong = wrong
+        #: The mark that all reached; None where there is none, or not all did.
+        self.applied: object = None
+        #: Keys that every node holds.
+        self.keys: int = 0
+        #: Whether all held the same after all were killed and started again.
+        self.restored: bool = False
+        #: What the check of the history says.
+        self.verdict: dict[str, Any] = {}
+
+    async def judge(self, tell: Callable[[str, float], None]) -> None:
+        """Look at everything."""
+        tell("all is healed", 0.0)
+        if await self._settle("when all was healed"):
+            await self._look_again(tell)
+            before = await self._compare("at the end")
+            for node in self._fleet.ports:
+                self._fleet.kill(node)
+            self._watch.statuses.clear()
+            for node in self._fleet.ports:
+                self._fleet.start(node)
+            if await self._settle("after all were killed and started again"):
+                after = await self._compare("after all were killed and started again")
+                self.restored = before is not None and before == after
+                if not self.restored:
+                    self._wrong.append("after all were killed and started again they hold something else")
+        await self._check(tell)
+
+    # --- the nodes ------------------------------------------------------------------------------------
+
+    async def _settle(self, when: str) -> bool:
+        """Wait until all serve and are equally far; whether that came."""
+        marks: list[object] = []
+        with anyio.move_on_after(_SETTLE_S):
+            # Somebody must lead, and say so, before it is known how far the log goes.
+            async with connect(self._addresses(), timeout_s=_SETTLE_S) as client:
+                await self._load.touch(client)
+            while True:
+                await anyio.sleep(_LOOK_S)
+                statuses = self._watch.statuses
+                marks = [statuses[node].get("applied") for node in sorted(statuses)]
+                if self._watch.all_ready and len(set(map(str, marks))) == 1:
+                    self.applied = marks[0]
+                    return True
+        for node in self._fleet.ports:
+            self._fleet.look(node)
+        up = ", ".join(map(str, sorted(self._watch.statuses))) or "none"
+        self._wrong.append(f"{when}: not all nodes serve and are equally far within {_SETTLE_S:g} s: "
+                           f"nodes that answer: {up}; they applied {marks}")  # fmt: skip
+        return False
+
+    async def _look_again(self, tell: Callable[[str, float], None]) -> None:
+        looked, total = 0, max(self._load.places, 1)
+
+        def advance() -> None:
+            nonlocal looked
+            looked += 1
+            tell("everything is read again", min(looked / total, 1.0))
+
+        ways = [self._addresses()]
+        if self._fleet.decides is Decides.DECREES:
+            ways = [[address] for address in self._addresses()]
+            total *= len(ways)
+        before = self._notebook.outcomes["unanswered"]
+        for addresses in ways:
+            async with connect(addresses, timeout_s=END_S) as client:
+                await self._load.look_again(client, advance)
+        unanswered = self._notebook.outcomes["unanswered"] - before
+        if unanswered:
+            self._wrong.append(f"{unanswered} reads were not answered when all was healed")
+
+    async def _compare(self, when: str) -> str | None:
+        """Whether all nodes hold the same; a digest of that."""
+        if self._fleet.decides is Decides.DECREES:
+            return when and ""  # every node was asked for every name: that is in the history
+        states, backups = {}, {}
+        try:
+            for node in self._fleet.ports:
+                states[node], keys = await self._state(node)
+                backups[node] = await self._backup(node)
+                self.keys = keys
+        except PaxosError as error:
+            self._wrong.append(f"{when}: a node does not say what it holds: {error}")
+            return None
+        for what, found in (("keys", states), ("states with their client tables", backups)):
+            if len(set(found.values())) > 1:
+                shown = ", ".join(f"node {node} {digest[:12]}" for node, digest in found.items())
+                self._wrong.append(f"{when}: nodes differ in their {what}: digests {shown}")
+                return None
+        return states[min(states)]
+
+    async def _state(self, node: NodeId) -> tuple[str, int]:
+        """A digest of all keys and values that one node holds, by its own word; and how many there are."""
+        digest, low, keys = hashlib.sha256(), b"", 0
+        async with connect([self._fleet.address(node)], timeout_s=END_S) as client:
+            while True:
+                found = await client.scan(low, None, _PAGE, stale=True)
+                keys += len(found.items)
+                digest.update(repr(found.items).encode())
+                if not found.more:
+                    return digest.hexdigest(), keys
+                low = found.items[-1][0] + b"\0"
+
+    async def _backup(self, node: NodeId) -> str:
+        """A digest of everything replicated that one node holds."""
+        digest = hashlib.sha256()
+        async with connect([self._fleet.address(node)], timeout_s=END_S) as client:
+            async for piece in client.backup():
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def _addresses(self) -> list[str]:
+        return [self._fleet.address(node) for node in self._fleet.ports]
+
+    # --- the history ----------------------------------------------------------------------------------
+
+    async def _check(self, tell: Callable[[str, float], None]) -> None:
+        history = self._notebook.history
+        model: Model[Any] = KeyGroups() if self._fleet.decides is Decides.LOG else Decree()
+        checked = 0
+
+        def advance(many: int) -> None:
+            nonlocal checked
+            checked += many
+            anyio.from_thread.run_sync(tell, "the history is checked", checked / max(len(history), 1))
+
+        verdict = await anyio.to_thread.run_sync(lambda: check_linearizable(history, model, advance=advance))
+        self.verdict = {**verdict.to_json(), "text": str(verdict)}
+        if not verdict.ok:
+            self._wrong.append(str(verdict))
+        if not self._notebook.outcomes["done"]:
+            self._wrong.append("no call was answered, so nothing was tried")
