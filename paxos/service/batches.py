@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
+from paxos.ballot import NodeId
 from paxos.command import (
     ALL,
     MAX_COMMAND_BYTES,
@@ -32,23 +33,33 @@ from paxos.wire import dumps, expect_fields, loads_strict, take_bytes, take_int
 
 __all__ = [
     "FILL_BYTES",
+    "MAX_REQUEST_BYTES",
     "MAX_RUN",
     "Batch",
     "BatchKind",
     "Run",
     "batch_command",
+    "cut_run",
+    "is_housekeeping",
     "is_marker",
     "marker_command",
     "read_batch",
+    "run_bytes",
     "run_digests",
     "skip_command",
     "take_run",
 ]
 
-#: A batch is closed when its requests have so many bytes; one larger request travels alone.
+#: A batch is closed when it has so many bytes; one larger request travels alone.
 FILL_BYTES: Final = MAX_COMMAND_BYTES // 4
 #: The most requests in one run.
 MAX_RUN: Final = 4096
+#: The longest request: a command with it and what a batch adds is still one that protocols take.
+MAX_REQUEST_BYTES: Final = MAX_COMMAND_BYTES - 256
+
+# What a batch adds at most to the bytes of requests, for each run and for each request.
+_RUN_BYTES: Final = 64
+_BODY_BYTES: Final = 13
 
 _CLIENT_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
@@ -110,31 +121,71 @@ def run_digests(bodies: Iterable[bytes]) -> bytes:
     return b"".join(map(digest_of, bodies))
 
 
-def batch_command(request: RequestId, runs: Sequence[Run], footprint: Footprint = NOTHING) -> Command:
+def run_bytes(run: Run) -> int:
+    """How many bytes of a batch a run takes, at most."""
+    return _RUN_BYTES + _BODY_BYTES * len(run.bodies) + sum(map(len, run.bodies))
+
+
+def cut_run(run: Run) -> list[Run]:
+    """The same requests in runs of which each fits into a batch, if each request does."""
+    if run_bytes(run) <= FILL_BYTES:
+        return [run]
+    pieces, first, size = [], 0, _RUN_BYTES
+    for index, body in enumerate(run.bodies):
+        more = _BODY_BYTES + len(body)
+        if size + more > FILL_BYTES and index > first:
+            pieces.append(_piece(run, first, index))
+            first, size = index, _RUN_BYTES
+        size += more
+    pieces.append(_piece(run, first, len(run.bodies)))
+    return pieces
+
+
+def _piece(run: Run, first: int, end: int) -> Run:
+    digests = run.digests[_DIGEST_BYTES * first : _DIGEST_BYTES * end]
+    return run._replace(sequence=run.sequence + first, digests=digests, bodies=run.bodies[first:end])
+
+
+def batch_command(
+    owner: bytes, sequence: int, runs: Sequence[Run], footprint: Footprint = NOTHING
+) -> Command:
     """The requests of these runs as one command.
 
+    Its id has a digest of them, since a node that restarts counts from 1 again, and what it asked for in an
+    earlier life may be decided only now: equal ids must have equal requests.
+
     Args:
-        request: an id of the node's own, by which it knows the command again.
+        owner: 16 bytes by which a node knows its own commands again.
+        sequence: the owner's count of them in this life.
         runs: what it carries.
         footprint: of all its requests together; protocols that order everything do not look at it.
     """
-    return Command(request, footprint, dumps((BatchKind.REQUESTS, *runs)))
+    payload = dumps((BatchKind.REQUESTS, *runs))
+    return Command(RequestId(owner, 0, sequence, digest_of(payload)), footprint, payload)
 
 
-def marker_command(sequence: int) -> Command:
+def marker_command(node: NodeId, sequence: int) -> Command:
     """A marker: it conflicts with everything, so that every node has the same state when it is applied."""
-    return Command(RequestId(_HOUSEKEEPING, 0, sequence, _NO_DIGEST), ALL, dumps((BatchKind.MARKER,)))
+    return Command(_housekeeping(node, sequence), ALL, dumps((BatchKind.MARKER,)))
 
 
 def is_marker(command: Command) -> bool:
     """Whether the command is a marker. A protocol may treat it as a barrier."""
-    return command.request.client == _HOUSEKEEPING and command.payload[:2] == b"\x81\x02"
+    return command.request.client == _HOUSEKEEPING and command.payload == b"\x81\x02"
 
 
-def skip_command(sequence: int, skipped: RequestId) -> Command:
+def is_housekeeping(command: Command) -> bool:
+    """Whether the command is a marker or a skip."""
+    return command.request.client == _HOUSEKEEPING
+
+
+def skip_command(node: NodeId, sequence: int, skipped: RequestId) -> Command:
     """An operator's decision that `skipped` counts as carried out, with an empty answer."""
-    payload = dumps((BatchKind.SKIP, *skipped))
-    return Command(RequestId(_HOUSEKEEPING, 0, sequence, _NO_DIGEST), ALL, payload)
+    return Command(_housekeeping(node, sequence), ALL, dumps((BatchKind.SKIP, *skipped)))
+
+
+def _housekeeping(node: NodeId, sequence: int) -> RequestId:
+    return RequestId(_HOUSEKEEPING, node, sequence, _NO_DIGEST)
 
 
 def read_batch(command: Command) -> Batch | None:
@@ -151,6 +202,8 @@ def read_batch(command: Command) -> Batch | None:
         if type(items) is not list or not items:
             raise WireError("a batch is an array that is not empty")
         kind, *fields = items
+        if type(kind) is not int:
+            raise WireError("the kind of a batch is an integer")
         if kind == BatchKind.REQUESTS:
             return Batch(BatchKind.REQUESTS, [_take_packed_run(item) for item in fields])
         if kind == BatchKind.MARKER:
@@ -174,7 +227,8 @@ def take_run(client: object, birth: object, acknowledged: object, sequence: obje
         _client(client, where),
         take_int(birth, f"{where}.birth", 0, _MAX_SEQUENCE),
         take_int(acknowledged, f"{where}.acknowledged", 0, _MAX_SEQUENCE),
-        take_int(sequence, f"{where}.sequence", 1, _MAX_SEQUENCE),
+        # The number of its last request counts.
+        take_int(sequence, f"{where}.sequence", 1, _MAX_SEQUENCE - len(checked) + 1),
         run_digests(checked),
         checked,
     )
@@ -191,7 +245,7 @@ def _take_packed_run(value: object) -> Run:
         _client(client, where),
         take_int(birth, f"{where}.birth", 0, _MAX_SEQUENCE),
         take_int(acknowledged, f"{where}.acknowledged", 0, _MAX_SEQUENCE),
-        take_int(sequence, f"{where}.sequence", 1, _MAX_SEQUENCE),
+        take_int(sequence, f"{where}.sequence", 1, _MAX_SEQUENCE - len(checked) + 1),
         digests,
         checked,
     )

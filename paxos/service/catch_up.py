@@ -33,6 +33,8 @@ __all__ = ["CatchUp", "Taken"]
 
 #: How long a node that was offered a snapshot is waited for after it last asked, seconds.
 _PATIENCE_S: Final = 10.0
+#: Who has sent no piece for so many repetitions is given up for another that offers its own.
+_REPEATS: Final = 3
 _NEVER_S: Final = float("inf")
 
 
@@ -98,12 +100,16 @@ class CatchUp:
             self._marks[snapshot.number] = self.content.mark
         self._writer: SnapshotWriter | None = None
         self._piece_at_s = _NEVER_S
-        # Complete and on its way to the disk.
+        # Complete and on its way to the disk; and what is in it, if it is another node's.
         self._finishing: Snapshot | None = None
+        self._arrived: Content | None = None
+        # Whoever sent what is here of it may go on with it, so others wait.
         self._incoming: Incoming | None = incoming
         self._source: NodeId | None = None
         self._asked: set[int] = set()
         self._repeat_at_s = _NEVER_S
+        # When the source is given up, if nothing comes from it.
+        self._doubt_at_s = self._now_s + _REPEATS * settings.repeat_s
         self._serving: dict[NodeId, _Serving] = {}
         # What may be forgotten once nobody is served.
         self._compact: Mark = None
@@ -130,12 +136,12 @@ class CatchUp:
             self._piece_at_s = _NEVER_S
             self._finish(snapshot)
 
-    def _finish(self, snapshot: Snapshot) -> None:
+    def _finish(self, snapshot: Snapshot, arrived: Content | None = None) -> None:
         """All of it is written, but for the removal of the one before."""
-        old = self._snapshot
-        if old is not None:
-            self._writes += deletions(old.number, len(old.chunks))
-        self._finishing = snapshot
+        for old in (self._snapshot, self._finishing):
+            if old is not None:
+                self._writes += deletions(old.number, len(old.chunks))
+        self._finishing, self._arrived = snapshot, arrived
         self._sends.append((self._node, SnapshotKept(snapshot.number)))
 
     # --- what comes in ------------------------------------------------------------------------------
@@ -164,17 +170,18 @@ class CatchUp:
         snapshot = self._finishing
         if snapshot is None or snapshot.number != number:
             return None
-        self._finishing, self._snapshot = None, snapshot
-        if number <= markers:
+        arrived = self._arrived
+        self._finishing, self._arrived, self._snapshot = None, None, snapshot
+        if arrived is not None:
+            self._marks[number] = arrived.mark
+        self._forget_marks(number)
+        if arrived is None or number <= markers:  # this node made it, or has caught up by itself meanwhile
             self._compact = self._marks[number]
-            self._forget_marks(number)
             self._tell("snapshot", f"snapshot {number} is on disk: {len(snapshot.chunks)} pieces")
             return None
-        content = read_content(snapshot)
-        self._marks[number] = content.mark
-        self._forget_marks(number)
+        self._compact = None
         self._tell("snapshot installed", f"snapshot {number} of another node is installed")
-        return content
+        return arrived
 
     def _forget_marks(self, number: int) -> None:
         for old in [each for each in self._marks if each < number]:
@@ -186,13 +193,12 @@ class CatchUp:
         if offer.number <= markers or self._finishing is not None:
             return
         incoming = self._incoming
-        if incoming is not None and incoming.number >= offer.number:
-            if incoming.digest == offer.digest and incoming.number == offer.number:
-                self._ask_from(sender)
-            return
         if incoming is not None:
-            if self._source is not None and self._now_s < self._repeat_at_s:
-                return  # it is coming in well: a newer one would only be later
+            if (incoming.number, incoming.digest) == (offer.number, offer.digest):
+                self._ask_from(sender)
+                return
+            if self._now_s < self._doubt_at_s:
+                return  # it is coming in well, or was before a restart: another one would only be later
             self._writes += incoming.discard()
         self._incoming = incoming = Incoming(offer.number, offer.chunks, offer.digest)
         self._writes += incoming.begin()
@@ -201,8 +207,13 @@ class CatchUp:
 
     def _ask_from(self, source: NodeId) -> None:
         self._source = source
+        self._hope()
         self._asked.clear()
         self._ask_more()
+
+    def _hope(self) -> None:
+        """The source is there."""
+        self._doubt_at_s = self._now_s + _REPEATS * self._settings.repeat_s
 
     def _ask_more(self) -> None:
         incoming, source = self._incoming, self._source
@@ -221,13 +232,15 @@ class CatchUp:
         if chunk.number <= markers or chunk.data is None:
             self._drop_incoming()
             return
+        self._hope()
         self._asked.discard(chunk.piece)
         self._writes += incoming.take(chunk.piece, chunk.data)
         if len(incoming.chunks) < incoming.count:
             self._ask_more()
             return
         snapshot = incoming.finish()
-        if snapshot is None or not self._is_readable(snapshot):
+        content = _readable(snapshot) if snapshot is not None else None
+        if snapshot is None or content is None:
             self._tell(
                 "snapshot refused",
                 f"snapshot {incoming.number} of node {sender} is not what its digest says: asked for anew",
@@ -240,15 +253,7 @@ class CatchUp:
             self._writer, self._piece_at_s = None, _NEVER_S
         self._writes += incoming.adopt()
         self._incoming, self._source, self._repeat_at_s = None, None, _NEVER_S
-        self._finish(snapshot)
-
-    @staticmethod
-    def _is_readable(snapshot: Snapshot) -> bool:
-        try:
-            read_content(snapshot)
-        except WireError:
-            return False
-        return True
+        self._finish(snapshot, content)
 
     def _drop_incoming(self) -> None:
         if self._incoming is not None:
@@ -263,7 +268,8 @@ class CatchUp:
         self._now_s = now.monotonic_s
         serving = self._serving.get(recipient)
         snapshot = self._snapshot
-        if serving is not None and self._now_s < serving.asked_at_s + self._settings.repeat_s:
+        if serving is not None and not self._is_over(serving):
+            # It may have much of that one already, and the log after it is still here.
             snapshot = serving.snapshot
         if snapshot is None:
             return
@@ -274,11 +280,13 @@ class CatchUp:
 
     def _on_ask(self, sender: NodeId, ask: SnapshotAsk) -> None:
         serving = self._serving.get(sender)
-        snapshot = serving.snapshot if serving is not None else self._snapshot
+        snapshot = self._snapshot
+        if serving is not None and serving.snapshot.number == ask.number:
+            snapshot = serving.snapshot
         if snapshot is None or snapshot.number != ask.number or ask.piece >= len(snapshot.chunks):
             self._sends.append((sender, SnapshotChunk(ask.number, ask.piece, None)))
             return
-        if serving is None:
+        if serving is None or serving.snapshot is not snapshot:
             self._serving[sender] = _Serving(snapshot, self._now_s)
         else:
             serving.asked_at_s = self._now_s
@@ -346,3 +354,13 @@ class CatchUp:
             else {"number": incoming.number, "pieces": incoming.count, "here": len(incoming.chunks)},
             "snapshot_serving": {str(node): each.snapshot.number for node, each in self._serving.items()},
         }
+
+
+def _readable(snapshot: Snapshot) -> Content | None:
+    """What is in a snapshot that came from elsewhere; None if it is nothing that this release can become."""
+    try:
+        content = read_content(snapshot)
+        Sessions().unpack(content.sessions)
+    except WireError:
+        return None
+    return content

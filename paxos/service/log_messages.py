@@ -31,6 +31,7 @@ __all__ = [
     "MAX_CHUNKS",
     "AskBirth",
     "Birth",
+    "CancelQuery",
     "Instruct",
     "Level",
     "Query",
@@ -63,6 +64,7 @@ class Level(IntEnum):
     LINEARIZABLE = 0  # reflects everything that was acknowledged before the query was asked
     STALE = 1  # reflects what this node has applied
     NEWS = 2  # as STALE, but given only when it differs from what the client knows
+    BACKUP = 3  # asks for no answer of the machine, but for the whole state, LINEARIZABLE, in pieces
 
 
 class RefusedKind(IntEnum):
@@ -72,7 +74,8 @@ class RefusedKind(IntEnum):
     UNKNOWN = 2  # it may have been, or may still be
     REDIRECT = 3  # another node takes it
     EXPIRED = 4  # not carried out: the client is forgotten; a new one can ask anew
-    APPLIED = 5  # it was carried out earlier, and its result was acknowledged
+    APPLIED = 5  # it was carried out; its result is not kept: it was acknowledged, or is too long
+    WRONG = 6  # no node of this cluster ever takes it
 
 
 class SubmitMany(NamedTuple):
@@ -115,6 +118,12 @@ class QueryReply(NamedTuple):
     kind: int
     result: bytes | None
     detail: str
+
+
+class CancelQuery(NamedTuple):
+    """A client no longer waits for the answer to a query."""
+
+    sequence: int
 
 
 class AskBirth(NamedTuple):
@@ -229,6 +238,11 @@ def _query_reply(fields: Sequence[object]) -> QueryReply:
     )
 
 
+def _cancel_query(fields: Sequence[object]) -> CancelQuery:
+    (sequence,) = expect_fields(fields, 1, "CancelQuery")
+    return CancelQuery(_number(sequence, "CancelQuery.sequence"))
+
+
 def _ask_birth(fields: Sequence[object]) -> AskBirth:
     (sequence,) = expect_fields(fields, 1, "AskBirth")
     return AskBirth(_number(sequence, "AskBirth.sequence"))
@@ -292,6 +306,7 @@ LOG_MESSAGES: Final = MessageTable(
         MessageType(225, AskBirth, reports=False, pack=tuple, unpack=_ask_birth),
         MessageType(226, Birth, reports=False, pack=tuple, unpack=_birth),
         MessageType(227, Instruct, reports=False, pack=tuple, unpack=_instruct),
+        MessageType(228, CancelQuery, reports=False, pack=tuple, unpack=_cancel_query),
         MessageType(230, SnapshotOffer, reports=False, pack=tuple, unpack=_offer),
         MessageType(231, SnapshotAsk, reports=False, pack=tuple, unpack=_ask),
         MessageType(232, SnapshotChunk, reports=False, pack=tuple, unpack=_chunk),

@@ -81,6 +81,8 @@ class Node:
         machine: makes the state machine of a protocol that decides a log.
         log: settings of the service of a log.
         machine_name: what the state machine is called, which must not change under a store.
+        skip: the client and number of a request of a log that counts as carried out, with an empty answer, if
+            the state machine raises on it. An operator decides so, and starts every node with it.
 
     Raises:
         RecordError: a record is damaged, unknown, or newer than this code.
@@ -99,14 +101,21 @@ class Node:
         machine: MachineMaker | None = None,
         log: LogSettings | None = None,
         machine_name: str = "",
+        skip: tuple[bytes, int] | None = None,
     ) -> None:
         self.protocol: ProtocolDescription = protocol
         self.id: NodeId = configuration.node
+        self._machine_name = machine_name
         self._prefix = replica_prefix(configuration.group, configuration.epoch)
         self._reporting = message_table(protocol).reporting
         require_charter(protocol, configuration, records, machine=machine_name)
         self.identity: Identity = Identity(
-            configuration.node, configuration.members, store_id, records, now.monotonic_s
+            configuration.node,
+            configuration.members,
+            store_id,
+            records,
+            now.monotonic_s,
+            configuration.observers,
         )
         if not records:
             # Before the replica's first record, in the same batch or an earlier one.
@@ -130,7 +139,15 @@ class Node:
             raise ConfigurationError(f"protocol {protocol.name!r} decides a log: it needs a state machine")
         else:
             self.service = LogService(
-                self.id, self.replica, machine(), log or LogSettings(), store_id, snapshots, now, self._begun
+                self.id,
+                self.replica,
+                machine(),
+                log or LogSettings(),
+                store_id,
+                snapshots,
+                now,
+                self._begun,
+                skip,
             )
 
     @property
@@ -222,6 +239,7 @@ class Node:
             "ready": self.identity.introduced,
             "summary": status.summary if self.identity.introduced else self._waiting_for(),
             "store_id": self.identity.store_id.hex(),
+            **({"machine": self._machine_name} if self._machine_name else {}),
             **self.service.status(),
             **status.values,
         }

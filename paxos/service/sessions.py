@@ -8,7 +8,8 @@ acknowledged yet.
 Three rules keep the table the same at every node, also under a protocol that applies commands which do
 not conflict in different orders at different nodes:
 
-- Nothing about one request is concluded from another one of the same client.
+- Nothing about one request is concluded from another one of the same client; and what is left at a marker
+  does not depend on which of them came first, nor on how the client had put them together.
 - A request's id includes a digest of the command.  One number that was used for two commands is two
   requests, and both are judged alike everywhere: digests are kept until a marker, which is ordered with
   everything, and only there a number stands for all requests that bear it.
@@ -25,27 +26,45 @@ for many requests at once and without a primary.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from paxos.errors import WireError
 from paxos.service.batches import MAX_RUN, Run
-from paxos.wire import expect_fields, take_bytes, take_int
+from paxos.wire import expect_fields, take_bytes, take_int, take_list, take_optional_bytes
 
-__all__ = ["IDLE_MARKERS", "MAX_CLIENTS", "MAX_RESULT_BYTES", "Applied", "Refusal", "Session", "Sessions"]
+__all__ = [
+    "IDLE_MARKERS",
+    "MAX_CLIENTS",
+    "MAX_INTERVALS",
+    "MAX_RESULT_BYTES",
+    "Applied",
+    "Apply",
+    "Refusal",
+    "Session",
+    "Sessions",
+]
 
 #: A client is forgotten when nothing of it was applied for so many markers.
 IDLE_MARKERS: Final = 64
 #: More clients than this are not remembered at a marker; those that were idle longest go first.
 MAX_CLIENTS: Final = 100_000
 
-#: The longest answer of a state machine.
+#: The longest answer of a state machine that is kept and sent.
 MAX_RESULT_BYTES: Final = 4 << 20
+#: Of one client so many intervals of settled numbers are remembered at a marker; the lowest go first.
+MAX_INTERVALS: Final = 65_536
 
 _DIGEST: Final = 8
 _CLIENT_BYTES: Final = 16
 _MAX_NUMBER: Final = (1 << 62) - 1
+#: What is held together at a marker is closed when its results have so many bytes.
+_GROUP_BYTES: Final = 1 << 18
+_INTERVAL: Final = Struct(">QQ")
 
-Apply: TypeAlias = Callable[[Sequence[bytes]], list[bytes]]
+#: Carries out commands, one after the other; the first one's number comes with them.
+Apply: TypeAlias = Callable[[int, Sequence[bytes]], list[bytes]]
 
 
 class Refusal(NamedTuple):
@@ -73,12 +92,12 @@ class Held(NamedTuple):
     Args:
         first: the number of the first.
         digests: of all of them, one after the other.
-        results: of all of them; None when the client has acknowledged them.
+        results: of all of them, None in it for one that is gone; None when the client has acknowledged them.
     """
 
     first: int
     digests: bytes
-    results: Sequence[bytes] | None
+    results: Sequence[bytes | None] | None
 
     @property
     def last(self) -> int:
@@ -93,77 +112,181 @@ class Session:
         last: the number of markers when something of it was last applied.
         acknowledged: it has the results up to this number.
         highest: no request of a higher number was applied.
+        floor: nothing is remembered of numbers up to this one, and nothing with such a number is applied.
         settled: numbers applied and acknowledged before the last marker, as `[low, high]`, rising, apart.
             Whatever bears such a number was applied.
-        held: what is remembered of all others, by rising first number.
+        held: what is remembered of all others, by rising first number; no number is in two of them.
+        others: of numbers that are held and were used again: by number and digest, the results.
     """
 
-    __slots__ = ("acknowledged", "held", "highest", "last", "settled")
+    __slots__ = (
+        "_changed",
+        "_released",
+        "acknowledged",
+        "floor",
+        "held",
+        "highest",
+        "last",
+        "others",
+        "settled",
+    )
 
     def __init__(self, last: int) -> None:
         self.last: int = last
         self.acknowledged: int = 0
         self.highest: int = 0
+        self.floor: int = 0
         self.settled: list[list[int]] = []
         self.held: list[Held] = []
+        self.others: dict[int, dict[bytes, bytes | None]] = {}
+        # Of `held`, at least so many from the start have no results that an acknowledgement could drop.
+        self._released = 0
+        # Whether there is something to settle.
+        self._changed = True
 
-    def note(self, first: int, digests: bytes, results: Sequence[bytes]) -> None:
-        """Remember that these were applied."""
-        held = Held(first, digests, results)
+    def note(self, first: int, digests: bytes, results: Sequence[bytes | None]) -> None:
+        """Remember that these were applied; none of their numbers is remembered yet."""
+        self._changed = True
+        last = first + len(results) - 1
+        held = Held(first, digests, results if last > self.acknowledged else None)
         if first > self.highest:
             self.held.append(held)
         else:
             self.held.insert(bisect_right(self.held, first, key=_first), held)
-        self.highest = max(self.highest, held.last)
+        self.highest = max(self.highest, last)
+
+    def note_again(self, number: int, digest: bytes, result: bytes | None) -> None:
+        """Remember that this was applied; its number may be held for another command."""
+        if self._at(number) is None:
+            self.note(number, digest, [result])
+        else:
+            self._changed = True
+            self.others.setdefault(number, {})[digest] = result
 
     def is_settled(self, number: int) -> bool:
         """Whether the number stands for a request applied before the last marker."""
         at = bisect_right(self.settled, number, key=_low) - 1
         return at >= 0 and number <= self.settled[at][1]
 
+    def is_free(self, first: int, last: int) -> bool:
+        """Whether nothing is remembered of any of these numbers."""
+        if first > self.highest:
+            return True
+        if first <= self.floor:
+            return False
+        at = bisect_right(self.held, last, key=_first) - 1
+        if at >= 0 and self.held[at].last >= first:
+            return False
+        at = bisect_right(self.settled, last, key=_low) - 1
+        return at < 0 or self.settled[at][1] < first
+
     def find(self, number: int, digest: bytes) -> tuple[bool, bytes | None]:
         """Whether that very request is remembered, and its result if that is."""
-        for held in self._about(number):
-            index = number - held.first
-            if held.digests[_DIGEST * index : _DIGEST * (index + 1)] == digest:
-                return True, None if held.results is None else held.results[index]
-        return False, None
+        held = self._at(number)
+        if held is None:
+            return False, None
+        index = number - held.first
+        if held.digests[_DIGEST * index : _DIGEST * (index + 1)] == digest:
+            return True, None if held.results is None else held.results[index]
+        others = self.others.get(number, {})
+        return digest in others, others.get(digest)
 
-    def _about(self, number: int) -> Iterator[Held]:
-        """What is held that has the number in it: more than one if a number was used more than once."""
-        for held in reversed(self.held[: bisect_right(self.held, number, key=_first)]):
-            if held.first + MAX_RUN <= number:
-                return
-            if number <= held.last:
-                yield held
+    def _at(self, number: int) -> Held | None:
+        """What is held that has the number in it."""
+        at = bisect_right(self.held, number, key=_first) - 1
+        return self.held[at] if at >= 0 and number <= self.held[at].last else None
 
     def is_reused(self, number: int, digest: bytes) -> bool:
         """Whether the number was used for another request, as far as that is remembered."""
-        about = list(self._about(number))
-        return bool(about) and not self.find(number, digest)[0]
+        return self._at(number) is not None and not self.find(number, digest)[0]
 
     def acknowledge(self, number: int) -> None:
         """The client has these results: they need not be kept. Digests are, until a marker."""
         if number <= self.acknowledged:
             return
+        self._changed = True
         self.acknowledged = number
-        held = self.held
-        for index, each in enumerate(held):
-            if each.first > number:
-                break
-            # A run of which the client lacks something is kept whole.
-            if each.results is not None and each.last <= number:
-                held[index] = each._replace(results=None)
+        held, at = self.held, self._released
+        # A run of which the client lacks something is kept whole.
+        while at < len(held) and held[at].last <= number:
+            held[at] = Held(held[at].first, held[at].digests, None)
+            at += 1
+        self._released = at
 
     def settle(self) -> None:
-        """At a marker: of what is acknowledged, only the numbers are kept."""
-        kept = []
+        """At a marker: of what is acknowledged, only the numbers are kept.
+
+        What is left must follow from what was applied and acknowledged, and not from the order: so whatever
+        was applied together is taken apart, and put together anew.
+        """
+        if not self._changed:
+            return
+        self._changed = False
+        rest: list[tuple[int, bytes, bytes]] = []
         for each in self.held:
-            if each.results is None:
+            if each.results is None or each.last <= self.acknowledged:
                 _add(self.settled, each.first, each.last)
-            else:
-                kept.append(each)
-        self.held = kept
+                continue
+            for index, result in enumerate(each.results):
+                digest = each.digests[_DIGEST * index : _DIGEST * (index + 1)]
+                self._settle_one(each.first + index, digest, result, rest)
+        for number, results in self.others.items():
+            for digest, result in results.items():
+                self._settle_one(number, digest, result, rest)
+        rest.sort()
+        self.held, self.others, self._released = [], {}, 0
+        self._hold(rest)
+        if len(self.settled) > MAX_INTERVALS:
+            gone = self.settled[:-MAX_INTERVALS]
+            del self.settled[: len(gone)]
+            # Numbers below it that were held may be settled only now: it never falls.
+            self.floor = max(self.floor, gone[-1][1])
+
+    def _settle_one(
+        self, number: int, digest: bytes, result: bytes | None, rest: list[tuple[int, bytes, bytes]]
+    ) -> None:
+        if result is None or number <= self.acknowledged:
+            _add(self.settled, number, number)
+        else:
+            rest.append((number, digest, result))
+
+    def _hold(self, rest: list[tuple[int, bytes, bytes]]) -> None:
+        """Put together what has consecutive numbers."""
+        first, size = 0, 0
+        digests: list[bytes] = []
+        results: list[bytes] = []
+        for number, digest, result in rest:
+            if digests and number == first + len(digests) - 1:
+                self.others.setdefault(number, {})[digest] = result
+                continue
+            if (
+                not digests
+                or number != first + len(digests)
+                or len(digests) >= MAX_RUN
+                or size >= _GROUP_BYTES
+            ):
+                if digests:
+                    self.held.append(Held(first, b"".join(digests), results))
+                first, size, digests, results = number, 0, [], []
+            digests.append(digest)
+            results.append(result)
+            size += len(result)
+        if digests:
+            self.held.append(Held(first, b"".join(digests), results))
+
+
+def _in_parts(held: Held) -> Iterator[Held]:
+    """What is held, cut where it would be closed at a marker."""
+    first, digests, results = held
+    if results is not None:
+        start, size = 0, 0
+        for index, result in enumerate(results):
+            if size >= _GROUP_BYTES:
+                yield Held(first + start, digests[_DIGEST * start : _DIGEST * index], results[start:index])
+                start, size = index, 0
+            size += len(result or b"")
+        digests, results, first = digests[_DIGEST * start :], results[start:], first + start
+    yield Held(first, digests, results)
 
 
 def _first(held: Held) -> int:
@@ -221,7 +344,7 @@ class Sessions:
         """
         client, birth, acknowledged, sequence, digests, bodies = run
         if not remember:
-            return list(apply(bodies))
+            return _kept(apply(sequence, bodies), sequence)
         session = self._sessions.get(client)
         if session is None:
             if not self.horizon <= birth <= self.markers:
@@ -230,11 +353,15 @@ class Sessions:
         session.last = self.markers
         if acknowledged > session.acknowledged:
             session.acknowledge(acknowledged)
-        if sequence > session.highest:
+        if sequence > session.highest or session.is_free(sequence, sequence + len(bodies) - 1):
             # Nearly always: all of it is new.
-            results = apply(bodies)
-            session.note(sequence, digests, results)
-            return results
+            results = apply(sequence, bodies)
+            answers = _kept(results, sequence)
+            kept: Sequence[bytes | None] = results
+            if answers is not results:
+                kept = [answer if type(answer) is bytes else None for answer in answers]
+            session.note(sequence, digests, kept)
+            return answers
         return [self._apply_one(session, run, index, apply) for index in range(len(bodies))]
 
     def _apply_one(self, session: Session, run: Run, index: int, apply: Apply) -> bytes | Refusal:
@@ -244,10 +371,17 @@ class Sessions:
         if result is not None:
             return result
         if known or session.is_settled(number):
-            return Refusal(f"request {number} was carried out, and its result acknowledged", applied=True)
-        (result,) = apply([run.bodies[index]])
-        session.note(number, digest, [result])
-        return result
+            return Refusal(
+                f"request {number} was carried out, and its result is no longer kept", applied=True
+            )
+        if number <= session.floor:
+            return Refusal(
+                f"the client left so many numbers out that those up to {session.floor} are closed",
+                expired=True,
+            )
+        answer: bytes | Refusal = _kept(apply(number, [run.bodies[index]]), number)[0]
+        session.note_again(number, digest, answer if type(answer) is bytes else None)
+        return answer
 
     def _stranger(self, birth: int) -> Refusal:
         if birth > self.markers:
@@ -275,20 +409,34 @@ class Sessions:
     # --- in a snapshot -------------------------------------------------------------------------------
 
     def pack(self) -> Iterator[tuple[object, ...]]:
-        """The table as items that CBOR has, the same for equal tables. Later changes do not show in it."""
+        """The table as items that CBOR has, at a marker the same for equal tables; later changes do not show.
+
+        What clients have sent may be a lot and is theirs to choose; no item is so long or has so many parts
+        that it could not be read back.
+        """
         items: list[tuple[object, ...]] = [(self.markers, self.horizon)]
         for client in sorted(self._sessions):
             session = self._sessions[client]
+            held = [part for each in session.held for part in _in_parts(each)]
+            others = [
+                (number, digest, result)
+                for number, results in sorted(session.others.items())
+                for digest, result in sorted(results.items())
+            ]
             items.append(
                 (
                     client,
                     session.last,
                     session.acknowledged,
                     session.highest,
-                    tuple(map(tuple, session.settled)),
-                    tuple(session.held),
+                    session.floor,
+                    b"".join(_INTERVAL.pack(low, high) for low, high in session.settled),
+                    len(held),
+                    len(others),
                 )
             )
+            items += held
+            items += others
         return iter(items)
 
     def unpack(self, items: Iterable[object]) -> None:
@@ -302,26 +450,60 @@ class Sessions:
         self.markers = take_int(markers, "sessions.markers", 0, _MAX_NUMBER)
         self.horizon = take_int(horizon, "sessions.horizon", 0, _MAX_NUMBER)
         self._sessions = {}
+        before = b""
         for item in source:
-            client, last, acknowledged, highest, settled, held = expect_fields(item, 6, "session")
-            session = Session(take_int(last, "session.last", 0, _MAX_NUMBER))
-            session.acknowledged = take_int(acknowledged, "session.acknowledged", 0, _MAX_NUMBER)
-            session.highest = take_int(highest, "session.highest", 0, _MAX_NUMBER)
-            session.settled = [_take_interval(each) for each in _take_list(settled, "session.settled")]
-            session.held = [_take_held(each) for each in _take_list(held, "session.held")]
-            self._sessions[take_bytes(client, "session.client", _CLIENT_BYTES)] = session
+            client, *fields, held, others = expect_fields(item, 8, "session")
+            if len(take_bytes(client, "session.client", _CLIENT_BYTES)) != _CLIENT_BYTES or client <= before:
+                raise WireError("session.client: not 16 bytes, or not in order")
+            before = client
+            session = self._sessions[client] = _take_session(fields)
+            session.held = [
+                _take_held(next(source, None)) for _ in range(take_int(held, "session.helds", 0, _MAX_NUMBER))
+            ]
+            if any(one.last >= other.first for one, other in pairwise(session.held)):
+                raise WireError("session.held: not rising and apart")
+            for _ in range(take_int(others, "session.others", 0, _MAX_NUMBER)):
+                number, digest, result = _take_other(next(source, None))
+                session.others.setdefault(number, {})[digest] = result
 
 
-def _take_list(value: object, where: str) -> list[object]:
-    if type(value) is not list:
-        raise WireError(f"{where}: expected a list")
-    return value
+def _kept(results: list[bytes], first: int) -> Applied:
+    """What the machine answered; instead of what is too long, that it is."""
+    if max(map(len, results), default=0) <= MAX_RESULT_BYTES:
+        return results
+    return [
+        result
+        if len(result) <= MAX_RESULT_BYTES
+        else Refusal(
+            f"request {first + index} was carried out; its result of {len(result)} bytes is not kept, "
+            f"since the limit is {MAX_RESULT_BYTES}",
+            applied=True,
+        )
+        for index, result in enumerate(results)
+    ]
 
 
-def _take_interval(value: object) -> list[int]:
-    low, high = expect_fields(value, 2, "session.settled")
-    low = take_int(low, "session.settled.low", 1, _MAX_NUMBER)
-    return [low, take_int(high, "session.settled.high", low, _MAX_NUMBER)]
+def _take_intervals(value: object) -> list[list[int]]:
+    data = take_bytes(value, "session.settled", _INTERVAL.size * MAX_INTERVALS)
+    if len(data) % _INTERVAL.size:
+        raise WireError(f"session.settled: {len(data)} bytes are not a number of intervals")
+    intervals = [list(each) for each in _INTERVAL.iter_unpack(data)]
+    before = -1
+    for low, high in intervals:
+        if not before + 1 < low <= high <= _MAX_NUMBER:
+            raise WireError("session.settled: the intervals are not rising and apart")
+        before = high
+    return intervals
+
+
+def _take_session(fields: list[Any]) -> Session:
+    last, acknowledged, highest, floor, settled = fields
+    session = Session(take_int(last, "session.last", 0, _MAX_NUMBER))
+    session.acknowledged = take_int(acknowledged, "session.acknowledged", 0, _MAX_NUMBER)
+    session.highest = take_int(highest, "session.highest", 0, _MAX_NUMBER)
+    session.floor = take_int(floor, "session.floor", 0, _MAX_NUMBER)
+    session.settled = _take_intervals(settled)
+    return session
 
 
 def _take_held(value: object) -> Held:
@@ -331,9 +513,20 @@ def _take_held(value: object) -> Held:
         raise WireError(f"session.held.digests: {len(digests)} bytes are not a number of digests")
     if results is not None:
         results = [
-            take_bytes(result, "session.held.result", MAX_RESULT_BYTES)
-            for result in _take_list(results, "session.held.results")
+            take_optional_bytes(result, "session.held.result", MAX_RESULT_BYTES)
+            for result in take_list(results, "session.held.results", MAX_RUN)
         ]
         if len(results) != len(digests) // _DIGEST:
             raise WireError(f"session.held: {len(results)} results of {len(digests) // _DIGEST} requests")
     return Held(take_int(first, "session.held.first", 1, _MAX_NUMBER), digests, results)
+
+
+def _take_other(value: object) -> tuple[int, bytes, bytes | None]:
+    number, digest, result = expect_fields(value, 3, "session.other")
+    if len(take_bytes(digest, "session.other.digest", _DIGEST)) != _DIGEST:
+        raise WireError(f"session.other.digest: expected {_DIGEST} bytes")
+    return (
+        take_int(number, "session.other.number", 1, _MAX_NUMBER),
+        digest,
+        take_optional_bytes(result, "session.other.result", MAX_RESULT_BYTES),
+    )

@@ -12,7 +12,7 @@ nothing that it has; and when it has all and the digest fits, they replace its o
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple, TypeAlias
 
 from paxos.contract import Mark, Records, StateMachine
@@ -39,6 +39,8 @@ __all__ = [
     "deletions",
     "read_content",
     "read_snapshots",
+    "snapshot_pieces",
+    "snapshot_records",
 ]
 
 #: Keys of snapshot records, apart from the node's own and every replica's.
@@ -56,8 +58,6 @@ _FORMAT: Final = 1
 _MAX_NUMBER: Final = (1 << 62) - 1
 _DIGEST_BYTES: Final = 32
 _MAX_PART_BYTES: Final = CHUNK_BYTES * 1024
-#: Clients in one piece at most.
-_SESSIONS_IN_CHUNK: Final = 256
 
 #: Durable records `(key, value)`; None deletes.
 Writes: TypeAlias = list[tuple[bytes, bytes | None]]
@@ -123,7 +123,12 @@ def _cut(stream: Iterable[bytes]) -> Iterator[bytes]:
 def _machine_chunks(machine: StateMachine) -> Iterator[bytes]:
     """The state of the machine as it is now; later changes do not show."""
     lazily = getattr(machine, "snapshot_chunks", None)
-    return _cut(lazily() if lazily is not None else [machine.snapshot()])
+    if lazily is None:
+        return _cut([machine.snapshot()])
+    chunks = iter(lazily())
+    # A generator does nothing before it is asked for its first piece: that is when it looks at the state.
+    first = next(chunks, b"")
+    return _cut(chain([first], chunks))
 
 
 def _framed(items: Iterable[object]) -> Iterator[bytes]:
@@ -131,6 +136,30 @@ def _framed(items: Iterable[object]) -> Iterator[bytes]:
     for item in items:
         data = dumps(item)
         yield len(data).to_bytes(4, "big") + data
+
+
+def snapshot_pieces(
+    mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine
+) -> Iterator[bytes]:
+    """The pieces of a snapshot of the state as it is now; later changes do not show.
+
+    Args:
+        mark: the place in the order, at which the state is.
+        part: what the protocol adds.
+        sessions: the client table.
+        machine: the state machine.
+    """
+    table = list(sessions.pack())
+    header = [_FORMAT, sessions.markers, mark, part, len(table)]
+    return _pieces(header, table, _machine_chunks(machine))
+
+
+def _pieces(header: object, table: Iterable[object], machine: Iterator[bytes]) -> Iterator[bytes]:
+    yield from _cut(_framed([header]))
+    yield from _cut(_framed(table))
+    # Apart from the table, so that its pieces begin where a piece begins.
+    yield b""
+    yield from machine
 
 
 class SnapshotWriter:
@@ -147,17 +176,7 @@ class SnapshotWriter:
         self.number: int = sessions.markers
         self.mark: Mark = mark
         self._chunks: list[bytes] = []
-        table = list(sessions.pack())
-        header = [_FORMAT, sessions.markers, mark, part, len(table)]
-        self._source = self._pieces(header, table, _machine_chunks(machine))
-
-    @staticmethod
-    def _pieces(header: object, table: Iterable[object], machine: Iterator[bytes]) -> Iterator[bytes]:
-        yield from _cut(_framed([header]))
-        yield from _cut(_framed(table))
-        # Apart from the table, so that its pieces begin where a piece begins.
-        yield b""
-        yield from machine
+        self._source = snapshot_pieces(mark, part, sessions, machine)
 
     def step(self) -> tuple[Writes, Snapshot | None]:
         """The next piece as a record to write; and with the last one the whole snapshot."""
@@ -227,6 +246,19 @@ def _meta_record(snapshot: Snapshot) -> tuple[bytes, bytes]:
     return _META, encode_record(_KIND_META, _VERSION, fields)
 
 
+def snapshot_records(number: int, pieces: Iterable[bytes]) -> Records:
+    """The records of a whole snapshot with these pieces, for a store that has none.
+
+    Args:
+        number: of the marker at which it was made, as the pieces have it.
+        pieces: as `snapshot_pieces` gives them.
+    """
+    chunks = list(pieces)
+    records = dict(_chunk_record(number, index, chunk) for index, chunk in enumerate(chunks))
+    key, value = _meta_record(Snapshot(number, _digest(chunks), chunks))
+    return {**records, key: value}
+
+
 def deletions(number: int, chunks: int) -> Writes:
     """What removes the pieces of a snapshot."""
     return [(chunk_key(number, index), None) for index in range(chunks)]
@@ -259,7 +291,8 @@ def read_snapshots(records: Records) -> tuple[Snapshot | None, "Incoming | None"
             if chunk is not None:
                 incoming.chunks[index] = chunk
     mine = {each[0] for each in (whole, coming if incoming else None) if each is not None}
-    stale: Writes = [
+    stale: Writes = [(_INCOMING, None)] if coming is not None and incoming is None else []
+    stale += [
         (key, None)
         for key in records
         if key.startswith(_CHUNK) and int.from_bytes(key[len(_CHUNK) : len(_CHUNK) + 8], "big") not in mine
