@@ -45,22 +45,15 @@ from tests.processes import free_ports
 
 Capture = pytest.CaptureFixture[str]
 
+# In the order in which they are listed.
 COMMANDS = (
-    "demo",
-    "init",
-    "check",
-    "serve",
-    "decide",
-    "decided",
-    "status",
-    "simulate",
-    "explore",
-    "exhaust",
-    "replay",
-    "spec",
-    "bench",
+    "demo", "init", "serve", "status", "check", "log", "backup",
+    "restore",
+    "decide", "decided", "put", "get", "delete", "cas", "increment",
+    "scan", "watch", "submit", "leader", "transfer",
+    "simulate", "explore", "exhaust", "torture", "replay", "spec", "bench",
     "version",
-)  # in order
+)  # fmt: skip
 
 
 def json_of(capsys: Capture) -> Any:
@@ -107,7 +100,7 @@ def test_the_help_of_a_command_has_examples_that_are_accepted(name: str, capsys:
     assert lines
     for line in lines:
         words = line.partition("   ")[0]  # a remark follows
-        for sign in ("|", "&&", "<"):
+        for sign in ("|", "&&", "<", ">"):
             words = words.partition(f" {sign} ")[0]
         assert build_parser().parse_args(words.split()[1:]).command == name
 
@@ -169,12 +162,12 @@ def test_help_loads_nothing_heavy() -> None:
         (["init"], "required: DIR"),
         (["init", "x", "--nodes", "0"], "1..1000"),
         (["init", "x", "--nodes", "3", "--base-port", "65534"], "--base-port 65533 or lower"),
-        (["init", "x", "--protocol", "raft"], "known here: paxos"),
+        (["init", "x", "--protocol", "raft"], "known here: multipaxos, paxos"),
         (["init", "x", "--id", "my shop"], "nothing was written: cluster id"),
         (["init", "x", "--host", "a b"], "nothing was written: [[node]] number 1"),
         (["simulate", "--faults", "gremlins"], "no fault named 'gremlins'"),
         (["simulate", "--topology", "mars"], "mars"),
-        (["simulate", "--protocol", "raft"], "known here: paxos"),
+        (["simulate", "--protocol", "raft"], "known here: multipaxos, paxos"),
         (["simulate", "--runs", "2", "--timeline"], "leave out --runs"),
         (["simulate", "--replay", "absent.json"], "absent.json: can not be read"),
         (["bench", "memory"], "invalid choice"),
@@ -182,7 +175,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["bench", "cluster", "--directory", "absent"], "absent"),
         (["demo", "--nodes", "2"], "3..15"),
         (["demo", "--keep", "."], "--keep .: can not be made"),
-        (["demo", "--protocol", "raft", "--decrees", "1"], "known here: paxos"),
+        (["demo", "--protocol", "raft", "--decrees", "1"], "known here: multipaxos, paxos"),
         (["version", "--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
@@ -300,7 +293,7 @@ def test_progress_is_for_terminals(capsys: Capture, monkeypatch: pytest.MonkeyPa
 
 def test_version(capsys: Capture) -> None:
     assert main(["version"]) == EXIT_DONE
-    assert "protocols  paxos" in capsys.readouterr().out
+    assert "protocols  multipaxos, paxos" in capsys.readouterr().out
     assert main(["version", "--json"]) == EXIT_DONE
     found = json_of(capsys)
     assert found["version"] in (paxos.__version__, "unknown (not installed)")

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
         "when it is complete, and nothing is overwritten; it carries a checksum, and says which cluster, "
         "protocol and state machine it is of.",
         "  paxos backup --out shop.backup --config cluster.toml\n"
-        '  paxos backup --out "shop-$(date +%F).backup" --cluster 127.0.0.1:7101 --timeout 60',
+        "  paxos backup --out monday.backup --cluster 127.0.0.1:7101,127.0.0.1:7102 --timeout 60",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="the file to write; must not be there")
     add_cluster_arguments(parser)

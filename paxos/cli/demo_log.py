@@ -86,6 +86,17 @@ class NodeState:
     digest: str
 
 
+async def _everything(client: "Client") -> dict[bytes, bytes]:
+    """All that the node has by itself, whoever leads: that is what stale means."""
+    found: dict[bytes, bytes] = {}
+    low, more = b"", True
+    while more:
+        items, more = await client.scan(low, limit=MAX_LIMIT, stale=True)
+        found.update(items)
+        low = items[-1][0] + b"\0" if items else low
+    return found
+
+
 class LogDemo(Demo):
     """The demo's story for a protocol that keeps a log. Arguments: as `Demo`."""
 
@@ -209,8 +220,7 @@ class LogDemo(Demo):
         await self._wait_until_level()
         for node in self.members:
             async with connect([self.config.node(node).address], timeout_s=CALL_S) as client:
-                # Stale is what this node has by itself, whoever leads.
-                found = dict((await client.scan(limit=MAX_LIMIT, stale=True)).items)
+                found = await _everything(client)
                 status = await client.status()
             counter = int(found.pop(_COUNTER, b"0"))
             digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]

@@ -143,9 +143,9 @@ def _add_cas(commands: Commands) -> None:
         "Compare and swap, in one step that nothing comes between. Prints nothing; exit code 0 when the "
         "value "
         "was the one expected and was replaced, 1 when it was another and stays.",
-        "  paxos cas colour blue red --config cluster.toml          red, if it is blue\n"
-        "  paxos cas lock $HOSTNAME --absent --config cluster.toml  take it, if nobody has it\n"
-        "  paxos cas lock $HOSTNAME --delete --config cluster.toml  let go of it, if it is ours",
+        "  paxos cas colour blue red --config cluster.toml            red, if it is blue\n"
+        "  paxos cas lock $HOSTNAME --absent --config cluster.toml    take it, if nobody has it\n"
+        "  paxos cas lock $HOSTNAME --delete --config cluster.toml    let go of it, if it is ours",
     )
     parser.add_argument("name", metavar="KEY", help=_KEY)
     parser.add_argument(

@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
         "With --many each line of a file is a command. They are carried out in their order, and the answers "
         "are printed a line each, in the form in which the commands are: as they are, or with --hex or "
         "--base64 as digits. --answers-hex and --answers-base64 show answers so, whatever the commands are.",
-        "  paxos submit 'move 3 from alice to bob' --config cluster.toml\n"
+        "  paxos submit alice:bob:3 --config cluster.toml\n"
         "  paxos submit 67636f6c6f7572 --hex --config cluster.toml      the bytes that these digits are\n"
         "  paxos submit - --config cluster.toml < command.bin\n"
         "  paxos submit --many commands.txt --base64 --config cluster.toml > answers.txt",
