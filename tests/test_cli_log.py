@@ -58,6 +58,14 @@ def typed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
+def test_the_help_of_a_command_names_what_it_takes(capsys: Capture) -> None:
+    assert main(["put", "--help"]) == EXIT_DONE
+    text = capsys.readouterr().out
+    for words in ("  KEY  ", "  VALUE  ", "\nthe cluster:\n", "  --cluster HOST:PORT,...", "standard input"):
+        assert words in text
+    assert "commands:" not in text
+
+
 # --- one key -----------------------------------------------------------------------------------------
 
 

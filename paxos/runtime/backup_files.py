@@ -117,7 +117,7 @@ async def write_backup(
     new = file.with_name(file.name + _NEW)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with await to_thread.run_sync(new.open, "wb") as stream:
+            with cast("BinaryIO", await to_thread.run_sync(new.open, "wb")) as stream:
                 header = await _write(client, stream, on_bytes)
                 stream.flush()
                 await to_thread.run_sync(sync_file, stream.fileno())
