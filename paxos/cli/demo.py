@@ -228,6 +228,10 @@ class Demo:
         out.say(f"asking every node for all {len(self.decided)} decisions ...")
         await self._compare_nodes()
 
+    def count_readings(self, readings: int) -> None:
+        """So many more values were compared."""
+        self.compared += readings
+
     # --- steps --------------------------------------------------------------------------------------
 
     async def wait_until_ready(self, nodes: Sequence[NodeId]) -> None:

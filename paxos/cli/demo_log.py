@@ -228,8 +228,9 @@ class LogDemo(Demo):
             self._judge(node, found, counter)
 
     def _judge(self, node: NodeId, found: dict[bytes, bytes], counter: int) -> None:
-        for key in sorted(self.written.keys() | found.keys()):
-            self.compared += 1
+        keys = sorted(self.written.keys() | found.keys())
+        self.count_readings(len(keys))
+        for key in keys:
             if found.get(key) != self.written.get(key):
                 self.differences.append(
                     f"{readable(key)}: node {node} has {found.get(key)!r}, acknowledged was "
@@ -262,7 +263,7 @@ class LogDemo(Demo):
             except PaxosError as error:
                 self.differences.append(str(error))
                 continue
-            self.differences += [f"{look.report.where}: {text}" for text in look.report.damaged]
+            self.differences.extend(f"{look.report.where}: {text}" for text in look.report.damaged)
 
     # --- telling ------------------------------------------------------------------------------------
 
