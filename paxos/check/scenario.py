@@ -33,6 +33,7 @@ from paxos.sim.choices import MAX_CHOICES
 from paxos.sim.ledger import LOG_SETTINGS
 from paxos.sim.moves import parse_move
 from paxos.sim.stepper import Stepper
+from paxos.sim.workload import LOG_FIELDS
 
 __all__ = [
     "FATAL",
@@ -322,7 +323,8 @@ class Scenario:
             "quorums": None if self.quorums is None else quorums_to_json(self.quorums),
             "settings": fields.plain(self._settings()),
         }
-        if protocol_named(self.protocol).decides is Decides.LOG:
+        decides_log = protocol_named(self.protocol).decides is Decides.LOG
+        if decides_log:
             data["log"] = fields.plain(LOG_SETTINGS if self.log is None else self.log)
         if self.schedule is not None:
             return {**data, "eager": self.eager, "schedule": list(self.schedule)}
@@ -334,6 +336,8 @@ class Scenario:
             data[name] = getattr(self, name)
         for name in _PARTS:
             data[name] = getattr(self, name).to_json()
+        if not decides_log:
+            data["workload"] = {k: v for k, v in self.workload.to_json().items() if k not in LOG_FIELDS}
         return data
 
     def _settings(self) -> Any:

@@ -13,7 +13,10 @@ from paxos.errors import ConfigurationError
 from paxos.sim import fields
 from paxos.sim.faults import parsed
 
-__all__ = ["Workload"]
+__all__ = ["LOG_FIELDS", "Workload"]
+
+#: What is of no effect where decrees are decided.
+LOG_FIELDS: Final = ("increments", "deletes", "swaps", "logged", "scans", "stale")
 
 _MAX_OPERATIONS: Final = 10_000_000
 
