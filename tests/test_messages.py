@@ -177,7 +177,7 @@ def test_a_field_that_is_wrong_is_named(named: str, bad: bytes) -> None:
         ("Reserved.round", body(9, 1.0)),
         ("Submit.body", body(200, R, "body")),
         ("Submit.body", body(200, R, bytes(MAX_BODY_BYTES + 1))),
-        ("Reply.kind", body(202, R, 4, None, "")),
+        ("Reply.kind", body(202, R, 5, None, "")),
         ("Reply.kind", body(202, R, -1, None, "")),
         ("Reply.kind", body(202, R, False, None, "")),
         ("Reply.result", body(202, R, 0, "v", "")),

@@ -164,8 +164,9 @@ async def test_no_answer_anywhere() -> None:
             await client.decide("x", b"1")
         with pytest.raises(Unreachable, match="may not reach a quorum"):
             await client.decided("x")
-        await until(lambda: len(silent.cancelled) == 2)
-    assert silent.cancelled == silent.requests
+        await until(lambda: len(set(silent.cancelled)) == 2)
+    # More than once, if the client lost patience meanwhile.
+    assert list(dict.fromkeys(silent.cancelled)) == list(dict.fromkeys(silent.requests))
 
 
 async def test_a_redirect_is_followed() -> None:

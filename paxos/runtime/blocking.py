@@ -5,15 +5,16 @@ give has the same methods, without `await`.  They may be called from many thread
 """
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from paxos.ballot import NodeId
+from paxos.contract import StateMachine
 from paxos.errors import Unreachable
 from paxos.runtime.client import Client
 from paxos.runtime.config import ClusterConfig, QuorumSpec, TlsConfig
@@ -143,7 +144,7 @@ class SyncWatch:
         self, client: Client, portal: BlockingPortal, low: bytes, high: bytes | None, since: int | None
     ) -> None:
         self._portal = portal
-        self._changes = cast("AsyncGenerator[Change, None]", client.watch(low, high, since=since))
+        self._changes = client.watch(low, high, since=since)
         self._waiting: anyio.CancelScope | None = None
         self._closed = False
 
@@ -280,7 +281,7 @@ def open_cluster_sync(
     nodes: int = 3,
     *,
     store: str | os.PathLike[str] = "memory",
-    machine: str | None = None,
+    machine: str | type[StateMachine] | None = None,
     settings: Any = None,
     quorums: QuorumSpec | None = None,
     tls: TlsConfig | None = None,

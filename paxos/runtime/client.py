@@ -6,7 +6,7 @@ What is asked of a cluster depends on what it decides: `decide` and `decided` fo
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
 import anyio
@@ -37,7 +37,7 @@ __all__ = ["Client", "check_timeout"]
 
 #: What `status` of one node asks with.
 _ONE: Final = 0
-#: How long one wait for news lasts at most, seconds; then it is asked again.
+#: How long a watch looks for a node that is there, seconds.
 _NEWS_S: Final = 3600.0
 #: Changes told at once.
 _CHANGES: Final = 1000
@@ -135,7 +135,7 @@ class Client:
         """Get a command carried out by the state machine, exactly once, and its answer.
 
         Args:
-            command: bytes that the state machine understands, at most 1 MiB.
+            command: bytes that the state machine understands, at most 1 MiB less 256 bytes.
             timeout_s: how long to try, seconds; None for the client's own.
 
         Raises:
@@ -181,6 +181,8 @@ class Client:
             ClusterMismatch, ConfigurationError: as `submit`.
         """
         _check_command(query)
+        if len(query) > MAX_COMMAND_BYTES:
+            raise ConfigurationError(f"a query of {len(query)} bytes; the limit is {MAX_COMMAND_BYTES}")
         level = Level.STALE if stale else Level.LINEARIZABLE
         return await self._log.query(level, query, "query", self._limit(timeout_s))
 
@@ -291,24 +293,28 @@ class Client:
 
     async def watch(
         self, low: bytes = b"", high: bytes | None = None, *, since: int | None = None
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncGenerator[Change, None]:
         """Changes of keys from `low` up to, not including, `high`, in order, as they come.
 
         They come from the connected node, and from another when that is gone; none is left out or told twice.
+        Whoever breaks off closes it: `async with contextlib.aclosing(client.watch()) as changes`.
 
         Args:
             low: the first key.
             high: the first key beyond; None for all.
-            since: the revision after which to begin; None for what changes from now on.
+            since: the revision after which to begin; None for what changes after the first change is asked
+                for (by `async for`, or `anext`).
 
         Raises:
             Unreachable: no node could be reached for an hour.
-            Rejected: changes so long ago are not kept; the message says from which revision on they are.
+            Rejected: changes so long ago are not kept; the message says from which revision on they are. Or
+                this client has a thousand watches already.
+            ClusterMismatch: as `submit`.
         """
-        after = since
+        after = await self.revision(timeout_s=_NEWS_S) if since is None else since
         while True:
             body = requests.changes(after, low, high, _CHANGES)
-            nothing = b"" if after is None else answers.page_answer(after, after, ())
+            nothing = answers.page_answer(after, after, ())
             found = answers.changed(await self._log.query(Level.NEWS, body, "watch", _NEWS_S, nothing))
             if isinstance(found, Compacted):
                 raise Rejected(
@@ -317,7 +323,7 @@ class Client:
                 )
             for change in found.changes:
                 yield change
-            if after is not None and found.upto == after:
+            if found.upto == after:
                 # This node is behind the one that told of that revision.
                 await anyio.sleep(_BEHIND_S)
             after = found.upto
@@ -388,8 +394,6 @@ class Client:
 def _check_command(command: object) -> None:
     if type(command) is not bytes:
         raise ConfigurationError(f"a command is bytes, not {type(command).__name__}")
-    if len(command) > MAX_COMMAND_BYTES:
-        raise ConfigurationError(f"a command of {len(command)} bytes; the limit is {MAX_COMMAND_BYTES}")
 
 
 def check_timeout(timeout_s: object) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import anyio
 
 from paxos.command import RequestId, digest_of
-from paxos.errors import OutcomeUnknown, PaxosError, Rejected, Unreachable
+from paxos.errors import ClusterMismatch, OutcomeUnknown, PaxosError, Rejected, Unreachable
 from paxos.runtime.client_link import Link
 from paxos.service import Cancel, Reply, ReplyKind, Submit
 
@@ -59,6 +59,8 @@ class DecreeTraffic:
         # On the connection there is now, oldest first.
         self._in_flight: dict[RequestId, _Call] = {}
         self._cancels: list[Cancel] = []
+        # Since when a node that owes an answer has said nothing at all. Whoever asked may be gone meanwhile.
+        self._silent_s: float | None = None
         link.carry(self)
 
     async def submit(self, body: bytes, what: str, limit_s: float) -> bytes | None:
@@ -94,6 +96,8 @@ class DecreeTraffic:
                     reply = call.reply
                     if reply is not None and reply.kind == ReplyKind.DONE:
                         return reply.result
+                    if reply is not None and reply.kind == ReplyKind.WRONG:
+                        raise self._ended(call, what, ClusterMismatch(f"{what}: {reply.detail}"))
                     # Not now: what this client asks is always well formed, so a refusal is one of load.
                     await anyio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _RETRY_MAX_S)
@@ -144,12 +148,15 @@ class DecreeTraffic:
                 self._in_flight[request] = call
                 messages.append(call.submit)
                 size += len(call.submit.body)
+                if self._silent_s is None:
+                    self._silent_s = now_s
         return messages
 
     def take(self, message: Any) -> bool:
         """Handle what a node sent."""
         if message.__class__ is not Reply:
             return False
+        self._silent_s = None
         call = self._in_flight.pop(message.request, None)
         if call is None:
             return True  # cancelled meanwhile
@@ -172,6 +179,7 @@ class DecreeTraffic:
         self._unsent.extendleft(reversed(self._in_flight.values()))
         self._in_flight.clear()
         self._cancels.clear()
+        self._silent_s = None
 
     def fail(self, error: PaxosError) -> None:
         """Tell everybody who waits."""
@@ -189,9 +197,10 @@ class DecreeTraffic:
             call.done.set()
 
     def oldest_s(self) -> float | None:
-        """When the oldest request on its way was sent."""
+        """When the oldest request on its way was sent, or since when the node says nothing."""
         oldest = next(iter(self._in_flight.values()), None)
-        return None if oldest is None else oldest.sent_at_s
+        times = (self._silent_s, None if oldest is None else oldest.sent_at_s)
+        return min((time for time in times if time is not None), default=None)
 
     def next_s(self) -> float | None:
         """Who waits for another try waits by itself."""

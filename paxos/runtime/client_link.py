@@ -32,6 +32,8 @@ _LOOK_S: Final = 0.1
 #: Pause after every node was tried in vain, seconds: at first, and at most.
 _PAUSE_S: Final = 0.02
 _PAUSE_MAX_S: Final = 1.0
+#: The longest pause when nodes send us to one another, seconds; it begins when all had their turn.
+_SENT_ON_MAX_S: Final = 0.25
 
 
 class Traffic(Protocol):
@@ -58,7 +60,7 @@ class Traffic(Protocol):
         ...
 
     def oldest_s(self) -> float | None:
-        """When the oldest request on its way was sent; None when none is."""
+        """Since when the node owes an answer, or has said nothing though it does; None when it owes none."""
         ...
 
     def next_s(self) -> float | None:
@@ -94,6 +96,8 @@ class Link:
         self._met: dict[NodeId, int] = {}
         self._leave = anyio.Event()
         self._wanted: NodeId | None = None
+        # How often we were sent elsewhere since a node answered as it should.
+        self._sent_on = 0
         #: The node that is connected now, or None.
         self.node: NodeId | None = None
         #: Whether it is over.
@@ -117,11 +121,13 @@ class Link:
     def content(self) -> None:
         """The node answers as it should: be as patient with it as at first."""
         self._patience_s = _PATIENCE_S
+        self._sent_on = 0
 
     def redirect(self, node: NodeId | None) -> None:
         """The node sends us to another one."""
-        if node != self.node:
+        if node != self.node and not self._leave.is_set():
             self._wanted = node
+            self._sent_on += 1
             self._leave.set()
 
     def unreachable(self, what: str, limit_s: float) -> Unreachable:
@@ -160,6 +166,10 @@ class Link:
                     self._cluster, self.node = hello.cluster, hello.node
                     self._met[hello.node] = at
                     await self._use(stream)
+                    if self._sent_on > len(self._addresses):
+                        # They do not agree on who leads, or it has an address that we were not told.
+                        times = self._sent_on - len(self._addresses) - 1
+                        await anyio.sleep(min(_PAUSE_S * 2 ** min(times, 10), _SENT_ON_MAX_S))
                 wanted, self._wanted = self._wanted, None
                 at = self._met.get(wanted or 0, (at + 1) % len(self._addresses))
         finally:

@@ -5,26 +5,38 @@ however often it is sent.  Consecutive numbers travel together, and their result
 a thousand requests cost a few messages.  The client says with each message up to which number it has all
 results, so that nodes need not keep them.
 
-A node that has forgotten the client (it was idle too long) carries out nothing of it.  The client then takes
-a new name, and what was never sent before is sent under that.
+A node that has forgotten the client (it was idle too long) carries out nothing of it.  When all that is on
+its way has ended, the client takes a new name, and what was certainly not carried out is sent under that.
+
+The requests of one call are carried out in their order, whatever is refused or lost meanwhile: of one call
+there is one message on its way at a time.
 
 A query changes nothing: it is just asked again.
 """
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import anyio
 
 from paxos.ballot import NodeId
-from paxos.errors import OutcomeUnknown, PaxosError, Rejected, SessionExpired, Unreachable
+from paxos.errors import (
+    ClusterMismatch,
+    ConfigurationError,
+    OutcomeUnknown,
+    PaxosError,
+    Rejected,
+    SessionExpired,
+    Unreachable,
+)
 from paxos.runtime.client_link import Link
-from paxos.service.batches import MAX_RUN, Run
+from paxos.service.batches import MAX_REQUEST_BYTES, MAX_RUN, Run
 from paxos.service.log_messages import (
     AskBirth,
     Birth,
+    CancelQuery,
     Instruct,
     Level,
     Query,
@@ -45,17 +57,20 @@ _MESSAGE_BYTES: Final = 128 << 10
 #: The first pause and the longest before what was rejected is tried again, seconds.
 _RETRY_S: Final = 0.02
 _RETRY_MAX_S: Final = 0.25
-#: The requests of one connection that a node lets wait are counted there; queries on their way at once.
+#: Queries on their way at once; questions for news, which wait at the node, are not counted.
 _QUERY_WINDOW: Final = 256
+#: Questions for news at once. A node lets one connection have about so many.
+_MAX_NEWS: Final = 1000
 
 
 class _Call:
     """Requests that somebody waits for, with consecutive numbers."""
 
-    __slots__ = ("bodies", "detail", "done", "error", "first", "left", "results", "unknown")
+    __slots__ = ("bodies", "detail", "done", "error", "first", "left", "results", "size", "unknown")
 
-    def __init__(self, bodies: Sequence[bytes]) -> None:
+    def __init__(self, bodies: Sequence[bytes], size: int) -> None:
         self.bodies = bodies
+        self.size = size
         self.first = 0
         self.left = len(bodies)
         self.results: list[bytes | None] = [None] * len(bodies)
@@ -73,11 +88,13 @@ class _Name:
     Attributes:
         id: 16 random bytes.
         birth: the number of the last marker when it was new; None while that is not known.
+        next: the number of the next request.
         calls: for each number without a result, whose it is.
         acknowledged: all numbers up to this one have a result, or nobody waits for it.
+        forgotten: whether a node said that it knows the name no more.
     """
 
-    __slots__ = ("acknowledged", "birth", "calls", "id", "next")
+    __slots__ = ("acknowledged", "birth", "calls", "forgotten", "id", "next")
 
     def __init__(self) -> None:
         self.id: bytes = os.urandom(16)
@@ -85,6 +102,7 @@ class _Name:
         self.next: int = 1
         self.calls: dict[int, _Call] = {}
         self.acknowledged: int = 0
+        self.forgotten: bool = False
 
     def number(self, call: _Call) -> range:
         """Give a call its numbers."""
@@ -96,22 +114,25 @@ class _Name:
 
     def catch_up(self) -> int:
         """The number up to which all results are here."""
-        # Numbers go in as they rise, and a dict keeps that order.
-        self.acknowledged = next(iter(self.calls), self.next) - 1
+        # Each number is looked at once; the first key of a dict is searched among all that were deleted.
+        calls, number, end = self.calls, self.acknowledged + 1, self.next
+        while number < end and number not in calls:
+            number += 1
+        self.acknowledged = number - 1
         return self.acknowledged
 
 
 class _Ask:
     """A query that somebody waits for."""
 
-    __slots__ = ("detail", "done", "error", "message", "reply", "sent_at_s")
+    __slots__ = ("detail", "done", "error", "for_news", "message", "reply")
 
     def __init__(self, message: Query | Instruct) -> None:
         self.message = message
+        self.for_news = message.__class__ is Query and message.level == Level.NEWS
         self.done = anyio.Event()
         self.reply: QueryReply | None = None
         self.error: PaxosError | None = None
-        self.sent_at_s = 0.0
         self.detail = ""
 
 
@@ -139,6 +160,13 @@ class LogTraffic:
         self._asks_unsent: deque[int] = deque()
         self._asks_in_flight: dict[int, float] = {}
         self._asks_later: list[int] = []
+        # Questions for news: how many; those that wait at the node; those that nobody waits for any more.
+        self._news = 0
+        self._news_unsent: list[int] = []
+        self._news_in_flight: set[int] = set()
+        self._cancels: list[CancelQuery] = []
+        # Since when a node that owes an answer has said nothing at all. Whoever asked may be gone meanwhile.
+        self._silent_s: float | None = None
         link.carry(self)
 
     # --- what the client calls ----------------------------------------------------------------------
@@ -155,14 +183,19 @@ class LogTraffic:
             OutcomeUnknown: some were sent, and nobody said what became of them.
             Rejected: no node took them; certainly none was carried out.
             Unreachable, ClusterMismatch: they could not be sent.
+            ConfigurationError: one is too long.
         """
         if not bodies:
             return []
+        longest = max(map(len, bodies))
+        if longest > MAX_REQUEST_BYTES:
+            raise ConfigurationError(
+                f"{what}: a command of {longest} bytes; the limit is {MAX_REQUEST_BYTES}"
+            )
         self._require_link(what)
-        call = _Call(bodies)
+        call = _Call(bodies, sum(map(len, bodies)))
         self._unsent.extend(self._name.number(call))
         self._link.wake()
-        name = self._name
         try:
             with anyio.move_on_after(limit_s):
                 await call.done.wait()
@@ -172,7 +205,7 @@ class LogTraffic:
                 raise type(call.error)(f"{what}: {call.error}") from call.error
         finally:
             if call.left:
-                self._forget(name, call)
+                self._forget(call)
         return call.results  # type: ignore[return-value]
 
     async def query(self, level: Level, body: bytes, what: str, limit_s: float, known: bytes = b"") -> bytes:
@@ -186,8 +219,8 @@ class LogTraffic:
             known: NEWS: the answer that is not waited for.
 
         Raises:
-            Unreachable: nobody answered in time.
-            Rejected: every node was too busy, or not ready.
+            Unreachable: nobody answered in time. News are waited for longer, if a node knows of the question.
+            Rejected: every node was too busy, or not ready; this client asks for too many news at once.
             ClusterMismatch: no node there will ever answer.
         """
         self._sequence += 1
@@ -202,15 +235,23 @@ class LogTraffic:
 
     async def _ask(self, ask: _Ask, what: str, limit_s: float) -> QueryReply:
         self._require_link(what)
+        if ask.for_news and self._news >= _MAX_NEWS:
+            raise Rejected(
+                f"{what}: this client waits for {self._news} pieces of news; open another for more"
+            )
         sequence = ask.message.sequence
         self._asks[sequence] = ask
-        self._asks_unsent.append(sequence)
+        self._news += ask.for_news
+        (self._news_unsent if ask.for_news else self._asks_unsent).append(sequence)
         self._link.wake()
         try:
-            with anyio.move_on_after(limit_s):
-                await ask.done.wait()
+            while True:
+                with anyio.move_on_after(limit_s):
+                    await ask.done.wait()
+                if ask.done.is_set() or sequence not in self._news_in_flight:
+                    break
             if ask.error is not None:
-                raise ask.error
+                raise type(ask.error)(f"{what}: {ask.error}") from ask.error
             if ask.reply is None:
                 if ask.detail:
                     raise Rejected(f"{what}: {ask.detail}")
@@ -220,7 +261,13 @@ class LogTraffic:
             return ask.reply
         finally:
             del self._asks[sequence]
+            self._news -= ask.for_news
             self._asks_in_flight.pop(sequence, None)
+            if sequence in self._news_in_flight:
+                # Nothing may ever change there: the node would keep the question for as long as we are here.
+                self._news_in_flight.remove(sequence)
+                self._cancels.append(CancelQuery(sequence))
+                self._link.wake()
 
     def _require_link(self, what: str) -> None:
         if self._link.closed:
@@ -229,17 +276,21 @@ class LogTraffic:
         if hopeless is not None:
             raise hopeless
 
-    def _forget(self, name: _Name, call: _Call) -> None:
+    def _forget(self, call: _Call) -> None:
         """Nobody waits for the rest of a call. What was sent of it may still be carried out."""
+        calls = self._name.calls
         for number in range(call.first, call.first + len(call.bodies)):
-            if name.calls.pop(number, None) is not None and name is self._name:
+            if calls.get(number) is call:
+                del calls[number]
                 self._landed(number, call)
+        # What it took of the window is free for others.
+        self._link.wake()
 
     def _too_late(self, call: _Call, what: str, limit_s: float) -> PaxosError:
         numbers = range(call.first, call.first + len(call.bodies))
         if call.unknown or call.left < len(call.bodies) or any(n in self._in_flight for n in numbers):
             done = len(call.bodies) - call.left
-            of_many = f"{done} of {len(call.bodies)} were carried out; of the others " if done else ""
+            of_many = f"{done} of {len(call.bodies)} were carried out; for the others " if done else ""
             return OutcomeUnknown(
                 f"{what}: {of_many}no answer within {limit_s:g} s; it may have been carried out; a new call "
                 "would be another request"
@@ -255,55 +306,89 @@ class LogTraffic:
         if self._later_s is not None and now_s >= self._later_s:
             self._later_s = None
             self._unsent.extendleft(sorted(self._later, reverse=True))
-            self._asks_unsent.extend(self._asks_later)
+            self._sort_asks(self._asks_later)
             self._later, self._asks_later = [], []
         messages: list[Any] = []
-        while self._asks_unsent and len(self._asks_in_flight) < _QUERY_WINDOW:
-            sequence = self._asks_unsent.popleft()
-            ask = self._asks.get(sequence)
-            if ask is not None:
-                self._asks_in_flight[sequence] = now_s
-                messages.append(ask.message)
-        if not self._unsent:
+        if self._asks_unsent or self._news_unsent:
+            self._gather_asks(messages, now_s)
+        if self._cancels:
+            messages += self._cancels
+            self._cancels = []
+        name = self._name
+        if name.forgotten and not self._in_flight:
+            self._rename()
+            name = self._name
+        if not self._unsent or name.forgotten:
             return messages
-        if self._name.birth is None:
+        if name.birth is None:
             if not self._asked_birth:
                 self._asked_birth = True
                 messages.append(AskBirth(0))
+                self._owed(now_s)
             return messages
         while self._unsent and len(self._in_flight) < _WINDOW and self._in_flight_bytes < _WINDOW_BYTES:
-            run = self._next_run(now_s)
-            if run is not None:
-                messages.append(SubmitMany(run))
+            run = self._next_run(name, name.birth, now_s)
+            if run is None:
+                break
+            messages.append(SubmitMany(run))
         return messages
 
-    def _next_run(self, now_s: float) -> Run | None:
-        """Consecutive numbers from the front of what was not sent."""
-        name, unsent, calls = self._name, self._unsent, self._name.calls
-        first = unsent.popleft()
-        call = calls.get(first)
-        if call is None:
-            return None  # nobody waits for it any more
+    def _gather_asks(self, messages: list[Any], now_s: float) -> None:
+        asks, unsent = self._asks, self._asks_unsent
+        while unsent and len(self._asks_in_flight) < _QUERY_WINDOW:
+            sequence = unsent.popleft()
+            if sequence in asks:
+                self._asks_in_flight[sequence] = now_s
+                messages.append(asks[sequence].message)
+                self._owed(now_s)
+        for sequence in self._news_unsent:
+            if sequence in asks:
+                self._news_in_flight.add(sequence)
+                messages.append(asks[sequence].message)
+        self._news_unsent = []
+
+    def _owed(self, now_s: float) -> None:
+        """The node owes an answer from now on."""
+        if self._silent_s is None:
+            self._silent_s = now_s
+
+    def _next_run(self, name: _Name, birth: int, now_s: float) -> Run | None:
+        """Consecutive numbers from the front of what was not sent; None when that has to wait."""
+        unsent, calls, in_flight = self._unsent, name.calls, self._in_flight
+        while unsent and unsent[0] not in calls:
+            unsent.popleft()  # nobody waits for it any more
         bodies: list[bytes] = []
-        size, number = 0, first
-        most = min(MAX_RUN, max(_WINDOW - len(self._in_flight), 1))
-        while True:
-            body = call.bodies[number - call.first]
-            bodies.append(body)
-            size += len(body)
-            self._in_flight[number] = now_s
-            number += 1
-            if len(bodies) >= most or size >= _MESSAGE_BYTES or not unsent or unsent[0] != number:
+        size, most, full = 0, min(MAX_RUN, _WINDOW - len(in_flight)), False
+        first = number = unsent[0] if unsent else 0
+        while not full and unsent and unsent[0] == number:
+            call = calls.get(number)
+            if call is None:
                 break
-            if not call.first <= number < call.first + len(call.bodies):
-                following = calls.get(number)
-                if following is None:
+            index, end = number - call.first, len(call.bodies)
+            if end > 1:
+                if call.left > end - index:
+                    break  # what comes before it in the same call has no result yet
+                # A call goes in one message if it can, since the rest of it would have to wait.
+                if index == 0 and end <= _WINDOW and len(bodies) + end > most:
                     break
-                call = following
-            unsent.popleft()
+                if index == 0 and bodies and size + call.size > _MESSAGE_BYTES:
+                    break
+            while index < end and unsent and unsent[0] == number:
+                body = call.bodies[index]
+                if len(bodies) >= most or (bodies and size + len(body) > _MESSAGE_BYTES):
+                    full = True
+                    break
+                bodies.append(body)
+                size += len(body)
+                in_flight[number] = now_s
+                unsent.popleft()
+                number += 1
+                index += 1
+        if not bodies:
+            return None
         self._in_flight_bytes += size
-        assert name.birth is not None
-        return Run(name.id, name.birth, name.catch_up(), first, b"", bodies)
+        self._owed(now_s)
+        return Run(name.id, birth, name.catch_up(), first, b"", bodies)
 
     def take(self, message: Any) -> bool:
         """Handle what a node sent."""
@@ -312,7 +397,9 @@ class LogTraffic:
             if message.client == self._name.id:
                 self._take_results(message)
         elif kind is Refused:
-            if message.client == self._name.id:
+            if message.kind == RefusedKind.WRONG:
+                self.fail(ClusterMismatch(message.detail))
+            elif message.client == self._name.id:
                 self._take_refused(message)
         elif kind is QueryReply:
             self._take_reply(message)
@@ -322,55 +409,51 @@ class LogTraffic:
                 self._link.wake()
         else:
             return False
+        self._silent_s = None
         return True
 
     def _take_results(self, message: Results) -> None:
-        calls = self._name.calls
-        number = message.sequence
-        was_full = len(self._in_flight) >= _WINDOW or self._in_flight_bytes >= _WINDOW_BYTES
+        calls, in_flight = self._name.calls, self._in_flight
+        number, size = message.sequence, 0
         for result in message.results:
-            call = calls.pop(number, None)
-            if call is not None:  # else nobody waits any more, or it came before
+            if in_flight.pop(number, None) is not None:  # else nobody waits any more, or it came before
+                call = calls.pop(number)
                 index = number - call.first
+                size += len(call.bodies[index])
                 call.results[index] = result
                 call.left -= 1
                 if not call.left:
                     call.done.set()
-                if self._in_flight.pop(number, None) is not None:
-                    self._in_flight_bytes -= len(call.bodies[index])
             number += 1
+        self._in_flight_bytes -= size
         self._pause_s = _RETRY_S
         self._link.content()
-        if was_full and self._unsent:
+        if self._unsent or self._name.forgotten:
             self._link.wake()
 
     def _take_refused(self, message: Refused) -> None:
-        kind = message.kind
-        numbers = range(message.sequence, message.sequence + message.requests)
-        if kind == RefusedKind.EXPIRED:
-            self._rename()
-            return
-        for number in numbers:
-            call = self._name.calls.get(number)
+        kind, name = message.kind, self._name
+        for number in range(message.sequence, message.sequence + message.requests):
+            call = name.calls.get(number)
             if call is None or number not in self._in_flight:
                 continue
             self._landed(number, call)
             if kind == RefusedKind.APPLIED:
                 self._end(call, OutcomeUnknown(f"{message.detail}; it was carried out"))
-                continue
-            call.detail = message.detail
-            if kind == RefusedKind.UNKNOWN:
-                call.unknown = True
-            if kind == RefusedKind.REDIRECT:
-                call.detail = f"sent on to node {message.detail}"
-                self._unsent.append(number)
+            elif kind == RefusedKind.EXPIRED:
+                name.forgotten = True
             else:
+                call.detail = message.detail
+                if kind == RefusedKind.REDIRECT:
+                    call.detail = f"sent on to node {message.detail}, and not taken there"
+                elif kind == RefusedKind.UNKNOWN:
+                    call.unknown = True
                 self._later.append(number)
         if kind == RefusedKind.REDIRECT:
-            self._unsent = deque(sorted(self._unsent))
             self._redirect(message.detail)
-        elif self._later:
+        if self._later:
             self._wait_a_little()
+        self._link.wake()
 
     def _landed(self, number: int, call: _Call) -> None:
         if self._in_flight.pop(number, None) is not None:
@@ -386,26 +469,25 @@ class LogTraffic:
             self._link.wake()
 
     def _rename(self) -> None:
-        """Nodes have forgotten this client. What was never sent before can be asked under a new name."""
+        """Nodes have forgotten this client, and nothing of it is on its way.
+
+        What was certainly not carried out can be asked for under a new name.
+        """
         old, self._name = self._name, _Name()
         self._asked_birth = False
         anew = [call for call in dict.fromkeys(old.calls.values()) if call.error is None]
         self._unsent.clear()
-        self._in_flight.clear()
-        self._in_flight_bytes = 0
         self._later = []
         for call in anew:
-            if call.unknown or call.left < len(call.bodies):
-                self._end(
-                    call,
-                    SessionExpired(
-                        "the cluster has forgotten this client, which was idle for long; an earlier attempt "
-                        "may have been carried out"
-                    ),
-                )
-            else:
+            done = len(call.bodies) - call.left
+            if not call.unknown and not done:
                 self._unsent.extend(self._name.number(call))
-        self._link.wake()
+                continue
+            what = f"{done} of {len(call.bodies)} were carried out" if done else ""
+            if call.unknown:
+                what += ", and of the others some may have been" if done else "it may have been carried out"
+            why = "the cluster has forgotten this client, which was idle for long"
+            self._end(call, SessionExpired(f"{why}; {what}"))
 
     @staticmethod
     def _end(call: _Call, error: PaxosError) -> None:
@@ -414,23 +496,36 @@ class LogTraffic:
             call.done.set()
 
     def _take_reply(self, message: QueryReply) -> None:
-        ask = self._asks.get(message.sequence)
-        if self._asks_in_flight.pop(message.sequence, None) is None or ask is None:
-            return
-        if message.kind == 0:
+        sequence = message.sequence
+        if self._asks_in_flight.pop(sequence, None) is None and sequence not in self._news_in_flight:
+            return  # nobody waits any more, or it came before
+        self._news_in_flight.discard(sequence)
+        ask = self._asks[sequence]
+        if self._asks_unsent:
+            self._link.wake()
+        if message.kind == 0 and message.result is not None:
             ask.reply = message
             ask.done.set()
             self._link.content()
-        elif message.kind == RefusedKind.REDIRECT:
-            self._asks_unsent.append(message.sequence)
-            self._redirect(message.detail)
-        elif ask.message.__class__ is Instruct:
+        elif message.kind == RefusedKind.WRONG:
+            self.fail(ClusterMismatch(message.detail))
+        elif ask.message.__class__ is Instruct and message.kind != RefusedKind.REDIRECT:
             ask.error = Rejected(message.detail)
             ask.done.set()
         else:
             ask.detail = message.detail
-            self._asks_later.append(message.sequence)
+            self._asks_later.append(sequence)
+            if message.kind == RefusedKind.REDIRECT:
+                ask.detail = f"sent on to node {message.detail}, and not answered there"
+                self._redirect(message.detail)
             self._wait_a_little()
+
+    def _sort_asks(self, sequences: Iterable[int]) -> None:
+        """These are to be sent."""
+        for sequence in sequences:
+            ask = self._asks.get(sequence)
+            if ask is not None:
+                (self._news_unsent if ask.for_news else self._asks_unsent).append(sequence)
 
     def requeue(self) -> None:
         """What was on its way is sent again, before what was not."""
@@ -441,10 +536,15 @@ class LogTraffic:
         self._unsent = deque(sorted([*self._in_flight, *self._unsent, *self._later]))
         self._in_flight.clear()
         self._in_flight_bytes = 0
-        self._asks_unsent = deque(sorted(self._asks))
+        self._asks_unsent.clear()
+        self._news_unsent = []
+        self._sort_asks(sequence for sequence, ask in self._asks.items() if not ask.done.is_set())
         self._asks_in_flight.clear()
+        self._news_in_flight.clear()
+        self._cancels = []
         self._later, self._asks_later, self._later_s = [], [], None
         self._asked_birth = False
+        self._silent_s = None
 
     def fail(self, error: PaxosError) -> None:
         """Tell everybody who waits."""
@@ -466,15 +566,13 @@ class LogTraffic:
             ask.done.set()
 
     def oldest_s(self) -> float | None:
-        """When the oldest on its way was sent; who waits for news has time."""
-        times = [next(iter(self._in_flight.values()), None)]
-        for sequence, sent_s in self._asks_in_flight.items():
-            message = self._asks[sequence].message if sequence in self._asks else None
-            if message is not None and getattr(message, "level", Level.STALE) != Level.NEWS:
-                times.append(sent_s)
-                break
-        known = [time for time in times if time is not None]
-        return min(known) if known else None
+        """Since when the node owes an answer, or has said nothing; who waits for news has time."""
+        times = (
+            next(iter(self._in_flight.values()), None),
+            next(iter(self._asks_in_flight.values()), None),
+            self._silent_s,
+        )
+        return min((time for time in times if time is not None), default=None)
 
     def next_s(self) -> float | None:
         """When what was not taken is tried again."""

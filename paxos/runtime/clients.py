@@ -14,13 +14,25 @@ from typing import Any, Final
 import anyio
 from anyio.abc import ByteStream
 
+from paxos.contract import Decides
 from paxos.errors import WireError
 from paxos.runtime.engine import Engine
 from paxos.runtime.limits import Limits
 from paxos.runtime.outbox import ClientOutbox, send_all
 from paxos.runtime.tables import Tables
 from paxos.service import AskStatus, Cancel, Reply, ReplyKind, Submit
-from paxos.service.log_messages import Query, QueryReply, Refused, RefusedKind, Results, SubmitMany
+from paxos.service.log_messages import (
+    AskBirth,
+    CancelQuery,
+    Instruct,
+    Level,
+    Query,
+    QueryReply,
+    Refused,
+    RefusedKind,
+    Results,
+    SubmitMany,
+)
 from paxos.service.messages import MAX_BODY_BYTES
 from paxos.wire import MAX_BODY_BYTES_OF_MANY, FrameBuffer, MessageTable
 
@@ -35,13 +47,24 @@ _PAUSE_S: Final = 1.0
 _FRAME_BYTES: Final = max(MAX_BODY_BYTES + 1024, MAX_BODY_BYTES_OF_MANY)
 
 
-class _Run:
-    """Consecutive requests of one client, and how many of them have no answer."""
+#: What a client is told of that it can not ask for here; no client is called so.
+_NOBODY: Final = bytes(16)
 
-    __slots__ = ("left", "requests", "size")
+
+class _Run:
+    """Consecutive requests of one client, and how many answers to them are to come.
+
+    Attributes:
+        span: how many numbers they have.
+        requests: how many were asked for; more than `span` when some were asked for again.
+        left: how many have no answer.
+        size: bytes of all of them.
+    """
+
+    __slots__ = ("left", "requests", "size", "span")
 
     def __init__(self, requests: int, size: int) -> None:
-        self.requests = self.left = requests
+        self.requests = self.left = self.span = requests
         self.size = size
 
 
@@ -115,7 +138,9 @@ class ClientConnection:
         self._budget = budget
         self._may_read = anyio.Event()
         # Requests without an answer, by what their answers name, each with its bytes; and runs of requests.
+        # Questions for news may stay open for days: they do not keep the client from being read.
         self._open: dict[Any, int] = {}
+        self._news: dict[int, int] = {}
         self._runs: dict[tuple[bytes, int], _Run] = {}
         self._open_requests = 0
         self._open_bytes = 0
@@ -128,6 +153,10 @@ class ClientConnection:
         size = self._open.pop(request, None)
         if size is not None:
             self._count(-1, -size)
+        elif self._news:
+            size = self._news.pop(request, None)
+            if size is not None:
+                self._budget.requests_bytes -= size
 
     def ended_run(self, client: bytes, sequence: int, requests: int) -> None:
         """So many consecutive requests of a run have their answers."""
@@ -136,7 +165,7 @@ class ClientConnection:
         if run is None:
             # Answered piece by piece, which is rare.
             for (each, first), run in self._runs.items():
-                if each == client and first <= sequence < first + run.requests:
+                if each == client and first <= sequence < first + run.span:
                     break
             else:
                 return
@@ -159,10 +188,19 @@ class ClientConnection:
 
     def _begun_run(self, client: bytes, sequence: int, requests: int, size: int) -> None:
         again = self._runs.get((client, sequence))
-        if again is not None:
-            self.ended_run(client, sequence, again.left)
-        self._runs[(client, sequence)] = _Run(requests, size)
+        if again is None:
+            self._runs[(client, sequence)] = _Run(requests, size)
+        else:
+            # It is asked for once more before it was answered, and every time will be.
+            again.span = max(again.span, requests)
+            again.requests += requests
+            again.left += requests
+            again.size += size
         self._count(requests, size)
+
+    def _begun_news(self, sequence: int, size: int) -> None:
+        self._news[sequence] = size
+        self._budget.requests_bytes += size
 
     def _over(self, times: int = 1) -> bool:
         """Whether the client has so many times what it should have."""
@@ -188,7 +226,7 @@ class ClientConnection:
                     await self._pause()
                 self._take(buffer, await self._stream.receive(_READ_BYTES))
         finally:
-            for each in tuple(self._open):
+            for each in (*self._open, *self._news):
                 self.ended(each)
             for (client, sequence), run in tuple(self._runs.items()):
                 self.ended_run(client, sequence, run.left)
@@ -221,11 +259,14 @@ class ClientConnection:
         accepts = self._engine.node.service.accepts
         for message in messages:
             kind = message.__class__
+            if kind not in accepts and kind is not AskStatus:
+                self._tell_other_kind(message)
+                continue
             if kind is SubmitMany:
                 run = message.run
                 requests = len(run.bodies)
                 size = sum(map(len, run.bodies)) + _REQUEST_BYTES + 64 * requests
-                text = self._refusal(size) if kind in accepts else self._other_kind()
+                text = self._refusal(size)
                 if text:
                     why = RefusedKind.REJECTED
                     self.outbox.reject(Refused(run.client, run.sequence, requests, why, text))
@@ -233,31 +274,60 @@ class ClientConnection:
                 self._begun_run(run.client, run.sequence, requests, size)
             elif kind is Submit:
                 size = len(message.body) + _REQUEST_BYTES
-                text = self._refusal(size) if kind in accepts else self._other_kind()
+                text = self._refusal(size)
                 if text:
                     self.outbox.reject(Reply(message.request, ReplyKind.REJECTED, None, text))
                     continue
                 self._begun(message.request, size)
             elif kind is Query:
-                size = len(message.body) + len(message.known) + _REQUEST_BYTES
-                text = self._refusal(size) if kind in accepts else self._other_kind()
-                if text:
-                    self.outbox.reject(QueryReply(message.sequence, RefusedKind.REJECTED, None, text))
+                if not self._take_query(message):
                     continue
-                self._begun(message.sequence, size)
             elif kind is Cancel:
                 self.ended(message.request)
+            elif kind is CancelQuery:
+                # Another query is answered all the same, and soon.
+                if message.sequence in self._news:
+                    self.ended(message.sequence)
             elif self.asked >= 2 * self._limits.client_requests:
                 raise WireError(f"it asked {self.asked} times how the node does before it read an answer")
             else:
                 self.asked += 1
-            if kind in accepts or kind is AskStatus:
-                taken.append(message)
+            taken.append(message)
         return taken
 
-    def _other_kind(self) -> str:
+    def _take_query(self, query: Query) -> bool:
+        """Whether the node is to see it. Raises WireError."""
+        if query.sequence in self._open or query.sequence in self._news:
+            raise WireError(f"Query.sequence: {query.sequence} is that of a query without an answer")
+        size = len(query.body) + len(query.known) + _REQUEST_BYTES
+        text = self._refusal(size)
+        if query.level == Level.NEWS and not text and len(self._news) >= self._limits.client_requests:
+            text = f"this connection waits for {len(self._news)} pieces of news; use another for more"
+        if text:
+            self.outbox.reject(QueryReply(query.sequence, RefusedKind.REJECTED, None, text))
+        elif query.level == Level.NEWS:
+            self._begun_news(query.sequence, size)
+        else:
+            self._begun(query.sequence, size)
+        return not text
+
+    def _tell_other_kind(self, message: Any) -> None:
+        """No node of this cluster takes such a message, and another try is no use. Raises WireError."""
         protocol = self._engine.node.protocol
-        return f"this cluster runs {protocol.name}, which decides {protocol.decides.value}: ask it for these"
+        what = "a log of commands" if protocol.decides is Decides.LOG else "named decrees"
+        text = f"this cluster runs {protocol.name}, which decides {what}; it takes nothing else"
+        kind = message.__class__
+        if self.outbox.queued_bytes >= 2 * self._limits.client_bytes:
+            raise WireError(f"it asks for what it can not have, and does not read that {text}")
+        if kind is SubmitMany:
+            run = message.run
+            self.outbox.reject(Refused(run.client, run.sequence, len(run.bodies), RefusedKind.WRONG, text))
+        elif kind is AskBirth:
+            self.outbox.reject(Refused(_NOBODY, 0, 1, RefusedKind.WRONG, text))
+        elif kind is Query or kind is Instruct:
+            self.outbox.reject(QueryReply(message.sequence, RefusedKind.WRONG, None, text))
+        elif kind is Submit:
+            self.outbox.reject(Reply(message.request, ReplyKind.WRONG, None, text))
 
     def _refusal(self, size: int) -> str:
         """Why a request of so many bytes is not taken; empty when it is."""

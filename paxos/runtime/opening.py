@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import SocketListener, TaskGroup
 
 from paxos.ballot import NodeId
-from paxos.contract import find_protocol
+from paxos.contract import StateMachine, find_protocol
 from paxos.errors import ConfigurationError, NodeStopped
 from paxos.runtime.client import Client
 from paxos.runtime.config import ClusterConfig, NodeConfig, QuorumSpec, TlsConfig, load_cluster
@@ -32,6 +32,7 @@ from paxos.runtime.store import MemoryDisk, Store
 from paxos.runtime.tasks import task_scope
 from paxos.runtime.tls import Security
 from paxos.runtime.trace_file import TraceFile
+from paxos.service.machines import machine_name
 
 __all__ = ["Cluster", "RunningNode", "connect", "open_cluster", "open_node"]
 
@@ -360,7 +361,7 @@ async def open_cluster(
     nodes: int = 3,
     *,
     store: str | os.PathLike[str] = "memory",
-    machine: str | None = None,
+    machine: str | type[StateMachine] | None = None,
     settings: Any = None,
     quorums: QuorumSpec | None = None,
     tls: TlsConfig | None = None,
@@ -376,7 +377,8 @@ async def open_cluster(
         protocol: its name.
         nodes: how many; their ids are 1, 2, 3, ...
         store: "memory", which lasts as long as the block, or a directory that gets one for each node.
-        machine: the state machine of a protocol that decides a log.
+        machine: the state machine of a protocol that decides a log: a class at the top of a module, or its
+            name, "package.module:Class"; None for `paxos.KeyValue`.
         settings: the protocol's settings; None for its defaults.
         quorums: the quorum system; None for the protocol's own.
         tls: the files of mutual TLS; None for plain connections.
@@ -406,7 +408,7 @@ async def open_cluster(
             id=cluster,
             protocol=protocol,
             nodes=tuple(configs),
-            machine=machine,
+            machine=None if machine is None else machine_name(machine),
             tls=tls,
             quorums=quorums,
             settings=settings,

@@ -22,6 +22,7 @@ from paxos.service.log_messages import (
     LOG_MESSAGES,
     AskBirth,
     Birth,
+    CancelQuery,
     Instruct,
     Query,
     QueryReply,
@@ -44,7 +45,7 @@ def _only(*kinds: type) -> MessageTable:
 
 #: What a client sends, and what it is sent; the same for every protocol, so that a client that asks a cluster
 #: for what it does not do can be told.
-FROM_CLIENT = _only(Submit, Cancel, AskStatus, SubmitMany, Query, AskBirth, Instruct)
+FROM_CLIENT = _only(Submit, Cancel, AskStatus, SubmitMany, Query, CancelQuery, AskBirth, Instruct)
 TO_CLIENT = _only(Reply, StatusReply, Results, Refused, QueryReply, Birth)
 _BETWEEN_NODES = _only(Introduce, Introduced, LostDisk)
 _ABOUT_SNAPSHOTS = _only(SnapshotOffer, SnapshotAsk, SnapshotChunk, SnapshotKept)

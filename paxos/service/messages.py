@@ -44,12 +44,13 @@ _STORE_ID_BYTES: Final = 16
 
 
 class ReplyKind(IntEnum):
-    """What became of a request; the four that a client can be told."""
+    """What became of a request."""
 
     DONE = 0
     REJECTED = 1
     UNKNOWN = 2
     REDIRECT = 3
+    WRONG = 4  # no node of this cluster ever takes it
 
 
 class Submit(NamedTuple):
