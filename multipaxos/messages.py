@@ -4,8 +4,8 @@ Five messages are those of Basic Paxos, for a whole log at once: Prepare asks fo
 slot from one on, Promise gives it in pages, Accept asks for a vote in one slot, Accepted tells of votes in
 many, and Nack says that a question came too late.  Heartbeat and its reply keep a leader in office, carry
 the commit index when nothing else does, and confirm reads.  Fetch and Chosen bring a node what it missed.
-PreVote, PreVoted and TakeOver are about who leads next; ReadIndex and ReadAt let a follower serve reads.
-Reserved tells a replica that its own disk holds a reservation of rounds.
+PreVote, PreVoted and TakeOver are about who leads next, Release ends a lease; ReadIndex and ReadAt let a
+follower serve reads. Reserved tells a replica that its own disk holds a reservation of rounds.
 
 A commit index (`committed`) in a message of ballot b counts slots chosen at ballots up to b only.
 
@@ -47,6 +47,7 @@ __all__ = [
     "Promise",
     "ReadAt",
     "ReadIndex",
+    "Release",
     "Reserved",
     "TakeOver",
 ]
@@ -176,6 +177,12 @@ class Reserved(NamedTuple):
     round: int
 
 
+class Release(NamedTuple):
+    """The leader of `ballot` holds no lease any more, and will not again at this ballot."""
+
+    ballot: Ballot
+
+
 MultiPaxosMessage: TypeAlias = (
     Prepare
     | Promise
@@ -192,10 +199,12 @@ MultiPaxosMessage: TypeAlias = (
     | ReadIndex
     | ReadAt
     | Reserved
+    | Release
 )
 
 # Called directly for every message: a NamedTuple's own constructor is a Python function.
 _new: Final = tuple.__new__
+_B = TypeVar("_B", PreVote, TakeOver, Release)
 _N = TypeVar("_N", Heartbeat, HeartbeatReply)
 
 
@@ -288,9 +297,15 @@ def _chosen(fields: Sequence[object]) -> Chosen:
     return Chosen(_slot(first, "Chosen.first"), tuple(entries))
 
 
-def _pre_vote(fields: Sequence[object]) -> PreVote:
-    (ballot,) = expect_fields(fields, 1, "PreVote")
-    return PreVote(take_ballot(ballot, "PreVote.ballot"))
+def _only_ballot(kind: type[_B]) -> Callable[[Sequence[object]], _B]:
+    """What unpacks a message of a ballot and nothing else."""
+    name = kind.__name__
+
+    def unpack(fields: Sequence[object]) -> _B:
+        (ballot,) = expect_fields(fields, 1, name)
+        return _new(kind, (take_ballot(ballot, f"{name}.ballot"),))
+
+    return unpack
 
 
 def _pre_voted(fields: Sequence[object]) -> PreVoted:
@@ -298,11 +313,6 @@ def _pre_voted(fields: Sequence[object]) -> PreVoted:
     ballot = take_ballot(ballot, "PreVoted.ballot")
     granted = take_bool(granted, "PreVoted.granted")
     return PreVoted(ballot, granted, None if promised is None else take_ballot(promised, "PreVoted.promised"))
-
-
-def _take_over(fields: Sequence[object]) -> TakeOver:
-    (ballot,) = expect_fields(fields, 1, "TakeOver")
-    return TakeOver(take_ballot(ballot, "TakeOver.ballot"))
 
 
 def _numbers(kind: type[Any], *names: str) -> Callable[[Sequence[object]], Any]:
@@ -337,11 +347,12 @@ MESSAGES: Final = MessageTable(
         MessageType(7, HeartbeatReply, reports=False, pack=tuple, unpack=_beat(HeartbeatReply)),
         MessageType(8, Fetch, reports=False, pack=tuple, unpack=_fetch),
         MessageType(9, Chosen, reports=False, pack=tuple, unpack=_chosen),
-        MessageType(10, PreVote, reports=False, pack=tuple, unpack=_pre_vote),
+        MessageType(10, PreVote, reports=False, pack=tuple, unpack=_only_ballot(PreVote)),
         MessageType(11, PreVoted, reports=False, pack=tuple, unpack=_pre_voted),
-        MessageType(12, TakeOver, reports=False, pack=tuple, unpack=_take_over),
+        MessageType(12, TakeOver, reports=False, pack=tuple, unpack=_only_ballot(TakeOver)),
         MessageType(13, ReadIndex, reports=False, pack=tuple, unpack=_numbers(ReadIndex, "life", "number")),
         MessageType(14, ReadAt, reports=False, pack=tuple, unpack=_numbers(ReadAt, "life", "number", "slot")),
         MessageType(15, Reserved, reports=True, pack=tuple, unpack=_reserved),
+        MessageType(16, Release, reports=False, pack=tuple, unpack=_only_ballot(Release)),
     )
 )

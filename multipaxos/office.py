@@ -12,7 +12,8 @@ from typing import Final
 from multipaxos.acceptor import LogAcceptor
 from multipaxos.context import NEVER_S, Context
 from multipaxos.learner import LogLearner
-from multipaxos.messages import Accepted, Heartbeat, HeartbeatReply, TakeOver
+from multipaxos.lease import Grant, Lease
+from multipaxos.messages import Accepted, Heartbeat, HeartbeatReply, Release, TakeOver
 from multipaxos.proposer import Leader
 from multipaxos.reads import LeaderReads
 from multipaxos.records import pack_vote, slot_key
@@ -34,19 +35,25 @@ class Office:
         context: the replica's.
         acceptor: the replica's.
         learner: the replica's.
+        grant: what the replica's own acceptor granted.
         leader: phase 2, of a ballot that a phase-1 quorum promised.
 
     Attributes:
+        lease: what is held of grants, for reads without a round.
         reads: reads that wait for confirmation.
     """
 
-    __slots__ = ("_acceptor", "_context", "_learner", "leader", "reads")
+    __slots__ = ("_acceptor", "_context", "_grant", "_learner", "leader", "lease", "reads")
 
-    def __init__(self, context: Context, acceptor: LogAcceptor, learner: LogLearner, leader: Leader) -> None:
+    def __init__(
+        self, context: Context, acceptor: LogAcceptor, learner: LogLearner, grant: Grant, leader: Leader
+    ) -> None:
         self._context = context
         self._acceptor = acceptor
         self._learner = learner
+        self._grant = grant
         self.leader: Leader = leader
+        self.lease: Lease = Lease()
         self.reads: LeaderReads = LeaderReads()
 
     # --- proposing -------------------------------------------------------------------------------
@@ -54,7 +61,7 @@ class Office:
     def begin(self, now_s: float) -> None:
         """Say that this node leads, and propose what phase 1 obliged to."""
         self.leader.heartbeat_at_s = now_s + self._context.settings.heartbeat_s
-        self._beat()
+        self._beat(now_s)
         self._pay()
 
     @property
@@ -163,31 +170,45 @@ class Office:
         peer.heard_s = now_s
         peer.sequence = max(peer.sequence, min(message.sequence, leader.sequence))
         peer.committed = max(peer.committed, message.committed)
+        if message.sequence:
+            self.lease.answer(sender, message.sequence)
         self.reads.finish(leader, self._context)
         if leader.heir == sender:
             self._hand_over()
 
     # --- staying in office ---------------------------------------------------------------------------
 
-    def conclude(self) -> None:
+    def conclude(self, now_s: float) -> None:
         """At the end of a turn: pay debts, begin a round for reads, tell of commits that nothing carries."""
         leader = self.leader
         if leader.debts:
             self._pay()
+        if self.reads.waiting and self._holds_lease(now_s):
+            self.reads.serve(leader, self._context)
         if self.reads.waiting and self.reads.wants_round(leader):
-            self._beat()
+            self._beat(now_s)
             self.reads.begin(leader)
             self.reads.finish(leader, self._context)
         elif leader.told < leader.committed == leader.last:
             if leader.heir is not None:
-                self._beat()  # the answer tells whether the heir has all
+                self._beat(now_s)  # the answer tells whether the heir has all
                 return
             leader.told = leader.committed
             self._context.send_others(_new(Heartbeat, (leader.ballot, 0, leader.committed)))
 
-    def _beat(self) -> None:
+    def _holds_lease(self, now_s: float) -> bool:
+        leader, context = self.leader, self._context
+        if not context.settings.lease_s or leader.committed < leader.owed:
+            return False
+        return self.lease.holds(leader.node, context.quorums, context.settings, now_s)
+
+    def _beat(self, now_s: float) -> None:
         leader = self.leader
         leader.sequence += 1
+        if not self.lease.ended:
+            # Counted from before it is sent; the own acceptor grants too.
+            self.lease.send(leader.sequence, now_s)
+            self._grant.give(leader.ballot, now_s, self._context.settings)
         leader.told = leader.committed
         self._context.send_others(_new(Heartbeat, (leader.ballot, leader.sequence, leader.committed)))
 
@@ -202,7 +223,9 @@ class Office:
         if not leader.is_heard(now_s - settings.election_max_s):
             return False
         leader.heartbeat_at_s = now_s + settings.heartbeat_s
-        self._beat()
+        if self.lease.ended:
+            self._end_lease()  # again, for who missed it
+        self._beat(now_s)
         self._hand_over()
         for node, peer in leader.peers.items():
             if now_s >= peer.repeat_at_s:
@@ -219,8 +242,16 @@ class Office:
         leader, context = self.leader, self._context
         leader.heir, leader.heir_until_s = heir, now_s + context.settings.transfer_s
         context.event("transfer", "instruct", heir=heir, ballot=leader.ballot)
-        self._beat()  # its answer tells how far the heir is
+        self._end_lease()
+        self._beat(now_s)  # its answer tells how far the heir is
         self._hand_over()
+
+    def _end_lease(self) -> None:
+        """Serve no read by lease any more, and then let others promise again."""
+        if self._context.settings.lease_s:
+            self.lease.ended = True
+            self._grant.release(self.leader.ballot)
+            self._context.send_members(Release(self.leader.ballot))
 
     def _hand_over(self) -> None:
         leader, heir = self.leader, self.leader.heir
@@ -240,12 +271,12 @@ class Office:
         for request in self.reads.take_all():
             context.reject(request, f"node {context.node} lost the leadership: {reason}; try again")
 
-    def clone(self, context: Context, acceptor: LogAcceptor, learner: LogLearner) -> "Office":
+    def clone(self, context: Context, acceptor: LogAcceptor, learner: LogLearner, grant: Grant) -> "Office":
         """An independent copy, in the midst of the copies of the other rooms."""
-        other = Office(context, acceptor, learner, self.leader.clone())
-        other.reads = self.reads.clone()
+        other = Office(context, acceptor, learner, grant, self.leader.clone())
+        other.lease, other.reads = self.lease.clone(), self.reads.clone()
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for those that behave alike."""
-        return (self.leader.fingerprint(), self.reads.fingerprint())
+        return (self.leader.fingerprint(), self.lease.fingerprint(), self.reads.fingerprint())

@@ -74,6 +74,15 @@ class LeaderReads:
             return
         _, slot, reads = self._round
         self._round = None
+        self._answer(reads, slot, context)
+
+    def serve(self, leader: Leader, context: Context) -> None:
+        """Answer the reads that wait, without a round: no other leader can have committed anything."""
+        reads, self.waiting = self.waiting, []
+        self._answer(reads, leader.committed, context)
+
+    @staticmethod
+    def _answer(reads: list[RequestId | Asked], slot: int, context: Context) -> None:
         for read in reads:
             if isinstance(read, Asked):
                 context.send(read.node, ReadAt(read.life, read.number, slot))

@@ -46,9 +46,11 @@ __all__ = [
     "Hint",
     "pack_compaction",
     "pack_hints",
+    "pack_part",
     "pack_promise",
     "pack_reservation",
     "pack_vote",
+    "read_part",
     "read_records",
     "record_name",
     "slot_key",
@@ -104,6 +106,27 @@ def pack_reservation(round_: int) -> bytes:
 def pack_promise(ballot: Ballot) -> bytes:
     """The record of the promise."""
     return encode_record(_PROMISE, _VERSION, (ballot,))
+
+
+def pack_part(ballot: Ballot) -> bytes:
+    """What a snapshot carries for the protocol: the promise; nothing when there is none."""
+    return b"" if ballot == BOTTOM else pack_promise(ballot)
+
+
+def read_part(part: bytes) -> Ballot:
+    """The promise that a snapshot carries.
+
+    Raises:
+        RecordError: it is damaged, or newer than this code.
+    """
+    if not part:
+        return BOTTOM
+    where = "the part of a snapshot"
+    try:
+        (ballot,) = expect_fields(decode_record(part, _PROMISE, (_VERSION,), where), 1, where)
+        return take_ballot(ballot, where)
+    except WireError as error:
+        raise RecordError(str(error)) from error
 
 
 def pack_vote(ballot: Ballot, value: bytes, chosen: bool = False) -> bytes:

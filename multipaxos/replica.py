@@ -19,6 +19,7 @@ from multipaxos.acceptor import LogAcceptor, LogRecord, PageLimits
 from multipaxos.context import NEVER_S, Context
 from multipaxos.election import Election, Role
 from multipaxos.learner import LogLearner
+from multipaxos.lease import Grant
 from multipaxos.messages import (
     Accept,
     Accepted,
@@ -33,6 +34,7 @@ from multipaxos.messages import (
     Promise,
     ReadAt,
     ReadIndex,
+    Release,
     Reserved,
     TakeOver,
 )
@@ -43,8 +45,10 @@ from multipaxos.records import (
     COMPACTION_KEY,
     PROMISE_KEY,
     pack_compaction,
+    pack_part,
     pack_promise,
     pack_vote,
+    read_part,
     read_records,
     slot_key,
 )
@@ -100,6 +104,9 @@ class MultiPaxosReplica:
         self._rounds = Rounds(found.reserved)
         self._rounds.reserve(self._rounds.life, context)
         self._election = Election(context, now.monotonic_s, is_new=not records)
+        # What an earlier life granted is not known; it runs out in the time of a lease.
+        waits_s = settings.lease_s if records else -NEVER_S
+        self._grant = Grant(now.monotonic_s + waits_s)
         self._candidate: Candidate | None = None
         self._office: Office | None = None
         self._asking = FollowerReads()
@@ -124,6 +131,7 @@ class MultiPaxosReplica:
             ReadIndex: self._on_read_index,
             ReadAt: self._on_read_at,
             Reserved: self._on_reserved,
+            Release: self._on_release,
         }
 
     # --- called by the driver --------------------------------------------------------------
@@ -138,10 +146,10 @@ class MultiPaxosReplica:
 
     def read(self, request: RequestId, now: Instant) -> None:
         """Find the slot up to which a read must see; a follower asks its leader."""
+        self._now_s = now.monotonic_s
         if self._office is not None:
             taken = self._office.reads.add(request, self._context)
         elif self._election.leader is not None:
-            self._now_s = now.monotonic_s
             taken = self._asking.add(request, self._context)
         else:
             self._refuse(request)
@@ -189,11 +197,23 @@ class MultiPaxosReplica:
         self._snapshot(mark, "compact", now.monotonic_s)
 
     def part(self, mark: Mark) -> bytes:
-        """Nothing: a snapshot of the state machine at a slot is all there is to know of the slots below."""
-        return b""
+        """The ballot promised here: no slot of the snapshot was chosen at a higher one, as far as is known.
+
+        Who installs the snapshot joins it. Otherwise it could promise a lower ballot afterwards and report
+        the slots as compacted, and the leader of that ballot would count them among what was chosen up to
+        then; a follower that believes it would take a vote of its own, cast at a ballot between, for chosen.
+        """
+        return pack_part(self._acceptor.promised)
 
     def install(self, mark: Mark, part: bytes, now: Instant) -> None:
-        """The state was replaced by a snapshot at slot `mark`: go on above it."""
+        """The state was replaced by a snapshot at slot `mark`: go on above it, and below no ballot of its.
+
+        Raises:
+            RecordError: `part` is not what `part` makes.
+        """
+        ballot = read_part(part)
+        if ballot > self._acceptor.promised:
+            self._join(ballot, "install", now.monotonic_s)
         # After a crash the snapshot may be newer than the log says: then what is inside was to be applied.
         applies: list[Any] = self._context.out.applies
         applies[:] = [each for each in applies if each[0] > mark]
@@ -228,7 +248,7 @@ class MultiPaxosReplica:
         """Take what has gathered."""
         context, acceptor, office = self._context, self._acceptor, self._office
         if office is not None:
-            office.conclude()
+            office.conclude(self._now_s)
         elif self._asking.waiting and self._election.leader is not None and self._rounds.is_alive:
             self._asking.ask(self._rounds.life, self._election.leader, context, self._now_s)
         if acceptor.cast or acceptor.gathered:
@@ -312,19 +332,26 @@ class MultiPaxosReplica:
         other._context = Context(mine.configuration, mine.draw)
         for name in ("applies", "events", "outcomes", "sends", "transfers", "writes"):
             setattr(other._context.out, name, list(getattr(mine.out, name)))
-        for name in ("_acceptor", "_learner", "_rounds", "_election", "_asking"):
+        for name in ("_acceptor", "_learner", "_rounds", "_election", "_grant", "_asking"):
             setattr(other, name, getattr(self, name).clone())
         other._candidate = self._candidate.clone() if self._candidate else None
         other._office = None
         if self._office is not None:
-            other._office = self._office.clone(other._context, other._acceptor, other._learner)
+            other._office = self._office.clone(other._context, other._acceptor, other._learner, other._grant)
         other._now_s = self._now_s
         other._handlers = other._make_handlers()
         return other
 
     def fingerprint(self) -> Hashable:
         """Equal for replicas that behave alike; times left out."""
-        rooms = (self._acceptor, self._learner, self._rounds, self._election, self._asking)
+        rooms = (
+            self._acceptor,
+            self._learner,
+            self._rounds,
+            self._election,
+            self._grant,
+            self._asking,
+        )
         return (
             tuple(room.fingerprint() for room in rooms),
             self._candidate and self._candidate.fingerprint(),
@@ -405,6 +432,8 @@ class MultiPaxosReplica:
 
     def _campaign(self, cause: str, now_s: float) -> None:
         """Begin a ballot, once the disk holds a reservation that covers it."""
+        if self._grant.binds(now_s):
+            return  # it promised a leader not to
         ballot = self._next_ballot()
         if ballot is None:
             return
@@ -447,7 +476,7 @@ class MultiPaxosReplica:
         peers = {node: Peer(now_s, context.settings.repeat_s) for node in context.other_members}
         leader = Leader(candidate.ballot, debts, context.quorums, peers)
         self._candidate = None
-        self._office = office = Office(context, self._acceptor, learner, leader)
+        self._office = office = Office(context, self._acceptor, learner, self._grant, leader)
         context.event("elected", "Promise", ballot=leader.ballot, floor=debts.floor, owed=len(debts.values))
         if len(debts.values) > debts.gaps:
             context.event("adopted", "Promise", ballot=leader.ballot, slots=len(debts.values) - debts.gaps)
@@ -475,6 +504,8 @@ class MultiPaxosReplica:
         if not self._believes(sender, message, ballot):
             return
         if ballot > acceptor.promised:
+            if self._grant.binds(now_s):
+                return  # a leader counts on it; who asks repeats the question
             self._join(ballot, "Prepare", now_s)
         answer = acceptor.on_prepare(message)
         if isinstance(answer, Promise):
@@ -515,6 +546,7 @@ class MultiPaxosReplica:
             if learner.known > learner.committed:
                 learner.advance(self._acceptor, self._context, now_s)
             if sequence:
+                self._grant.give(ballot, now_s, self._context.settings)
                 reply = _new(HeartbeatReply, (ballot, sequence, learner.committed))
                 self._context.out.sends.append((sender, reply))
 
@@ -575,6 +607,10 @@ class MultiPaxosReplica:
             return
         if self._election.on_pre_voted(sender, message, self._context):
             self._campaign("PreVoted", now_s)
+
+    def _on_release(self, sender: NodeId, message: Release, now_s: float) -> None:
+        if self._obey(sender, message.ballot, message, now_s):
+            self._grant.release(message.ballot)
 
     def _on_reserved(self, sender: NodeId, message: Reserved, now_s: float) -> None:
         if sender != self._context.node:

@@ -1,8 +1,9 @@
 """What can be set for Multi-Paxos, each with its purpose, unit and consequence.
 
-No value here can make Multi-Paxos unsafe.  What they move is how soon the loss of a leader is noticed, how
-often a working one is disturbed for nothing, how deep the pipeline is, and how much memory a peer that is
-slow or far behind may cost.
+No value here can make Multi-Paxos lose or change what was decided.  What they move is how soon the loss of a
+leader is noticed, how often a working one is disturbed for nothing, how deep the pipeline is, and how much
+memory a peer that is slow or far behind may cost.  One can make reads stale: a lease rests on clocks, and on
+what is stated of them.
 """
 
 import math
@@ -35,6 +36,11 @@ def _count(low: int, high: int) -> Callable[[object, "attrs.Attribute[int]", int
     return check
 
 
+def _share(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise ConfigurationError(f"{attribute.name}: expected a share from 0 to below 1, got {value!r}")
+
+
 @attrs.frozen
 class MultiPaxosSettings:
     """Settings of Multi-Paxos.
@@ -54,6 +60,11 @@ class MultiPaxosSettings:
         repeat_max_s: the longest such interval, seconds.
         fetch_s: seconds that a follower waits for a slot it misses before it asks for it. Messages that
             overtake each other make gaps that close by themselves.
+        lease_s: seconds for which those that answer a heartbeat promise no other leader anything, so that
+            the leader may answer reads by itself; 0 for none, and then every read is confirmed by a round.
+            At most `election_min_s`, so that no election waits for it. All nodes must have the same.
+        lease_drift: by how much the rates of any two nodes' clocks may differ, as a share: 0.01 is one second
+            in a hundred. Where they differ by more, a read by lease may miss what another leader did.
         transfer_s: seconds in which a leadership is handed over; then the leader goes on.
         window: slots in flight, proposed and not yet known to be chosen; above, commands are refused as
             busy. It bounds what a new leader has to repair. It must be more than what is proposed within a
@@ -75,6 +86,12 @@ class MultiPaxosSettings:
     repeat_s: float = attrs.field(default=0.25, validator=_seconds(0.001, 60))
     repeat_max_s: float = attrs.field(default=4.0, validator=_seconds(0.001, 600))
     fetch_s: float = attrs.field(default=0.02, validator=_seconds(0.0001, 60))
+    lease_s: float = attrs.field(
+        default=0.0,
+        validator=_seconds(0, 600),
+        metadata={"agreed": True},  # told to peers when nodes meet
+    )
+    lease_drift: float = attrs.field(default=0.01, validator=_share)
     transfer_s: float = attrs.field(default=2.0, validator=_seconds(0.001, 600))
     window: int = attrs.field(default=1024, validator=_count(1, 65_536))
     window_bytes: int = attrs.field(default=32 << 20, validator=_count(1, 1 << 34))
@@ -91,4 +108,8 @@ class MultiPaxosSettings:
             raise ConfigurationError(
                 "heartbeat_s, election_min_s and election_max_s must rise, and are "
                 f"{self.heartbeat_s} s, {self.election_min_s} s and {self.election_max_s} s"
+            )
+        if self.lease_s > self.election_min_s:
+            raise ConfigurationError(
+                f"lease_s is {self.lease_s} s; it may be at most election_min_s, {self.election_min_s} s"
             )

@@ -36,6 +36,7 @@ class Transfer(NamedTuple):
     recipient: NodeId
     mark: int
     state: tuple[Command, ...]
+    part: bytes
 
 
 def command(number: int, payload: bytes | None = None) -> Command:
@@ -51,6 +52,8 @@ class Machine:
         self.mark = 0
         self.state: list[Command] = []
         self.snapshot: tuple[int, tuple[Command, ...]] = (0, ())
+        # What the protocol added to the snapshot.
+        self.part = b""
 
     def apply(self, mark: int, applied: Command) -> None:
         if mark <= self.mark:
@@ -77,6 +80,7 @@ class Net:
         draw: Draw = lambda name, bound: 0,
         make: Callable[..., MultiPaxosReplica] = MultiPaxosReplica,
         trace: bool = False,
+        rates: dict[NodeId, float] | None = None,
     ) -> None:
         self.quorums = quorums or Majority(range(1, nodes + 1))
         self.everyone = tuple(sorted((*self.quorums.members, *observers)))
@@ -85,6 +89,8 @@ class Net:
         self.draws = Draws(draw)
         self.make, self.trace = make, trace
         self.now_s = 100.0
+        # The rates of clocks that do not run as they should.
+        self.rates: dict[NodeId, float] = rates or {}
         self.submitted = 0
         self.nodes: dict[NodeId, MultiPaxosReplica] = {}
         self.machines = {n: Machine() for n in self.everyone}
@@ -112,6 +118,10 @@ class Net:
     def now(self) -> Instant:
         return Instant(self.now_s)
 
+    def clock(self, node: NodeId) -> Instant:
+        """What the node's clock shows."""
+        return Instant(self.now_s * self.rates.get(node, 1.0))
+
     # --- what clients and services do ------------------------------------------------------------
 
     def submit(self, node: NodeId, *payloads: bytes) -> list[RequestId]:
@@ -121,7 +131,7 @@ class Net:
             self.submitted += 1
             commands.append(command(self.submitted, payload))
         for one in commands:
-            self._act("request", node, partial(_submit, command=one, now=self.now), submitted=one)
+            self._act("request", node, partial(_submit, command=one, now=self.clock(node)), submitted=one)
         return [one.request for one in commands]
 
     def read(self, node: NodeId) -> RequestId:
@@ -129,7 +139,7 @@ class Net:
         request = command(self.submitted).request
         # Whatever was applied anywhere may have been acknowledged, so the read must see it.
         self.reads[request] = max(machine.mark for machine in self.machines.values())
-        self._act("read", node, lambda r: r.read(request, self.now))
+        self._act("read", node, lambda r: r.read(request, self.clock(node)))
         return request
 
     def kind(self, request: RequestId) -> OutcomeKind | None:
@@ -144,18 +154,21 @@ class Net:
         """The node's service makes its state durable and has the log forget it."""
         machine = self.machines[node]
         machine.snapshot = (machine.mark, tuple(machine.state))
-        self._act("compact", node, lambda r: r.compact(machine.mark, self.now))
+        machine.part = self.nodes[node].part(machine.mark)
+        self._act("compact", node, lambda r: r.compact(machine.mark, self.clock(node)))
         return machine.mark
 
     def bring(self) -> None:
         """Snapshots that are on their way arrive."""
         transfers, self.transfers = self.transfers, []
-        for recipient, mark, state in transfers:
+        for recipient, mark, state, part in transfers:
             machine = self.machines[recipient]
             if recipient in self.nodes and mark > machine.mark:
                 machine.mark, machine.state = mark, list(state)
-                machine.snapshot = (mark, state)
-                self._act("install", recipient, partial(_install, mark=mark, now=self.now))
+                machine.snapshot, machine.part = (mark, state), part
+                self._act(
+                    "install", recipient, partial(_install, mark=mark, part=part, now=self.clock(recipient))
+                )
 
     # --- what the world does ---------------------------------------------------------------------
 
@@ -189,7 +202,13 @@ class Net:
     def hand_over(self, sent: Sent) -> None:
         sender, recipient, message = sent
         if recipient in self.nodes and (sender, recipient) not in self.cut:
-            self._act("receive", recipient, lambda r: r.receive(sender, message, self.now), sender, message)
+            self._act(
+                "receive",
+                recipient,
+                lambda r: r.receive(sender, message, self.clock(recipient)),
+                sender,
+                message,
+            )
 
     def drop(self, kind: Any = object, sender: object = None, to: object = None) -> None:
         for sent in self.pick(kind, sender, to):
@@ -224,7 +243,7 @@ class Net:
         self.now_s += seconds
         for node in self.everyone:
             if node in self.nodes and (only is None or node == only):
-                self._act("tick", node, lambda r: r.tick(self.now))
+                self._act("tick", node, partial(_tick, now=self.clock(node)))
 
     def run(self, seconds: float, step_s: float = 0.02) -> None:
         """Deliver everything, as time goes on."""
@@ -273,9 +292,9 @@ class Net:
             node, self.quorums, self.settings, trace=self.trace, observers=self.observers
         )
         records = dict(self.disks[node])
-        self.nodes[node] = self.make(configuration, records, self.draws, self.now)
-        mark = self.machines[node].mark
-        self._act("restart", node, lambda r: r.compact(mark, self.now) if mark else None)
+        self.nodes[node] = self.make(configuration, records, self.draws, self.clock(node))
+        mark, part = self.machines[node].mark, self.machines[node].part
+        self._act("restart", node, lambda r: r.install(mark, part, self.clock(node)) if mark else None)
 
     def restart(self, node: NodeId, keep: int = 0) -> None:
         self.crash(node, keep)
@@ -290,8 +309,9 @@ class Net:
     def elect(self, node: NodeId | None = None) -> NodeId:
         """Run until one node leads and the others follow it; a certain one, if named."""
         if node is not None:
-            self.now_s = max(self.now_s, self.nodes[node].election.deadline_s)
-            self._act("tick", node, lambda r: r.tick(self.now))
+            due_s = self.nodes[node].election.deadline_s / self.rates.get(node, 1.0)
+            self.now_s = max(self.now_s, due_s)
+            self._act("tick", node, partial(_tick, now=self.clock(node)))
         self.settle(
             lambda: (
                 len(self.leaders) == 1
@@ -354,7 +374,7 @@ class Net:
             at, state = self.machines[node].snapshot
             assert isinstance(mark, int)
             assert at >= mark
-            self.transfers.append(Transfer(recipient, at, state))
+            self.transfers.append(Transfer(recipient, at, state, self.machines[node].part))
         self.wakes[node], self.rooms[node] = effects.wake_at_s, effects.room
         self._observe(
             action,
@@ -375,7 +395,7 @@ class Net:
         self.network += [Sent(node, recipient, message) for recipient, message in left if recipient != node]
         for recipient, message in left:
             if recipient == node and node in self.nodes:
-                here = partial(_receive, sender=node, message=message, now=self.now)
+                here = partial(_receive, sender=node, message=message, now=self.clock(node))
                 self._act("receive", node, here, node, message)
 
     def _observe(self, action: str, node: NodeId, **what: Any) -> None:
@@ -434,8 +454,12 @@ def _submit(replica: MultiPaxosReplica, command: Command, now: Instant) -> None:
     replica.submit((command,), now)
 
 
-def _install(replica: MultiPaxosReplica, mark: int, now: Instant) -> None:
-    replica.install(mark, b"", now)
+def _tick(replica: MultiPaxosReplica, now: Instant) -> None:
+    replica.tick(now)
+
+
+def _install(replica: MultiPaxosReplica, mark: int, part: bytes, now: Instant) -> None:
+    replica.install(mark, part, now)
 
 
 def _receive(replica: MultiPaxosReplica, sender: NodeId, message: Message, now: Instant) -> None:

@@ -23,6 +23,7 @@ from multipaxos.messages import (
     Promise,
     ReadAt,
     ReadIndex,
+    Release,
     Reserved,
     TakeOver,
 )
@@ -85,6 +86,7 @@ GOLDEN: list[tuple[Any, str]] = [
     (TakeOver(B), "0000000b99d633c381860100000c0083030200"),
     (ReadIndex(65, 2), "0000000ac91a4e4081870100000d00184102"),
     (ReadAt(65, 2, 7), "0000000b4dec08d381880100000e0018410207"),
+    (Release(B), "0000000bedc2f1238186010000100083030200"),
     (Reserved(65), "000000097fa77e4281860100000f001841"),
 ]
 GOLDEN_VALUES: list[tuple[Command, str]] = [
@@ -137,7 +139,7 @@ def test_a_message_has_these_bytes(message: Any, frame: str) -> None:
 
 def test_every_message_has_its_bytes_written_down() -> None:
     assert {type(message) for message, _ in GOLDEN} == {kind.type for kind in MESSAGES}
-    assert len(MESSAGES) == 15
+    assert len(MESSAGES) == 16
 
 
 def test_what_waits_for_the_disk_is_what_somebody_counts() -> None:
@@ -192,7 +194,7 @@ def test_a_field_that_is_wrong_is_named(named: str, bad: bytes) -> None:
         ("Chosen.entry.value", body(9, 3, [[LOW, b"short"]])),
         ("Chosen.first", body(9, 0, [])),
         ("Reserved.round", body(15, 1 << 48)),
-        ("unknown message type 16", body(16)),
+        ("unknown message type 17", body(17)),
     ],
 )
 def test_what_a_message_can_not_say_is_refused(named: str, bad: bytes) -> None:

@@ -17,13 +17,21 @@ from multipaxos.messages import (
     Promise,
     Reserved,
 )
-from multipaxos.records import HINT_KEY, pack_hints, pack_vote, slot_key
+from multipaxos.records import (
+    HINT_KEY,
+    PROMISE_KEY,
+    pack_hints,
+    pack_part,
+    pack_promise,
+    pack_vote,
+    slot_key,
+)
 from multipaxos.values import pack_value
-from paxos.ballot import Ballot
+from paxos.ballot import BOTTOM, Ballot
 from paxos.basic import Chosen as BasicChosen
 from paxos.command import MAX_COMMAND_BYTES
 from paxos.contract import Configuration, Decides, Instant, OutcomeKind, find_protocol
-from paxos.errors import ConfigurationError, ProtocolBreach
+from paxos.errors import ConfigurationError, ProtocolBreach, RecordError
 from paxos.quorum import FlexibleQuorums, Majority
 from tests.multipaxos_net import Net, command
 
@@ -566,6 +574,30 @@ def test_a_snapshot_ahead_of_the_log_is_taken_over_at_the_start() -> None:
     net.settle(lambda: net.applied(late) == [b"a", b"b", b"c"])
 
 
+def test_who_installs_a_snapshot_joins_its_ballot() -> None:
+    """Else it promises a lower one and reports the slots as compacted, as if they were chosen up to that."""
+    maker = Net()
+    maker.elect(1)
+    maker.submit(1, b"a")
+    maker.run(0.5)
+    high = maker.nodes[1].acceptor.promised
+    part = maker.nodes[1].part(1)
+    net = Net()
+    replica = net.nodes[2]
+    replica.install(1, part, net.now)
+    out = replica.effects()
+    assert (PROMISE_KEY, pack_promise(high)) in out.writes
+    low = Ballot(high.round - 1, 3, 0)
+    replica.receive(3, Prepare(low, 1), net.now)
+    assert [message for _, message in replica.effects().sends] == [Nack(low, high)]
+    replica.receive(3, Prepare(Ballot(high.round, 3, 0), 1), net.now)
+    assert [message.compacted for _, message in replica.effects().sends] == [1]
+    replica.install(2, pack_part(BOTTOM), net.now)
+    assert replica.acceptor.promised == Ballot(high.round, 3, 0), "an older promise changes nothing"
+    with pytest.raises(RecordError, match="the part of a snapshot"):
+        replica.install(3, part[:-1], net.now)
+
+
 def test_installing_never_goes_back() -> None:
     net = Net()
     leader = net.elect()
@@ -575,7 +607,7 @@ def test_installing_never_goes_back() -> None:
     replica.install(3, b"", net.now)
     assert replica.learner.committed == 5
     assert replica.acceptor.compacted == 3
-    assert replica.part(3) == b""
+    assert replica.part(3) == pack_part(replica.acceptor.promised)
     assert replica.log.keys() == {4, 5}
     with pytest.raises(ConfigurationError, match="slots"):
         replica.compact("three", net.now)

@@ -238,9 +238,10 @@ def test_only_members_at_this_ballot_count_and_each_once() -> None:
     candidate = Candidate(HIGH, 1, THREE)
     candidate.on_promise(1, promise())
     candidate.on_promise(1, promise())
-    candidate.on_promise(4, promise())
-    candidate.on_promise(2, promise()._replace(ballot=MID))
+    candidate.on_promise(4, promise((1, MID, b"of a stranger")))
+    candidate.on_promise(2, promise((1, MID, b"of another ballot"))._replace(ballot=MID))
     assert not candidate.is_elected
+    assert candidate.debts().values == ()
 
 
 def test_nothing_is_owed_in_compacted_slots() -> None:

@@ -1,11 +1,11 @@
 """Schedules that break a log which forgets a rule: each was somebody's bug."""
 
-from multipaxos import MultiPaxosSettings
+from multipaxos import MultiPaxosReplica, MultiPaxosSettings
 from multipaxos.messages import Accept, Accepted, Chosen, Fetch, Heartbeat, Prepare, Promise
 from paxos.ballot import Ballot
 from paxos.contract import OutcomeKind
 from paxos.quorum import FlexibleQuorums
-from tests.multipaxos_net import Net
+from tests.multipaxos_net import Net, command
 
 
 def settings(**changes: object) -> MultiPaxosSettings:
@@ -165,6 +165,30 @@ def test_what_does_not_fit_into_the_window_is_still_repaired_first() -> None:
     assert everywhere(net) == [[*(b"%d" % number for number in range(6)), b"end"]] * 3
 
 
+def test_a_command_that_comes_with_the_votes_is_not_placed_before_what_is_owed() -> None:
+    net = Net(settings=settings(window=2))
+    net.elect(1)
+    for number in range(6):
+        net.submit(1, b"%d" % number)
+        net.deliver(Accept, to=3)
+        net.deliver(Accepted)
+        net.drop()
+    net.crash(1)
+    stand(net, 2)
+    net.deliver(Accept, to=3)
+    votes = net.pick(Accepted, to=2)[0]
+    new = command(99, b"new")
+
+    def in_one_turn(replica: MultiPaxosReplica) -> None:
+        replica.receive(3, votes.message, net.now)
+        replica.submit((new,), net.now)
+
+    net._act("receive", 2, in_one_turn, 3, votes.message)
+    assert net.kind(new.request) is OutcomeKind.REJECTED
+    net.run(0.5)
+    assert everywhere(net) == [[*(b"%d" % number for number in range(6)), b"end"]] * 3
+
+
 def test_nothing_is_proposed_in_slots_that_somebody_compacted() -> None:
     net = Net()
     net.elect(1)
@@ -239,7 +263,8 @@ def test_a_snapshot_beyond_what_a_leader_counted_ends_its_office() -> None:
     machine = net.machines[1]
     machine.mark, machine.state = net.machines[3].mark, list(net.machines[3].state)
     machine.snapshot = net.machines[3].snapshot
-    net._act("install", 1, lambda replica: replica.install(1, b"", net.now))
+    machine.part = net.machines[3].part
+    net._act("install", 1, lambda replica: replica.install(1, machine.part, net.now))
     assert net.leaders == [3]
     assert net.nodes[2].learner.known == 0
     net.advance(0.2, only=1)

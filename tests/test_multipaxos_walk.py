@@ -31,12 +31,16 @@ class Walk:
             hint_slots=rnd.choice((1, 3, 100)),
             pending_reads=rnd.choice((1, 100)),
             repeat_slots=rnd.choice((1, 100)),
+            lease_s=rnd.choice((0.0, 0.8)),
+            lease_drift=0.1,
         )
         self.net = Net(
             quorums=quorums,
             observers=observers,
             settings=settings,
             draw=lambda name, bound: rnd.randrange(bound),
+            # Clocks that differ by as much as the leases allow for.
+            rates={node: rnd.uniform(0.95, 1.05) for node in (*quorums.members, *observers)},
         )
         # How unruly the network is: mostly in order, so that something gets done, or not at all.
         self.reach = rnd.choice((1, 2, 1000))
@@ -104,7 +108,9 @@ class Walk:
 
     def hand_over(self, leader: int) -> None:
         try:
-            self.net.nodes[leader].instruct("transfer", self.rnd.choice(self.net.everyone), self.net.now)
+            self.net.nodes[leader].instruct(
+                "transfer", self.rnd.choice(self.net.everyone), self.net.clock(leader)
+            )
         except ConfigurationError:
             return  # an observer can not lead
         self.net.advance(0.0, only=leader)
