@@ -283,7 +283,7 @@ class Host:
         self._held: list[Message] = []
         self._members = members or (node,)
         self._machine = machine
-        self._settings = LogSettings(**{"piece_s": 0, **settings})
+        self._settings = LogSettings(**{"piece_s": 0, "growth": 0, **settings})
         self.start()
 
     def start(self) -> None:

@@ -15,7 +15,12 @@ from typing import Final, NamedTuple
 from paxos.ballot import NodeId
 from paxos.contract import Event, Instant, Mark, Message, Records, StateMachine
 from paxos.errors import RecordError, WireError
-from paxos.service.log_messages import SnapshotAsk, SnapshotChunk, SnapshotKept, SnapshotOffer
+from paxos.service.log_messages import (
+    SnapshotAsk,
+    SnapshotChunk,
+    SnapshotKept,
+    SnapshotOffer,
+)
 from paxos.service.sessions import Sessions
 from paxos.service.settings import LogSettings
 from paxos.service.snapshots import (
@@ -115,6 +120,11 @@ class CatchUp:
         self._compact: Mark = None
 
     # --- making one ---------------------------------------------------------------------------------
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """How large the newest snapshot is; 0 when there is none."""
+        return 0 if self._snapshot is None else sum(map(len, self._snapshot.chunks))
 
     def begin(self, mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine, now: Instant) -> None:
         """At a marker: begin a snapshot of the state as it is now, unless one is being made."""

@@ -43,6 +43,7 @@ from paxos.service.batches import (
 )
 from paxos.service.catch_up import CatchUp
 from paxos.service.log_messages import (
+    CHUNK_BYTES,
     AskBirth,
     Birth,
     CancelQuery,
@@ -68,6 +69,8 @@ _MAX_UNACKNOWLEDGED: Final = 65_536
 #: Results travel in messages of about so many bytes.
 _ANSWER_BYTES: Final = 1 << 18
 _DIGEST: Final = 8
+#: What a request takes in the log beside its bytes, about.
+_REQUEST_BYTES: Final = 16
 _NO_DIGEST: Final = b"\0" * _DIGEST
 
 _REFUSED_BY_OUTCOME: Final = {
@@ -161,6 +164,8 @@ class LogService:
         self._ready: list[tuple[Mark, list[tuple[ClientKey, Query]]]] = []
         # Requests and bytes applied since the last marker, and how many are due for one.
         self._since_marker = [0, 0]
+        # About so many bytes of log there are since the last snapshot.
+        self._logged_bytes = 0
         self._mark_at = [settings.marker_requests, settings.marker_bytes]
         self._marker: RequestId | None = None
         # Requests that count as carried out if the machine raises on them; None is any digest.
@@ -636,9 +641,15 @@ class LogService:
     def _apply_marker(self, mark: Mark, command: Command) -> None:
         if command.request == self._marker:
             self._marker = None
+        self._logged_bytes += self._since_marker[1] + _REQUEST_BYTES * self._since_marker[0]
         self._start_counting()
         self.sessions.mark()
-        self._catch_up.begin(mark, self._replica.part(mark), self.sessions, self.machine, self._now)
+        # A snapshot costs as much as the state is large. Made whenever the log has grown by that, it costs
+        # each request a constant share, and the log is never much longer than the state.
+        due_bytes = self._settings.growth * self._catch_up.snapshot_bytes - CHUNK_BYTES
+        if self._logged_bytes >= due_bytes:
+            self._logged_bytes = 0
+            self._catch_up.begin(mark, self._replica.part(mark), self.sessions, self.machine, self._now)
 
     def _restore(self, content: Content, now: Instant) -> None:
         """Become what a snapshot says. Raises RecordError."""

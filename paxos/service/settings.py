@@ -28,14 +28,22 @@ def _seconds(_: object, attribute: "attrs.Attribute[float]", value: float) -> No
         raise ConfigurationError(f"{attribute.name}: expected seconds in 0..60, got {value!r:.40}")
 
 
+def _share(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if type(value) not in (int, float) or not 0 <= value <= 1000:
+        raise ConfigurationError(f"{attribute.name}: expected a number in 0..1000, got {value!r:.40}")
+
+
 @attrs.frozen
 class LogSettings:
     """Settings of the service of a log.
 
     Args:
-        marker_requests: requests applied until a marker is put into the log, at which a snapshot is made and
-            what came before is forgotten. Fewer make restarts and catching up shorter and cost more writing.
+        marker_requests: requests applied until a marker is put into the log. At a marker idle clients are
+            forgotten, and a snapshot is made if `growth` says so; then what came before is forgotten. Fewer
+            make restarts and catching up shorter, and cost more writing.
         marker_bytes: the same in bytes of requests.
+        growth: by how much the log must have grown since the last snapshot until another is made, as a share
+            of that one's size; 0 for one at every marker. More costs less writing, and longer restarts.
         piece_s: pause between two pieces (128 KiB) of a snapshot being made, seconds. Longer disturbs the
             clients less, and keeps the log longer.
         pieces_asked: pieces of another node's snapshot asked for at once.
@@ -48,6 +56,7 @@ class LogSettings:
 
     marker_requests: int = attrs.field(default=100_000, validator=_whole(1, 1 << 40))
     marker_bytes: int = attrs.field(default=64 << 20, validator=_whole(1 << 10, 1 << 40))
+    growth: float = attrs.field(default=1.0, validator=_share)
     piece_s: float = attrs.field(default=0.01, validator=_seconds)
     pieces_asked: int = attrs.field(default=8, validator=_whole(1, 64))
     repeat_s: float = attrs.field(default=1.0, validator=_seconds)

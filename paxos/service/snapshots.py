@@ -138,9 +138,7 @@ def _framed(items: Iterable[object]) -> Iterator[bytes]:
         yield len(data).to_bytes(4, "big") + data
 
 
-def snapshot_pieces(
-    mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine
-) -> Iterator[bytes]:
+def snapshot_pieces(mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine) -> Iterator[bytes]:
     """The pieces of a snapshot of the state as it is now; later changes do not show.
 
     Args:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from paxos.ballot import NodeId
-from paxos.command import Command
+from paxos.command import Command, digest_of
 from paxos.contract import Decides, Event, Mark, ProtocolDescription, StateMachine
 from paxos.service import LogSettings, Node, Turn
 from paxos.service.batches import Batch, BatchKind, read_batch
 from paxos.service.sessions import IDLE_MARKERS
 from paxos.service.snapshots import Content, read_content, read_snapshots
+from paxos.wire import dumps
 
 __all__ = [
     "LOG_PROBES",
@@ -133,14 +134,16 @@ class Ledger:
         snapshot, _, _ = read_snapshots(durable)
         if snapshot is None:
             return ("SnapshotExact", f"node {node} says that a snapshot is on its disk, and there is none")
-        digest, maker = self._snapshots.setdefault(snapshot.number, (snapshot.digest, node))
-        if digest != snapshot.digest:
+        content: Content = read_content(snapshot)
+        # Without what the protocol adds for itself, such as a promise, which is each node's own.
+        state = dumps((content.mark, content.sessions, content.machine))
+        digest, maker = self._snapshots.setdefault(snapshot.number, (digest_of(state), node))
+        if digest != digest_of(state):
             return (
                 "SnapshotExact",
                 f"the snapshots at marker {snapshot.number} of nodes {maker} and {node} differ",
             )
         if maker == node:
-            content: Content = read_content(snapshot)
             assert isinstance(content.mark, int)
             when = f"in its snapshot {snapshot.number}"
             self.states.append(State(node, content.mark, content.machine, when))
