@@ -16,7 +16,6 @@ from paxos.runtime import connect, make_certificates
 from paxos.runtime.handshake import Hello, Refused
 from tests.processes import Process, Processes, free_ports, write_config
 from tests.strangers import stranger, until_ready
-from tests.torture import disagreement, torture
 
 pytestmark = [
     pytest.mark.anyio,
@@ -140,33 +139,6 @@ async def test_processes_with_tls(tmp_path: Path) -> None:
         async with connect(processes.addresses, timeout_s=0.3) as plain:
             with pytest.raises(Unreachable, match="requires TLS"):
                 await plain.decided("a")
-
-
-@pytest.mark.parametrize(
-    ("answers", "complaint"),
-    [
-        ([None, None, None], ""),
-        ([None, b"1", b"1"], ""),
-        ([b"1", None, b"1"], "undecided after it was decided"),
-        ([b"1", b"2"], "decided differently"),
-        ([None, b"3"], "chosen, and nobody proposed it"),
-    ],
-)
-async def test_the_comparison_finds_what_is_wrong(answers: list[bytes | None], complaint: str) -> None:
-    assert disagreement({b"1", b"2"}, answers) == complaint
-
-
-async def test_the_comparison_finds_what_was_refused_and_done() -> None:
-    found = disagreement({b"1", b"2"}, [None, b"2"], {b"2"})
-    assert found == "chosen, and who proposed it was told that it was not carried out"
-    assert disagreement({b"1", b"2"}, [None, b"1"], {b"2"}) == ""
-
-
-async def test_torture_in_short(tmp_path: Path) -> None:
-    report = await torture(tmp_path, seconds=6.0, seed=7)
-    assert report.wrong == []
-    assert report.decided > 20
-    assert report.kills + report.stops >= 3
 
 
 async def test_a_node_with_few_descriptors_keeps_some_for_itself(tmp_path: Path) -> None:

@@ -311,7 +311,10 @@ def _read_logs(fleet: Fleet, report: Report) -> None:
     for node in fleet.ports:
         bad = 0
         for line in log_lines(fleet.log(node)):
-            if line.event in _COUNTED:
+            # What a replica wants for another is no transfer yet; that has a sentence.
+            if line.event in _COUNTED and not (
+                line.event == "snapshot wanted" and "text" not in line.arguments
+            ):
                 seen[_COUNTED[line.event]] += 1
             if line.level in ("error", "critical", "none") or line.event in ("breach", "refused"):
                 bad += 1

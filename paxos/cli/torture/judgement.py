@@ -7,7 +7,7 @@ acknowledged is lost, nothing that was rejected is there, and every counter has 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import anyio
@@ -16,7 +16,8 @@ import anyio.to_thread
 
 from paxos.ballot import NodeId
 from paxos.check.groups import KeyGroups
-from paxos.check.linearize import check_linearizable
+from paxos.check.history import Operation
+from paxos.check.linearize import Verdict, check_linearizable
 from paxos.check.models import Decree, Model
 from paxos.cli.torture.load import END_S, Load, Notebook
 from paxos.cli.torture.nodes import Fleet
@@ -25,7 +26,7 @@ from paxos.contract import Decides
 from paxos.errors import PaxosError
 from paxos.runtime.opening import connect
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "check_history"]
 
 #: How long a cluster that is whole may take until all nodes serve and hold the same, seconds.
 _SETTLE_S: Final = 60.0
@@ -71,6 +72,8 @@ class Judge:
             for node in self._fleet.ports:
                 self._fleet.start(node)
             if await self._settle("after all were killed and started again"):
+                if self._fleet.decides is Decides.DECREES:
+                    await self._look_again(tell)
                 after = await self._compare("after all were killed and started again")
                 self.restored = before is not None and before == after
                 if not self.restored:
@@ -84,8 +87,12 @@ class Judge:
         marks: list[object] = []
         with anyio.move_on_after(_SETTLE_S):
             # Somebody must lead, and say so, before it is known how far the log goes.
-            async with connect(self._addresses(), timeout_s=_SETTLE_S) as client:
-                await self._load.touch(client)
+            try:
+                async with connect(self._addresses(), timeout_s=2 * _SETTLE_S) as client:
+                    await self._load.touch(client)
+            except PaxosError as error:
+                self._wrong.append(f"{when}: {error}")
+                return False
             while True:
                 await anyio.sleep(_LOOK_S)
                 statuses = self._watch.statuses
@@ -123,7 +130,7 @@ class Judge:
     async def _compare(self, when: str) -> str | None:
         """Whether all nodes hold the same; a digest of that."""
         if self._fleet.decides is Decides.DECREES:
-            return when and ""  # every node was asked for every name: that is in the history
+            return ""  # every node was asked for every name: that is in the history
         states, backups = {}, {}
         try:
             for node in self._fleet.ports:
@@ -167,7 +174,6 @@ class Judge:
 
     async def _check(self, tell: Callable[[str, float], None]) -> None:
         history = self._notebook.history
-        model: Model[Any] = KeyGroups() if self._fleet.decides is Decides.LOG else Decree()
         checked = 0
 
         def advance(many: int) -> None:
@@ -175,9 +181,23 @@ class Judge:
             checked += many
             anyio.from_thread.run_sync(tell, "the history is checked", checked / max(len(history), 1))
 
-        verdict = await anyio.to_thread.run_sync(lambda: check_linearizable(history, model, advance=advance))
+        verdict = await anyio.to_thread.run_sync(check_history, history, self._fleet.decides, advance)
         self.verdict = {**verdict.to_json(), "text": str(verdict)}
         if not verdict.ok:
             self._wrong.append(str(verdict))
         if not self._notebook.outcomes["done"]:
             self._wrong.append("no call was answered, so nothing was tried")
+
+
+def check_history(
+    history: Sequence[Operation], decides: Decides, advance: Callable[[int], None] | None = None
+) -> Verdict:
+    """Whether what the clients of a campaign were told can be: see `paxos.check.check_linearizable`.
+
+    Args:
+        history: what they asked and were told, the last reads included.
+        decides: what the cluster decides.
+        advance: told, now and then, how many operations more have been put in order.
+    """
+    model: Model[Any] = KeyGroups() if decides is Decides.LOG else Decree()
+    return check_linearizable(history, model, advance=advance)

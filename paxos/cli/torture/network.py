@@ -7,11 +7,12 @@ connection, is a *way*: it can be slow, or take nothing for a while.  As with TC
 the connection stays: what a way did not take comes late, unless the connection is broken meanwhile.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup
+from anyio.streams.stapled import MultiListener
 
 from paxos.ballot import NodeId
 from paxos.runtime.tasks import CONNECTION_ERRORS, run_until_first
@@ -81,7 +82,7 @@ class Network:
             async def carry(near: SocketStream, source: NodeId = source, target: NodeId = target) -> None:
                 await self._carry(near, source, target)
 
-            tasks.start_soon(listener.serve, carry)
+            tasks.start_soon(_serve, listener, carry)
 
     def address(self, source: NodeId, target: NodeId) -> str:
         """Where `source` finds `target`."""
@@ -127,19 +128,20 @@ class Network:
 
     async def _carry(self, near: SocketStream, source: NodeId, target: NodeId) -> None:
         connections = self._connections[source, target]
-        with anyio.CancelScope() as scope:
-            connections.add(scope)
-            try:
+        scope = anyio.CancelScope()
+        connections.add(scope)
+        try:
+            with scope:
                 if (source, target) not in self._cut:
                     # A packet that is lost is also the first one.
                     await self._ways[source, target].pass_through(0.0)
                     await self._join(near, source, target)
-            except CONNECTION_ERRORS:
-                pass  # whoever sees it calls again
-            finally:
-                connections.discard(scope)
-        with anyio.CancelScope(shield=True):
-            await anyio.aclose_forcefully(near)
+        except CONNECTION_ERRORS:
+            pass  # whoever sees it calls again
+        finally:
+            connections.discard(scope)
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(near)
 
     async def _join(self, near: SocketStream, source: NodeId, target: NodeId) -> None:
         far = await anyio.connect_tcp(_LOOPBACK, self._real[target])
@@ -153,27 +155,30 @@ class Network:
                 await anyio.aclose_forcefully(far)
 
 
+async def _serve(
+    listener: MultiListener[SocketStream], carry: Callable[[SocketStream], Awaitable[None]]
+) -> None:
+    async with listener:
+        await listener.serve(carry)
+
+
 async def _pump(source: SocketStream, sink: SocketStream, way: _Way) -> None:
     """Carry one direction until its source ends and everything has arrived."""
     put, take = anyio.create_memory_object_stream[tuple[float, bytes]](_PIECES)
 
     async def read() -> None:
-        async with put:
-            try:
-                while True:
-                    data = await source.receive(_READ_BYTES)
-                    await put.send((anyio.current_time() + way.delay_s, data))
-            except CONNECTION_ERRORS:
-                pass
+        try:
+            while True:
+                data = await source.receive(_READ_BYTES)
+                await put.send((anyio.current_time() + way.delay_s, data))
+        except CONNECTION_ERRORS:
+            put.close()
 
-    async def write() -> None:
-        async with take:
+    with put, take:
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
             async for due_s, data in take:
                 await way.pass_through(due_s)
                 await sink.send(data)
             await way.pass_through(0.0)  # the end of a connection, too, has to arrive
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(read)
-        await write()
-        group.cancel_scope.cancel()
+            group.cancel_scope.cancel()
