@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -13,7 +13,8 @@ from paxos import keyvalue
 from paxos.cli import main
 from paxos.cli.check import look_at_store
 from paxos.cli.log_store import look_at_log, named_request
-from paxos.contract import find_protocol
+from paxos.command import RequestId
+from paxos.contract import Effects, Instant, Mark, Outcome, OutcomeKind, Replica, find_protocol
 from paxos.errors import (
     EXIT_CHECK_FAILED,
     EXIT_DONE,
@@ -29,9 +30,13 @@ from paxos.runtime import ClusterConfig, NodeConfig, dump_cluster
 from paxos.runtime.backup_files import read_backup, require_restorable, restore_node, write_backup
 from paxos.runtime.sqlite_store import open_sqlite_store
 from paxos.runtime.store import inspect_store
+from paxos.service import LogSettings, Turn
 from paxos.service.backups import Backups, first_question, question, take_page
+from paxos.service.batches import Run, batch_command, run_digests
+from paxos.service.log import LogService
 from paxos.service.log_messages import Level, Query, RefusedKind
 from paxos.service.sessions import Sessions
+from paxos.service.snapshots import Snapshot, read_content
 from paxos.wire import dumps
 from tests.processes import free_ports
 
@@ -312,6 +317,45 @@ class _Cut:
 
 def _ask(name: bytes, index: int | None = None) -> Query:
     return Query(7, Level.BACKUP, first_question(name) if index is None else question(name, index))
+
+
+class _Reader:
+    """A replica that notes what it is to read."""
+
+    def __init__(self) -> None:
+        self.reads: list[RequestId] = []
+
+    def read(self, request: RequestId, now: Instant) -> None:
+        self.reads.append(request)
+
+    def part(self, mark: Mark) -> bytes:
+        return b""
+
+
+def test_the_cut_waits_until_all_that_was_acknowledged_is_applied() -> None:
+    replica, now = _Reader(), Instant(0.0)
+    service = LogService(1, cast("Replica", replica), paxos.KeyValue(), LogSettings(), bytes(16), {}, now)
+    service.request("client", _ask(b"b"), now)
+    service.flush()
+    (request,) = replica.reads
+    effects, turn = Effects(), Turn()
+    effects.outcomes = [Outcome(request, OutcomeKind.READY, mark=1)]
+    service.settle(effects, turn)
+    assert turn.answers == [], "a follower that is behind does not answer yet"
+    put = keyvalue.put(b"acknowledged", b"before")
+    effects, turn = Effects(), Turn()
+    effects.applies = [(1, batch_command(bytes(16), 1, [Run(b"c" * 16, 0, 0, 1, run_digests([put]), [put])]))]
+    service.settle(effects, turn)
+    ((_, reply),) = turn.answers
+    page = take_page(reply.result)
+    assert page is not None
+    machine = paxos.KeyValue()
+    machine.restore(read_content(Snapshot(0, b"", page.pieces)).machine)
+    assert keyvalue.got(machine.query(keyvalue.get(b"acknowledged"))) == b"before"
+    service.disconnect("client", now)
+    service.request("client", Query(8, Level.BACKUP, question(b"b", 4)), now)
+    service.settle(Effects(), turn)
+    assert take_page(turn.answers[-1][1].result) is None
 
 
 def test_a_node_hands_out_pieces_in_order_to_those_who_asked() -> None:
