@@ -7,6 +7,7 @@ from multipaxos.ghosts import at, durable, replica_of
 from multipaxos.messages import (
     Accept,
     Accepted,
+    Chosen,
     Heartbeat,
     Prepare,
     Promise,
@@ -32,7 +33,8 @@ class DurableBeforeSend(Watch):
     """A message that counts leaves only when its node's disk holds what it reports.
 
     A Promise: a promise at or above its ballot, the compaction, and each reported vote or a later one. An
-    Accepted: a vote at or above its ballot in each slot. Both: or a compaction that covers the slot. A
+    Accepted: a vote at or above its ballot in each slot. Both: or a compaction that covers the slot, or what
+    was chosen there, which takes the place of a vote and says as much. A
     Reserved, and a Prepare, Accept or Heartbeat of the node's own: a reservation that covers the round. A
     ReadIndex: one that covers its life.
     """
@@ -66,8 +68,8 @@ class DurableBeforeSend(Watch):
         if compacted < message.compacted:
             return f"{what} that tells of a snapshot at {message.compacted}; the disk knows of {compacted}"
         for slot, ballot, _ in message.entries:
-            held = durable(step, slot_key(slot)).votes.get(slot, (BOTTOM, b""))[0]
-            if slot > compacted and held < ballot:
+            held = _held(step, slot)
+            if slot > compacted and held is not None and held < ballot:
                 return at(step, slot, f"a promise reports a vote at {ballot}, the disk holds one at {held}")
         return None
 
@@ -75,8 +77,8 @@ class DurableBeforeSend(Watch):
         compacted = durable(step, COMPACTION_KEY).compacted
         for first, last in message.runs:
             for slot in range(max(first, compacted + 1), last + 1):
-                held = durable(step, slot_key(slot)).votes.get(slot, (BOTTOM, b""))[0]
-                if held < message.ballot:
+                held = _held(step, slot)
+                if held is not None and held < message.ballot:
                     return at(step, slot, f"a vote at {message.ballot} left, the disk holds one at {held}")
         return None
 
@@ -98,6 +100,12 @@ class DurableBeforeSend(Watch):
         if message.life <= reserved:
             return None
         return f"node {step.node}: asks for a read in life {message.life}, the disk covers {reserved}"
+
+
+def _held(step: Step, slot: int) -> Ballot | None:
+    """The ballot of the vote that the disk holds in a slot; None if it holds what was chosen there."""
+    found = durable(step, slot_key(slot))
+    return None if slot in found.chosen else found.votes.get(slot, (BOTTOM, b""))[0]
 
 
 class _Promised:
@@ -172,9 +180,11 @@ class VoteAtMostPromise(Watch):
 class _Votes:
     """The highest vote of an acceptor in each slot: cast in this life, and left in any; and its promise."""
 
-    __slots__ = ("left", "now", "promised_left", "promised_now")
+    __slots__ = ("learned", "left", "now", "promised_left", "promised_now")
 
     def __init__(self) -> None:
+        # In which slots it was told what was chosen, and at which ballots.
+        self.learned: set[tuple[int, Ballot]] = set()
         self.now: dict[int, Ballot] = {}
         self.left: dict[int, Ballot] = {}
         self.promised_now: Ballot = BOTTOM
@@ -188,7 +198,7 @@ class _Votes:
 class PromiseTruthful(Watch):
     """A page of a promise reports the acceptor's highest vote in each slot it spans, at its very value.
 
-    It may report a higher ballot than the acceptor voted at, where it learned what was chosen, but nothing
+    It may report another ballot than the acceptor voted at, where it was told what was chosen, but nothing
     that nobody proposed; it leaves out no slot voted in, unless that is in a snapshot. And no vote below a
     ballot promised is cast later.
     """
@@ -208,6 +218,11 @@ class PromiseTruthful(Watch):
     def _before(self, step: Step) -> str | None:
         if step.action == "crash":
             self._of(step.node).restarted()
+        elif isinstance(step.message, Chosen):
+            learned = self._of(step.node).learned
+            learned.update(
+                (slot, vote) for slot, (vote, _) in enumerate(step.message.entries, step.message.first)
+            )
         return None
 
     def _proposal(self, step: Step, message: Accept) -> str | None:
@@ -230,7 +245,7 @@ class PromiseTruthful(Watch):
             if slot < first or slot <= compacted or (following and slot >= following) or vote >= ballot:
                 continue
             told = reported.get(slot, (BOTTOM, b""))[0]
-            if told < vote:
+            if told < vote and (slot, told) not in ghost.learned:
                 return at(step, slot, f"a promise of {ballot} reports {told}, and there is a vote at {vote}")
         ghost.promised_now = max(ghost.promised_now, ballot)
         return None
