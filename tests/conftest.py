@@ -31,6 +31,8 @@ _PUBLIC = frozenset(
         "basic_roles",
         "cli",
         "cli_cluster",
+        "cli_log",
+        "cli_log_stores",
         "command",
         "config",
         "contract",
