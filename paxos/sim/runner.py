@@ -81,11 +81,8 @@ def run(
         raise ConfigurationError(f"protocol: expected a name or a description, got {found!r:.60}")
     system = _quorums(found, nodes, quorums)
     place, wrong, work, machines = _data(topology, faults, workload, hardware)
-    _seconds("duration_s", duration_s)
-    _seconds("grace_s", grace_s)
     maker, service = _log_parts(machine, log)
-    if type(max_steps) is not int or max_steps < 1:
-        raise ConfigurationError(f"max_steps: expected a whole number from 1 on, got {max_steps!r:.60}")
+    _check_limits(duration_s, grace_s, max_steps)
     place.check(len(system.members))
     wrong.check(system.members, duration_s)
     if work.start_s >= duration_s:
@@ -133,6 +130,13 @@ def _result(world: World, source: Choices) -> Result:
         events=tuple(world.traced),
         applied=world.applied() if world.protocol.decides is Decides.LOG else None,
     )
+
+
+def _check_limits(duration_s: object, grace_s: object, max_steps: object) -> None:
+    _seconds("duration_s", duration_s)
+    _seconds("grace_s", grace_s)
+    if type(max_steps) is not int or max_steps < 1:
+        raise ConfigurationError(f"max_steps: expected a whole number from 1 on, got {max_steps!r:.60}")
 
 
 def _log_parts(machine: MachineMaker | None, log: object) -> tuple[MachineMaker, LogSettings]:
