@@ -30,6 +30,7 @@ __all__ = ["JsonLines", "add", "logging_to_stderr"]
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _BACKENDS: Final = ("asyncio", "trio")
+_CLIENT_BYTES: Final = 16
 
 
 def add(commands: Commands) -> None:
@@ -56,6 +57,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("--log-json", action="store_true", help="log one JSON object a line")
     parser.add_argument(
         "--stop-with-stdin", action="store_true", help="also stop when standard input ends: for supervisors"
+    )
+    parser.add_argument(
+        "--skip",
+        type=_request,
+        metavar="CLIENT:NUMBER",
+        help="a request that every node stops at, because the state machine raises on it, counts as carried "
+        "out; the message of the node that stopped names it; start every node with it",
     )
     parser.add_argument(
         "--trace-events",
@@ -86,12 +94,32 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
             threading.Thread(target=_stop_with_stdin, name="stop-with-stdin", daemon=True).start()
 
     async def main() -> "NodeExit":
-        return await run_node(config, arguments.node, on_ready=on_ready, trace_events=arguments.trace_events)
+        return await run_node(
+            config,
+            arguments.node,
+            on_ready=on_ready,
+            trace_events=arguments.trace_events,
+            skip=arguments.skip,
+        )
 
     with logging_to_stderr(arguments.log_level, arguments.log_json):
         ended = anyio.run(main, backend=arguments.backend, backend_options=options)
     out.result(attrs.asdict(ended))
     return EXIT_INTERRUPTED if ended.signal == "SIGINT" else EXIT_DONE
+
+
+def _request(text: str) -> tuple[bytes, int]:
+    """A request as messages of nodes name it: the client in hexadecimal digits, and a number."""
+    client, _, number = text.partition(":")
+    try:
+        found = bytes.fromhex(client), int(number)
+    except ValueError:
+        found = b"", 0
+    if len(found[0]) != _CLIENT_BYTES or found[1] < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80}: expected the {2 * _CLIENT_BYTES} hexadecimal digits of a client, a colon, and a number"
+        )
+    return found
 
 
 def _stop_with_stdin() -> None:

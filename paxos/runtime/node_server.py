@@ -103,6 +103,7 @@ class NodeServer:
         limits: bounds.
         opener: opens the store.
         trace: what handlers do is written there; None for a node that does not trace.
+        skip: the client and number of a request that counts as carried out if the state machine raises on it.
         sharing: how many nodes there are in this process, which share its descriptors.
 
     Raises:
@@ -118,6 +119,7 @@ class NodeServer:
         limits: Limits | None = None,
         opener: StoreOpener = open_configured_store,
         trace: TraceFile | None = None,
+        skip: tuple[bytes, int] | None = None,
         sharing: int = 1,
     ) -> None:
         self.config = config
@@ -137,6 +139,7 @@ class NodeServer:
         self._protocol = config.description()
         self._tables = Tables.of(self._protocol)
         self._trace = trace
+        self._skip = skip
         if trace is not None:
             clocked = ClockedTable(self._tables.from_peer, trace)
             self._tables = attrs.evolve(self._tables, from_peer=clocked)
@@ -287,6 +290,7 @@ class NodeServer:
                 machine=config.machine_maker(),
                 log=config.log,
                 machine_name=machine_name,
+                skip=self._skip,
             )
         except (RecordError, StoreRefused) as error:
             raise StoreRefused(f"store {self.node_config.store}: {error}") from error

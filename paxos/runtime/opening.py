@@ -190,6 +190,7 @@ async def open_node(
     limits: Limits | None = None,
     open_store: StoreOpener = open_configured_store,
     trace: TraceFile | None = None,
+    skip: tuple[bytes, int] | None = None,
 ) -> AsyncIterator[RunningNode]:
     """Run one node of a real cluster while the block runs.
 
@@ -200,6 +201,8 @@ async def open_node(
         limits: bounds; None for the defaults.
         open_store: opens the store in place of the one the configuration names.
         trace: what its handlers do is written there, for trace validation; None for no tracing.
+        skip: the client and number of a request that counts as carried out, with an empty answer, if the
+            state machine raises on it: an operator's decision, to be given to every node of the cluster.
 
     Raises:
         ConfigurationError: the configuration can not work, or the address is taken.
@@ -212,7 +215,9 @@ async def open_node(
         if len(cluster.nodes) > 1:
             raise ConfigurationError(f"{cluster.where}say which node to run; there are {cluster.members}")
         node = cluster.members[0]
-    server = NodeServer(cluster, node, on_event=on_event, limits=limits, opener=open_store, trace=trace)
+    server = NodeServer(
+        cluster, node, on_event=on_event, limits=limits, opener=open_store, trace=trace, skip=skip
+    )
     async with task_scope() as tasks:
         running = await _start(tasks, server, None)
         try:

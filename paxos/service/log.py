@@ -435,7 +435,7 @@ class LogService:
             raise NodeStopped(
                 f"the state machine can not carry out request {which} of client {run.client.hex()}, at "
                 f"{mark}: {error}; every node stops there rather than diverge, until all are started with "
-                "that request to be skipped"
+                f"that request to be skipped (paxos serve --skip {run.client.hex()}:{error.number})"
             ) from error.__cause__
         since = self._since_marker
         since[0] += len(applied)
