@@ -210,7 +210,7 @@ class Replica(Protocol):
         ...
 
     def install(self, mark: Mark, part: bytes, now: Instant) -> None:
-        """The state was replaced by a snapshot at `mark`, durably; `part` is what its maker's protocol added."""
+        """The state was replaced by a snapshot at `mark`, durably; `part` is what its maker added."""
         ...
 
     def instruct(self, action: str, node: NodeId, now: Instant) -> None:
