@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,13 +18,16 @@ from paxos.cli import main
 from paxos.cli.torture import campaign as campaigns
 from paxos.cli.torture.campaign import Campaign, Report, run_campaign
 from paxos.cli.torture.judgement import check_history
+from paxos.cli.torture.mirror import Mirror
 from paxos.cli.torture.network import CLIENTS, Network
 from paxos.cli.torture.nodes import log_lines, small_log, small_settings, steady_ports
 from paxos.cli.torture.plan import Kind, draw_plan
 from paxos.contract import Decides, find_protocol
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
+from paxos.runtime import open_cluster
 
 PATIENCE_S = 30.0
+UNIX = pytest.mark.skipif(sys.platform == "win32", reason="pauses are signals")
 NODES = (1, 2, 3)
 
 
@@ -242,9 +246,33 @@ def test_what_was_rejected_and_done_is_seen() -> None:
     assert not check_history([read], Decides.DECREES).ok
 
 
+@pytest.mark.anyio
+async def test_a_mirror_holds_what_the_store_holds_and_tells_what_differs() -> None:
+    async with open_cluster("multipaxos", nodes=3, timeout_s=PATIENCE_S) as cluster:
+        client, wrong = cluster.client(), list[str]()
+        for number in range(250):  # more than a page
+            await client.put(b"k%d" % number, b"before")
+        mirror = Mirror(cluster.addresses, wrong, 1)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(mirror.run)
+            # It has begun when it holds what is there.
+            assert await mirror.difference(client, PATIENCE_S) == ""
+            assert await client.delete(b"k7")
+            await client.put(b"k8", b"after")
+            await client.increment(b"n")
+            assert await mirror.difference(client, PATIENCE_S) == ""
+            tasks.cancel_scope.cancel()
+        assert (wrong, mirror.changes, len(mirror.state)) == ([], 3, 250)
+        mirror.state[b"k8"] = b"before"
+        assert "told of b'before' as the last value of b'k8'" in await mirror.difference(client, 1.0)
+        await client.put(b"k8", b"later")
+        assert "told up to revision 253 of 254" in await mirror.difference(client, 0.1)
+
+
 # --- campaigns ---------------------------------------------------------------------------------------
 
 
+@UNIX
 def test_a_campaign_of_a_log_in_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history = tmp_path / "history.jsonl"
     command = ["torture", "--seconds", "8", "--seed", "3", "--json", "--directory", str(tmp_path / "run")]
@@ -256,6 +284,7 @@ def test_a_campaign_of_a_log_in_short(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["operations"]["done"] >= 100
     assert found["seen"]["leaders elected"] >= 2
     assert found["seen"]["snapshots made"] >= 3
+    assert found["seen"]["changes told"] > 10
     assert found["restored"]
     assert found["keys"] > 10
     assert found["verdict"]["outcome"] == "linearizable"
@@ -266,6 +295,7 @@ def test_a_campaign_of_a_log_in_short(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads((tmp_path / "run" / "report.json").read_text()) == found
 
 
+@UNIX
 def test_a_campaign_of_decrees_in_short(tmp_path: Path) -> None:
     report = anyio.run(
         run_campaign, Campaign(tmp_path, protocol="paxos", seconds=5.0, seed=7), backend="trio"

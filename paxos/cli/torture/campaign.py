@@ -85,7 +85,7 @@ class Report:
         campaign: what was done, by name.
         operations: calls by outcome.
         faults: what went wrong, by kind.
-        seen: events of the nodes' logs, by what they are called.
+        seen: what nodes wrote into their logs, and what who watched was told, by what it is called.
         longest_silence_s: the longest time without an answer to anybody, seconds.
         applied: the mark that all nodes reached at the end.
         keys: keys that all nodes hold at the end.
@@ -174,6 +174,7 @@ class _Trouble:
         make: type[Load] = KeyValueLoad if fleet.decides is Decides.LOG else DecreeLoad
         addresses = [network.address(CLIENTS, node) for node in self._nodes]
         load = make(addresses, notebook, campaign.seed)
+        tasks.start_soon(load.follow)
         async with anyio.create_task_group() as work:
             for number in range(campaign.clients):
                 work.start_soon(load.run, number, campaign.seconds)
@@ -192,6 +193,7 @@ class _Trouble:
         report.applied, report.keys, report.restored = judge.applied, judge.keys, judge.restored
         report.operations = dict(sorted(notebook.outcomes.items()))
         report.verdict = judge.verdict
+        report.seen = load.seen
         report.wrong += notebook.wrong
 
     async def _until_ready(self) -> None:
@@ -320,4 +322,4 @@ def _read_logs(fleet: Fleet, report: Report) -> None:
                 bad += 1
                 if bad <= _BAD_LINES:
                     report.wrong.append(f"log of node {node}: {line.text:.500}")
-    report.seen = dict(sorted(seen.items()))
+    report.seen |= dict(sorted(seen.items()))

@@ -139,7 +139,7 @@ def _text(report: "Report") -> str:
         f"{campaign['protocol']}, {size}",
         f"  calls              {listed(report.operations)}",
         f"  faults             {listed(report.faults)}",
-        f"  seen in the logs   {listed(report.seen)}",
+        f"  seen               {listed(report.seen)}",
         f"  longest silence    {report.longest_silence_s:.2f} s without an answer to any client",
     ]
     if report.applied is not None:

@@ -126,6 +126,13 @@ class Judge:
         unanswered = self._notebook.outcomes["unanswered"] - before
         if unanswered:
             self._wrong.append(f"{unanswered} reads were not answered when all was healed")
+        async with connect(self._addresses(), timeout_s=END_S) as client:
+            try:
+                difference = await self._load.difference(client)
+            except PaxosError as error:
+                difference = str(error)
+        if difference:
+            self._wrong.append(difference)
 
     async def _compare(self, when: str) -> str | None:
         """Whether all nodes hold the same; a digest of that."""

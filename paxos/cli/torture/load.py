@@ -15,6 +15,7 @@ import anyio
 
 from paxos.check.groups import bounds_of
 from paxos.check.history import HistoryWriter, Operation, Value
+from paxos.cli.torture.mirror import Mirror
 from paxos.errors import ClusterMismatch, OutcomeUnknown, PaxosError, WireError
 from paxos.runtime.client import Client
 from paxos.runtime.opening import connect
@@ -174,6 +175,18 @@ class Load:
         """Read everything that was ever written, into the history."""
         raise NotImplementedError("define it for the kind of cluster")
 
+    async def follow(self) -> None:
+        """What else goes on beside the calls, until cancelled."""
+
+    async def difference(self, client: Client) -> str:
+        """What is wrong with what went on beside the calls, when nobody writes any more; empty if fine."""
+        return ""
+
+    @property
+    def seen(self) -> dict[str, int]:
+        """What of it is worth a figure, for the report."""
+        return {}
+
     @staticmethod
     def _times(draw: random.Random) -> tuple[float, float]:
         """How long a call may take; and when it is given up, seconds."""
@@ -191,6 +204,7 @@ class KeyValueLoad(Load):
         # Of each client that counts: the counter in use.
         self._counters: Counter[int] = Counter()
         self._counting: set[int] = set()
+        self._mirror = Mirror(addresses, notebook.wrong, seed)
 
     async def call(self, name: str, client: Client, draw: random.Random) -> None:
         """Get, put, swap, increment, delete, scan; count; or move ballast."""
@@ -288,6 +302,19 @@ class KeyValueLoad(Load):
                 self._counters[number] += 1
         finally:
             self._counting.discard(number)
+
+    async def follow(self) -> None:
+        """Somebody watches."""
+        await self._mirror.run()
+
+    async def difference(self, client: Client) -> str:
+        """Whether who watched knows what is there."""
+        return await self._mirror.difference(client, END_S)
+
+    @property
+    def seen(self) -> dict[str, int]:
+        """What who watched was told."""
+        return {"changes told": self._mirror.changes, "watches begun": self._mirror.begun}
 
     @property
     def places(self) -> int:
