@@ -327,8 +327,7 @@ class AcceptSafe(Watch):
 
 def _vote_in(pages: dict[int, Promise], slot: int) -> tuple[Ballot, bytes | None, int] | None:
     """An acceptor's vote in a slot and the highest slot it voted in; None if not all its pages are there."""
-    vote: tuple[Ballot, bytes | None] = (BOTTOM, None)
-    highest = 0
+    ballot_of, value_of, highest = BOTTOM, None, 0
     following = min(pages)
     while following:
         page = pages.get(following)
@@ -339,9 +338,9 @@ def _vote_in(pages: dict[int, Promise], slot: int) -> tuple[Ballot, bytes | None
         for voted_in, ballot, value in page.entries:
             highest = max(highest, voted_in)
             if voted_in == slot:
-                vote = (ballot, value)
+                ballot_of, value_of = ballot, value
         following = page.following
-    return (*vote, highest)
+    return ballot_of, value_of, highest
 
 
 class VotesOnce(Watch):

@@ -242,6 +242,20 @@ def test_what_one_source_does_not_answer_another_is_asked() -> None:
     assert net.applied(late) == [b"a"]
 
 
+def test_only_what_is_committed_is_told_as_chosen() -> None:
+    net = Net()
+    leader = net.elect()
+    net.submit(leader, b"a")
+    net.deliver()
+    net.submit(leader, b"not yet")
+    replica = net.nodes[leader]
+    replica.receive(leader % 3 + 1, Fetch(1, 2), net.now)
+    ((_, answer),) = replica.effects().sends
+    assert answer == Chosen(1, ((replica.acceptor.promised, replica.log[1]),))
+    replica.receive(leader % 3 + 1, Fetch(2, 2), net.now)
+    assert replica.effects().sends == []
+
+
 def test_strangers_change_nothing() -> None:
     net = Net(3, observers=(4,))
     leader = net.elect()
