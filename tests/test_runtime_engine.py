@@ -190,6 +190,24 @@ def test_what_another_member_does_wrong_is_logged_and_not_each_time(caplog: pyte
     assert caplog.records[-1].levelname == "DEBUG"
 
 
+def test_what_the_service_tells_is_logged_as_a_sentence_and_as_bad_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "paxos.node")
+    seen: list[Event] = []
+    said = {"text": "snapshot 3 is on\ndisk", "level": logging.INFO}
+    bad = {"text": "request 7 counts as carried out", "level": logging.WARNING, "request": 7}
+    events = [Event("snapshot", 1, said, "snapshot"), Event("request skipped", 1, bad, "log")]
+    EventSink(1, seen.append).pass_on(events)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", r"node 1: snapshot 3 is on\ndisk"),
+        ("WARNING", "node 1: request 7 counts as carried out"),
+    ]
+    assert [vars(record)["event"] for record in caplog.records] == ["snapshot", "request skipped"]
+    assert vars(caplog.records[1])["arguments"] == {"request": 7}
+    assert seen == events
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

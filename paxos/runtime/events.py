@@ -75,13 +75,17 @@ class EventSink:
         self._tell(event)
 
     def pass_on(self, events: list[Event]) -> None:
-        """Events of the replica."""
+        """Events of the replica, and of the service, which come with a sentence and say how bad they are."""
         if self._trace is not None:
             if not self._trace.write(events):
                 text = f"tracing ends: {self._trace.path}: {self._trace.failure}"
                 self.say("untraced", text, level=logging.ERROR)
             events = [event for event in events if not event.trace]
         for event in events:
+            sentence = event.arguments.get("text")
+            if isinstance(sentence, str):
+                self._log_sentence(event, sentence)
+                continue
             level = _LEVELS.get(event.action, logging.DEBUG)
             if _LOGGER.isEnabledFor(level) and (level == logging.DEBUG or self._is_news(event)):
                 extra = {"event": event.action, "node": event.node, "arguments": dict(event.arguments)}
@@ -90,6 +94,19 @@ class EventSink:
         if self._on_event is not None:
             for event in events:
                 self._tell(event)
+
+    @staticmethod
+    def _log_sentence(event: Event, sentence: str) -> None:
+        arguments = {name: value for name, value in event.arguments.items() if name not in ("text", "level")}
+        level = event.arguments.get("level")
+        extra = {"event": event.action, "node": event.node, "arguments": arguments}
+        _LOGGER.log(
+            level if isinstance(level, int) else logging.INFO,
+            "node %d: %s",
+            event.node,
+            printable(sentence),
+            extra=extra,
+        )
 
     def _is_news(self, event: Event) -> bool:
         """Whether to say so: when its number has doubled, since a member may do it with each message."""
