@@ -60,6 +60,12 @@ def test_a_plan_has_everything_in_it_and_an_end(nodes: tuple[int, ...]) -> None:
         )
 
 
+def test_the_page_tells_what_goes_wrong() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "torture.md").read_text(encoding="utf-8")
+    told = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert told == [str(kind) for kind in Kind]
+
+
 def test_the_shortest_campaign_kills_the_leader() -> None:
     for seed in range(50):
         (first, *_) = draw_plan(seed, NODES, 8.0)

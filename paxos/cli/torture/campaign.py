@@ -46,8 +46,9 @@ _COUNTED: Final = {
     "snapshot": "snapshots made",
     "snapshot wanted": "snapshot transfers begun",
     "snapshot installed": "snapshots installed",
-    "request skipped": "requests skipped",
 }
+#: Events that no node has a reason for, when all of them run the same code and nobody else is there.
+_BAD_EVENTS: Final = ("breach", "refused", "snapshot refused", "query failed", "request skipped")
 #: Lines of a log that show something wrong, at most so many of each node.
 _BAD_LINES: Final = 5
 
@@ -313,12 +314,10 @@ def _read_logs(fleet: Fleet, report: Report) -> None:
     for node in fleet.ports:
         bad = 0
         for line in log_lines(fleet.log(node)):
-            # What a replica wants for another is no transfer yet; that has a sentence.
-            if line.event in _COUNTED and not (
-                line.event == "snapshot wanted" and "text" not in line.arguments
-            ):
+            # What a replica wants for another is no transfer yet.
+            if line.event in _COUNTED and "recipient" not in line.arguments:
                 seen[_COUNTED[line.event]] += 1
-            if line.level in ("error", "critical", "none") or line.event in ("breach", "refused"):
+            if line.level in ("error", "critical", "none") or line.event in _BAD_EVENTS:
                 bad += 1
                 if bad <= _BAD_LINES:
                     report.wrong.append(f"log of node {node}: {line.text:.500}")

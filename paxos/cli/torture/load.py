@@ -33,6 +33,9 @@ _BALLAST_BYTES: Final = 4000
 _GIVEN_UP: Final = 40
 _BURSTS: Final = 12
 _BURST: Final = 8
+#: Writes of a flood, and how long it takes until all have begun, seconds.
+_FLOOD: Final = 50
+_FLOOD_S: Final = 0.1
 #: Pause between two calls of one client, at most; how long a call may take; how long a client lives: seconds.
 _THINK_S: Final = 0.03
 _CALL_S: Final = (0.5, 6.0)
@@ -209,15 +212,19 @@ class KeyValueLoad(Load):
     async def call(self, name: str, client: Client, draw: random.Random) -> None:
         """Get, put, swap, increment, delete, scan; count; or move ballast."""
         kind = draw.choices(
-            ("get", "put", "cas", "increment", "delete", "scan", "count", "ballast"),
-            (24, 20, 20, 10, 5, 6, 12, 3),
+            ("get", "put", "cas", "increment", "delete", "scan", "count", "ballast", "flood"),
+            (48, 40, 40, 20, 10, 12, 24, 6, 1),
         )[0]
         now_s = self._notebook.now_s
         group = b"g%d-%d" % (int(now_s / _GENERATION_S), draw.randrange(_GROUPS))
         if kind == "ballast":
             group = b"ballast%d" % draw.randrange(BALLAST)
+        if kind == "flood":
+            group = b"flood" + name.encode()
         self._groups[group] = None
-        if kind == "count":
+        if kind == "flood":
+            await self._flood(name, client, group, draw)
+        elif kind == "count":
             await self._count(name, client, draw)
         elif kind == "scan":
             await self._scan(name, client, group, *self._times(draw))
@@ -266,6 +273,19 @@ class KeyValueLoad(Load):
             name, "put", lambda: client.put(key, value, timeout_s=limit_s), key, value, give_up_s=give_up_s
         )
         self._seen[key] = value
+
+    async def _flood(self, name: str, client: Client, group: bytes, draw: random.Random) -> None:
+        """Many writes, one shortly after the other: they are in many slots, all on their way at once."""
+
+        async def put(number: int, after_s: float, own: random.Random) -> None:
+            await anyio.sleep(after_s)
+            value = b"%d" % number
+            await self._put(f"{name}.f{number}", client, group + b":" + value, value, own)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(_FLOOD):
+                after_s = _FLOOD_S * draw.random()
+                tasks.start_soon(put, number, after_s, random.Random(draw.random()))
 
     async def _scan(
         self, name: str, client: Client, group: bytes, limit_s: float, give_up_s: float = 1e9
