@@ -484,6 +484,8 @@ def workloads(max_operations: int = 40) -> SearchStrategy[Workload]:
         max_operations: how many operations at most.
     """
 
+    share = st.sampled_from([0.0, 0.2, 0.7])
+
     @st.composite
     def made(draw: DrawFn) -> Workload:
         names = draw(st.one_of(st.integers(1, 12), st.none()))
@@ -498,6 +500,12 @@ def workloads(max_operations: int = 40) -> SearchStrategy[Workload]:
             reads=draw(st.sampled_from([0.0, 0.2, 0.7])),
             value_bytes=draw(st.sampled_from([1, 16, 200])),
             timeout_s=draw(st.sampled_from([0.05, 0.5, 2.0])),
+            increments=draw(share),
+            deletes=draw(share),
+            swaps=draw(share),
+            logged=draw(share),
+            scans=draw(share),
+            stale=draw(share),
         )
 
     return made()
@@ -515,8 +523,8 @@ def requests(names: Collection[bytes] = (b"d", b"e"), *, reads: bool = True) -> 
     """
     name = st.sampled_from(sorted(names))
     values = st.sampled_from([b"a", b"b", b"c"])
-    proposal = st.builds(Asked, st.just("decide"), name, values)
-    return proposal | st.builds(Asked, st.just("decided"), name, st.none()) if reads else proposal
+    proposal = st.builds(Asked, st.just("decide"), name, values, st.none())
+    return proposal | st.builds(Asked, st.just("decided"), name, st.none(), st.none()) if reads else proposal
 
 
 def moves(of: Members = (1, 2, 3)) -> SearchStrategy[Move]:
