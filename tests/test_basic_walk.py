@@ -10,6 +10,9 @@ from paxos.basic import (
 from paxos.quorum import FlexibleQuorums, Majority, QuorumSystem
 from tests.cluster import Cluster
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 THREE = Majority((1, 2, 3))
 
 

@@ -14,6 +14,9 @@ from paxos.check.models import MODELS
 from paxos.cli.command import main
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 _PAGE = (Path(__file__).resolve().parents[1] / "docs" / "history.md").read_text(encoding="utf-8")
 
 

@@ -16,6 +16,9 @@ from paxos.check.window import HistoryViolation
 from paxos.errors import ConfigurationError
 from tests.histories import LATER_S, PLANTED, Forgetful, Planted, Queue, can_be_ordered, complaints_about
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 # --- the oracle agrees -------------------------------------------------------------------------------
 
 _KEYS = (b"x", b"y")

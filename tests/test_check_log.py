@@ -20,6 +20,9 @@ from paxos.sim.moves import Asked, Move, parse_move
 from paxos.sim.questions import LogWords, asked_of, words_of
 from paxos.sim.stepper import Stepper
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 ASKED = [
     Asked("put", b"k", b"v"),
     Asked("delete", b"k", None),

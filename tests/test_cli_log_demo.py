@@ -14,6 +14,9 @@ from paxos.cli.processes import NodeProcesses
 from paxos.errors import EXIT_DONE
 from paxos.runtime.config import load_cluster
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 
 def test_the_demo_kills_the_leader_and_loses_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

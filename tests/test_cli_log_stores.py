@@ -40,6 +40,9 @@ from paxos.service.snapshots import Snapshot, read_content
 from paxos.wire import dumps
 from tests.processes import free_ports
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 Capture = pytest.CaptureFixture[str]
 
 PATIENCE_S = 60

@@ -10,6 +10,9 @@ import pytest
 
 from tests import house
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 
 Rule = Callable[[Path], Sequence[str]]

@@ -4,9 +4,14 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
+
 from paxos.command import MAX_COMMAND_BYTES, MAX_KEY_BYTES
 from paxos.service import keyvalue_answers, keyvalue_requests
 from paxos.service.keyvalue import KeyValue
+
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
 
 _PAGE = (Path(__file__).resolve().parents[1] / "docs" / "keyvalue.md").read_text(encoding="utf-8")
 

@@ -13,6 +13,9 @@ from paxos.cli.processes import NodeProcesses
 from paxos.errors import EXIT_DONE
 from tests.processes import free_ports
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "log.md").read_text(encoding="utf-8")
 PATIENCE_S = 60

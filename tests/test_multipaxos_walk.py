@@ -10,6 +10,9 @@ from paxos.errors import ConfigurationError
 from paxos.quorum import FlexibleQuorums, Majority, QuorumSystem
 from tests.multipaxos_net import Net
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 SYSTEMS: list[tuple[QuorumSystem, tuple[int, ...]]] = [
     (Majority((1, 2, 3)), ()),
     (Majority((1, 2, 3)), (4,)),

@@ -4,12 +4,16 @@ Invariants are checked at every step; at the end everything heals, whoever waits
 are asked what they know, and the history is judged.
 """
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 from paxos.basic import BasicSettings
 from paxos.quorum import FlexibleQuorums, Majority, QuorumSystem
 from paxos.sim import Crash, Cut, Faults, Hardware, Pause, SlowNode, Topology, Wipe, Workload, run
+
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
 
 DURATION_S = 10.0
 

@@ -12,6 +12,9 @@ from paxos.service import LogSettings
 from paxos.sim import Crash, Faults, Workload
 from paxos.sim.ledger import LOG_PROBES
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 
 def run(nodes=3, seed=7, faults=None, **more):
     return sim.run(protocol, nodes, seed, faults=faults, **more)

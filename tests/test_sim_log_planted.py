@@ -23,6 +23,9 @@ from paxos.sim import Faults, Operation, Workload, run
 from paxos.sim.ledger import Fold, Ledger, State
 from paxos.sim.log_verdict import judge_log
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 BLIND = attrs.evolve(protocol, invariants=())
 #: Clients that ask again and again, of nodes that come and go, and snapshots all the time.
 HARD = {

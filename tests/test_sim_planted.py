@@ -18,6 +18,9 @@ from paxos.sim.disk import Disk
 from paxos.sim.verdict import judge_decisions, judge_history
 from paxos.sim.world import World
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 BLIND = attrs.evolve(protocol, invariants=())
 #: Much contention, slow disks, and crashes while they work.
 HARD: dict[str, Any] = {

@@ -13,6 +13,9 @@ from paxos.errors import EXIT_CHECK_FAILED
 from paxos.testing import StateMachineConformance, strategies
 from paxos.testing.registration import TYPES
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 VOTE = ROOT / "tests" / "elsewhere" / "src" / "naive_vote" / "__init__.py"
