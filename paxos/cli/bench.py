@@ -44,6 +44,7 @@ def add(commands: Commands) -> None:
         "  explore  deliveries a second of random walks, and of Hypothesis drawing each step of them\n"
         "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n"
         "  log      commands a second of a replicated log, and others beside it\n"
+        "  catch-up seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
         "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
@@ -57,7 +58,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|history",
+        metavar="core|wire|sim|explore|cluster|log|catch-up|history",
         help="what to measure",
     )
     parser.add_argument(
@@ -71,9 +72,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--operations",
-        type=count(1, 1_000_000),
+        type=count(1, 100_000_000),
         metavar="N",
-        help="in each run of sim (6000), in each history (5000)",
+        help="in each run of sim (6000), in each history (5000), commands of catch-up (1000000)",
     )
     cluster = parser.add_argument_group("cluster only")
     cluster.add_argument(
@@ -248,6 +249,44 @@ def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     return {"repeats": arguments.repeats, "rounds": [attrs.asdict(each) for each in found]}
 
 
+def _catch_up(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
+    import anyio
+
+    from paxos.runtime.catch_up_bench import CatchUpFigures, benchmark_catch_up
+    from paxos.runtime.tasks import require_backend
+
+    require_backend(arguments.loop)
+    with out.progress("nodes that come back", 100) as bar:
+        shown = 0
+
+        def tell(share: float) -> None:
+            nonlocal shown
+            bar.advance(round(100 * share) - shown)
+            shown = round(100 * share)
+
+        async def main() -> CatchUpFigures:
+            return await benchmark_catch_up(
+                protocol=arguments.protocol,
+                commands=arguments.operations or 1_000_000,
+                loop=arguments.loop,
+                directory=arguments.directory,
+                progress=tell,
+            )
+
+        found = anyio.run(main)
+    fall = 100 * (1 - found.commands_per_s / found.plain_commands_per_s)
+    rows = [
+        ("commands/s without snapshots", f"{found.plain_commands_per_s:,.0f}"),
+        ("commands/s while snapshots are made", f"{found.commands_per_s:,.0f} ({-fall:+.0f} %)"),
+        (f"a node that missed all {found.commands:,}: s", f"{found.fresh_s:.2f}"),
+        ("a node that has them in its snapshot: s", f"{found.restart_s:.2f}"),
+        (f"a node that has {found.logged:,} in its log and no snapshot: s", f"{found.logged_restart_s:.2f}"),
+        ("MB of each node after all of them", " ".join(f"{each:.0f}" for each in found.resident_mb)),
+    ]
+    out.table(f"3 processes on {arguments.loop}, sqlite stores, keys of 16 bytes:", ("what", "here"), rows)
+    return attrs.asdict(found)
+
+
 def _log_row(name: str, rounds: "Sequence[LogFigures]") -> tuple[str, ...]:
     rates = [each.commands_per_s for each in rounds]
     alone = [each.latency_ms for each in rounds if each.latency_ms is not None]
@@ -271,5 +310,6 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "explore": _explore,
     "cluster": _cluster,
     "log": _log,
+    "catch-up": _catch_up,
     "history": bench_histories,
 }

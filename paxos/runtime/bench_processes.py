@@ -9,15 +9,25 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import anyio
 import anyio.to_thread
 
 from paxos.errors import NodeStopped
 from paxos.runtime.config import ClusterConfig, NodeConfig, dump_cluster
+from paxos.service import LogSettings
 
-__all__ = ["bench_processes", "cpu_seconds", "free_ports", "measure_syncs", "percentile", "resident_bytes"]
+__all__ = [
+    "Nodes",
+    "bench_nodes",
+    "bench_processes",
+    "cpu_seconds",
+    "free_ports",
+    "measure_syncs",
+    "percentile",
+    "resident_bytes",
+]
 
 _STOP_S: Final = 10.0
 _SYNCS: Final = 200
@@ -75,11 +85,82 @@ def free_ports(many: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
+class Nodes:
+    """Nodes as processes; made by `bench_nodes`.
+
+    Args:
+        config: the cluster's.
+        loop: their event loop.
+        directory: for logs.
+    """
+
+    def __init__(self, config: ClusterConfig, loop: str, directory: Path) -> None:
+        self.config: ClusterConfig = config
+        self._loop = loop
+        self._directory = directory
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+
+    @property
+    def pids(self) -> list[int | None]:
+        """The process id of each node, by ascending node id; None where none runs."""
+        running = [self._running.get(node) for node in self.config.members]
+        return [None if process is None else process.pid for process in running]
+
+    def spawn(self, node: int) -> None:
+        """Start a node's process, without waiting for it."""
+        command = [sys.executable, "-m", "paxos.runtime", str(self.config.path), str(node)]
+        with (self._directory / f"{node}.log").open("ab") as log:
+            self._running[node] = subprocess.Popen(
+                [*command, "--loop", self._loop], stdout=subprocess.PIPE, stderr=log
+            )
+
+    async def wait_ready(self, node: int) -> None:
+        """Wait until a node serves. Raises NodeStopped when it ends instead."""
+        await anyio.to_thread.run_sync(self._wait_ready, node, abandon_on_cancel=True)
+
+    async def start(self, node: int) -> None:
+        """Start a node and wait until it serves. Raises NodeStopped when it does not."""
+        self.spawn(node)
+        await self.wait_ready(node)
+
+    def kill(self, node: int) -> None:
+        """End a node as `kill -9` does."""
+        process = self._running.pop(node)
+        process.kill()
+        process.communicate()
+
+    def end(self) -> None:
+        """End all of them."""
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def _wait_ready(self, node: int) -> None:
+        process = self._running[node]
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith(b"ready"):
+            process.wait()
+            said = (self._directory / f"{node}.log").read_text(errors="replace").strip().splitlines()[-1:]
+            raise NodeStopped(f"node {node} did not come up: {' '.join(said) or 'it said nothing'}")
+
+
 @asynccontextmanager
-async def bench_processes(
-    directory: Path, nodes: int, loop: str, protocol: str = "paxos", store: str = "sqlite"
-) -> AsyncIterator[tuple[ClusterConfig, list[int]]]:
-    """A cluster of real processes while the block runs: its configuration, and their ids.
+async def bench_nodes(
+    directory: Path,
+    nodes: int,
+    loop: str,
+    protocol: str = "paxos",
+    store: str = "sqlite",
+    log: LogSettings | None = None,
+) -> AsyncIterator[Nodes]:
+    """A cluster of real processes while the block runs.
 
     Args:
         directory: for stores and logs.
@@ -87,23 +168,34 @@ async def bench_processes(
         loop: their event loop: "asyncio", "uvloop" or "trio".
         protocol: what they run.
         store: "sqlite", or "memory".
+        log: settings of the service of a log.
 
     Raises:
         NodeStopped: one did not come up.
     """
-    config = _configure(directory, nodes, protocol, store)
-    running: list[subprocess.Popen[bytes]] = []
-    with ExitStack() as stack:
-        stack.callback(_end, running)
-        logs = [stack.enter_context((directory / f"{node}.log").open("w+b")) for node in config.members]
-        for node, log in zip(config.members, logs, strict=True):
-            running.append(_start(config, node, loop, log))
-        for node, process, log in zip(config.members, running, logs, strict=True):
-            await anyio.to_thread.run_sync(_wait_ready, node, process, log, abandon_on_cancel=True)
-        yield config, [process.pid for process in running]
+    running = Nodes(_configure(directory, nodes, protocol, store, log), loop, directory)
+    try:
+        for node in running.config.members:
+            running.spawn(node)
+        for node in running.config.members:
+            await running.wait_ready(node)
+        yield running
+    finally:
+        running.end()
 
 
-def _configure(directory: Path, nodes: int, protocol: str, store: str) -> ClusterConfig:
+@asynccontextmanager
+async def bench_processes(
+    directory: Path, nodes: int, loop: str, protocol: str = "paxos", store: str = "sqlite"
+) -> AsyncIterator[tuple[ClusterConfig, list[int]]]:
+    """As `bench_nodes`, for processes that are all left alone: their configuration, and their ids."""
+    async with bench_nodes(directory, nodes, loop, protocol, store) as running:
+        yield running.config, [pid for pid in running.pids if pid is not None]
+
+
+def _configure(
+    directory: Path, nodes: int, protocol: str, store: str, log: LogSettings | None
+) -> ClusterConfig:
     """A configuration with ports that are free now."""
     ports = free_ports(nodes)
     config = ClusterConfig(
@@ -116,33 +208,7 @@ def _configure(directory: Path, nodes: int, protocol: str, store: str) -> Cluste
             for node, port in enumerate(ports, 1)
         ),
         path=directory / "cluster.toml",
+        log=log,
     )
     (directory / "cluster.toml").write_text(dump_cluster(config), encoding="utf-8")
     return config
-
-
-def _start(config: ClusterConfig, node: int, loop: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "paxos.runtime", str(config.path), str(node), "--loop", loop]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
-
-
-def _wait_ready(node: int, process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
-    assert process.stdout is not None
-    if not process.stdout.readline().startswith(b"ready"):
-        process.wait()
-        log.seek(0)
-        last = log.read().decode(errors="replace").strip().splitlines()[-1:]
-        raise NodeStopped(f"node {node} did not come up: {' '.join(last) or 'it said nothing'}")
-
-
-def _end(running: "list[subprocess.Popen[bytes]]") -> None:
-    for process in running:
-        process.terminate()
-    for process in running:
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
