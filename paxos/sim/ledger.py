@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from paxos.ballot import NodeId
 from paxos.command import Command, digest_of
 from paxos.contract import Decides, Event, Mark, ProtocolDescription, StateMachine
+from paxos.errors import PaxosError
 from paxos.service import LogSettings, Node, Turn
 from paxos.service.batches import Batch, BatchKind, read_batch
 from paxos.service.sessions import IDLE_MARKERS
@@ -84,6 +85,9 @@ class Ledger:
         # Of each number of a marker: the digest of the snapshot made there, and by whom first.
         self._snapshots: dict[int, tuple[bytes, NodeId]] = {}
         self._markers = 0
+        # How far each node had applied the log in this life, now and before its last step.
+        self._applied: dict[NodeId, Any] = {}
+        self._before: dict[NodeId, int] = {}
 
     @property
     def end(self) -> int:
@@ -93,7 +97,9 @@ class Ledger:
     def take(self, node: NodeId, applies: Iterable[tuple[Mark, Command]]) -> _Complaint:
         """A node applied something; name and sentence of what that breaks, or None."""
         commands = self.commands
+        self._before[node] = self._applied.get(node, 0)
         for mark, command in applies:
+            self._applied[node] = mark
             assert isinstance(mark, int), "the marks of this log are numbers"
             known = commands.get(mark)
             if known is command:
@@ -131,10 +137,19 @@ class Ledger:
         """A node has a new snapshot on its disk, if one of these events says so."""
         if not any(event.action in ("snapshot", "snapshot installed") for event in events):
             return None
-        snapshot, _, _ = read_snapshots(durable)
-        if snapshot is None:
-            return ("SnapshotExact", f"node {node} says that a snapshot is on its disk, and there is none")
-        content: Content = read_content(snapshot)
+        try:
+            snapshot, _, _ = read_snapshots(durable)
+            if snapshot is None:
+                return ("SnapshotExact", f"node {node} says that a snapshot is on its disk; there is none")
+            content: Content = read_content(snapshot)
+        except PaxosError as error:
+            return ("SnapshotExact", f"node {node} says that a snapshot is on its disk: {error}")
+        if any(event.action == "snapshot installed" for event in events):
+            assert isinstance(content.mark, int)
+            before = self._before.get(node, 0)
+            if content.mark < before:
+                what = f"node {node} becomes what a snapshot at slot {content.mark} says, and was at {before}"
+                return ("SnapshotExact", what)
         # Without what the protocol adds for itself, such as a promise, which is each node's own.
         state = dumps((content.mark, content.sessions, content.machine))
         digest, maker = self._snapshots.setdefault(snapshot.number, (digest_of(state), node))
@@ -150,7 +165,8 @@ class Ledger:
         return None
 
     def holds(self, node: Node, when: str) -> None:
-        """What a node holds now."""
+        """What a node holds now, at its end."""
+        self._applied.pop(node.id, None)
         self.states.append(State(node.id, applied_of(node), node.machine.snapshot(), when))
 
 
