@@ -129,7 +129,7 @@ class _Ask:
 
     def __init__(self, message: Query | Instruct) -> None:
         self.message = message
-        self.for_news = message.__class__ is Query and message.level == Level.NEWS
+        self.for_news = isinstance(message, Query) and message.level == Level.NEWS
         self.done = anyio.Event()
         self.reply: QueryReply | None = None
         self.error: PaxosError | None = None
@@ -398,6 +398,7 @@ class LogTraffic:
                 self._take_results(message)
         elif kind is Refused:
             if message.kind == RefusedKind.WRONG:
+                self._asked_birth = False
                 self.fail(ClusterMismatch(message.detail))
             elif message.client == self._name.id:
                 self._take_refused(message)
