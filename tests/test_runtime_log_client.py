@@ -153,6 +153,19 @@ async def test_answers_to_nobody() -> None:
             assert at_rest(client)
 
 
+async def test_results_of_what_was_not_sent_are_nobody_s() -> None:
+    """The second thousand is still kept back when somebody answers it."""
+
+    def behave(run: Any) -> Sequence[Any]:
+        early = Results(run.client, run.sequence + len(run.bodies), [b"early"] * 5)
+        return [early, results(run)]
+
+    async with met(FalseNode(then=behave)) as client:
+        answered = await client.submit_many([b"%d" % each for each in range(1, 3001)])
+        assert answered == [b"%d %d" % (each, each) for each in range(1, 3001)]
+        assert at_rest(client)
+
+
 async def test_what_is_acknowledged_has_arrived() -> None:
     """A hole stays one, however much after it has its results."""
     holding: list[Any] = []
@@ -479,7 +492,8 @@ async def test_a_cancelled_call_never_gives_its_answer_to_the_next() -> None:
     assert [run.acknowledged for run in node.runs] == [0, 1, 2]
 
 
-async def test_what_cancelled_calls_took_of_the_window_is_free() -> None:
+async def test_what_cancelled_calls_took_of_the_window_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxos.runtime.client_link._PATIENCE_S", PATIENCE_S)
     silent = FalseNode(then=silence)
     async with met(silent) as client, anyio.create_task_group() as outer:
         answered: list[bytes] = []
