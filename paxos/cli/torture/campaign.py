@@ -136,7 +136,6 @@ async def run_campaign(campaign: Campaign, tell: Callable[[str, float], None] = 
             trouble = _Trouble(campaign, fleet, network, report, plan)
             await trouble.run(tasks, writer, tell)
             tasks.cancel_scope.cancel()
-        await fleet.stop_all()
         report.wrong += fleet.wrong
     _read_logs(fleet, report)
     text = json.dumps(attrs.asdict(report), indent=1, default=str)

@@ -34,7 +34,7 @@ _GIVEN_UP: Final = 40
 _BURSTS: Final = 12
 _BURST: Final = 8
 #: Writes of a flood, and how long it takes until all have begun, seconds.
-_FLOOD: Final = 50
+_FLOOD: Final = 30
 _FLOOD_S: Final = 0.1
 #: Pause between two calls of one client, at most; how long a call may take; how long a client lives: seconds.
 _THINK_S: Final = 0.03
@@ -220,11 +220,10 @@ class KeyValueLoad(Load):
         if kind == "ballast":
             group = b"ballast%d" % draw.randrange(BALLAST)
         if kind == "flood":
-            group = b"flood" + name.encode()
+            await self._flood(name, client, draw)
+            return
         self._groups[group] = None
-        if kind == "flood":
-            await self._flood(name, client, group, draw)
-        elif kind == "count":
+        if kind == "count":
             await self._count(name, client, draw)
         elif kind == "scan":
             await self._scan(name, client, group, *self._times(draw))
@@ -274,13 +273,17 @@ class KeyValueLoad(Load):
         )
         self._seen[key] = value
 
-    async def _flood(self, name: str, client: Client, group: bytes, draw: random.Random) -> None:
-        """Many writes, one shortly after the other: they are in many slots, all on their way at once."""
+    async def _flood(self, name: str, client: Client, draw: random.Random) -> None:
+        """Many writes, one shortly after the other: they are in many slots, all on their way at once.
+
+        Each has a group of its own: of many writes without an answer in one, no order would be found in time.
+        """
 
         async def put(number: int, after_s: float, own: random.Random) -> None:
             await anyio.sleep(after_s)
-            value = b"%d" % number
-            await self._put(f"{name}.f{number}", client, group + b":" + value, value, own)
+            group = f"flood{name}-{number}".encode()
+            self._groups[group] = None
+            await self._put(f"{name}.f{number}", client, group + b":v", b"%d" % number, own)
 
         async with anyio.create_task_group() as tasks:
             for number in range(_FLOOD):
