@@ -19,6 +19,7 @@ from paxos.service.log_messages import (
     QueryReply,
     Refused,
     RefusedKind,
+    Results,
 )
 from tests.false_logs import (
     EXPIRE,
@@ -215,7 +216,10 @@ async def test_a_part_is_asked_again() -> None:
     assert [(run.sequence, len(run.bodies)) for run in node.runs] == [(1, 4), (3, 2)]
 
 
-async def test_rejected_to_the_end() -> None:
+async def test_rejected_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is on its way at the end is not known to be rejected: so it is not asked again so soon.
+    monkeypatch.setattr("paxos.runtime.client_log._RETRY_S", PATIENCE_S)
+    monkeypatch.setattr("paxos.runtime.client_log._RETRY_MAX_S", PATIENCE_S)
     node = FalseNode(then=REJECT)
     async with met(node, timeout_s=0.5) as client:
         with pytest.raises(Rejected, match=r"^submit: busy just now$"):
@@ -326,22 +330,26 @@ async def test_a_node_that_sends_to_itself_is_asked_again() -> None:
     assert len(node.connections) == 1
 
 
-async def test_sent_on_in_circles_is_not_a_busy_loop() -> None:
+async def test_sent_on_in_circles_is_not_a_busy_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When every node had its turn there is a pause, here one that outlasts the call."""
+    monkeypatch.setattr("paxos.runtime.client_link._PAUSE_S", PATIENCE_S)
+    monkeypatch.setattr("paxos.runtime.client_link._SENT_ON_MAX_S", PATIENCE_S)
     one = FalseNode(then=refusal(RefusedKind.REDIRECT, "2"))
     two = FalseNode(then=refusal(RefusedKind.REDIRECT, "1"))
     async with met(one, two, timeout_s=1.0) as client:
-        with pytest.raises(Rejected, match=r"sent on to node [12], and not taken there"):
+        with pytest.raises(Rejected, match=r"sent on to node 2, and not taken there"):
             await client.submit(b"x")
-    # Twice each at once; then after 20, 40, 80, 160, 250, 250, ... ms.
-    assert 4 <= len(one.runs) + len(two.runs) <= 12
+    assert (len(one.runs), len(two.runs)) == (2, 1)
 
 
-async def test_sent_on_to_a_node_that_is_not_known() -> None:
+async def test_sent_on_to_a_node_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paxos.runtime.client_link._PAUSE_S", PATIENCE_S)
+    monkeypatch.setattr("paxos.runtime.client_link._SENT_ON_MAX_S", PATIENCE_S)
     node = FalseNode(then=refusal(RefusedKind.REDIRECT, "7"))
-    async with met(node, timeout_s=0.5) as client:
+    async with met(node, timeout_s=1.0) as client:
         with pytest.raises(Rejected, match=r"sent on to node 7, and not taken there"):
             await client.submit(b"x")
-    assert 2 <= len(node.connections) <= 10
+    assert len(node.connections) == 2
 
 
 async def test_what_was_on_its_way_is_sent_to_the_next_node_first() -> None:
