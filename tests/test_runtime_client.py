@@ -75,7 +75,7 @@ async def test_not_now_is_asked_again_under_the_same_id() -> None:
 
 async def test_rejected_to_the_end() -> None:
     script = Script(*[ReplyKind.REJECTED] * 1000)
-    async with false_node(script, ONE) as address, connect([address], timeout_s=0.2) as client:
+    async with false_node(script, ONE) as address, connect([address], timeout_s=1.0) as client:
         with pytest.raises(Rejected, match="decide 'x': busy just now"):
             await client.decide("x", b"1")
         with pytest.raises(Rejected, match="decided 'x': busy just now"):
@@ -84,7 +84,7 @@ async def test_rejected_to_the_end() -> None:
 
 async def test_rejected_after_an_unknown_outcome_is_unknown() -> None:
     script = Script(ReplyKind.UNKNOWN, *[ReplyKind.REJECTED] * 1000)
-    async with false_node(script, ONE) as address, connect([address], timeout_s=0.2) as client:
+    async with false_node(script, ONE) as address, connect([address], timeout_s=1.0) as client:
         with pytest.raises(OutcomeUnknown, match="it may have been carried out"):
             await client.decide("x", b"1")
 
@@ -102,7 +102,7 @@ async def test_rejected_after_a_lost_connection_is_unknown() -> None:
             raise anyio.EndOfStream
         return [Reply(message.request, ReplyKind.REJECTED, None, "busy just now")]
 
-    async with false_node(behave, ONE) as address, connect([address], timeout_s=0.4) as client:
+    async with false_node(behave, ONE) as address, connect([address], timeout_s=1.2) as client:
         with pytest.raises(OutcomeUnknown, match="it may have been carried out"):
             await client.decide("x", b"1")
     assert not first
@@ -143,7 +143,7 @@ async def test_refused_everywhere_after_an_unknown_outcome_is_unknown() -> None:
 async def test_sent_elsewhere_to_the_end_is_no_rejection() -> None:
     """Where it was sent on to nobody listens: nobody refused it either."""
     script = Script(*[ReplyKind.REDIRECT] * 1000, detail="7")
-    async with false_node(script, ONE) as address, connect([address], timeout_s=0.3) as client:
+    async with false_node(script, ONE) as address, connect([address], timeout_s=1.0) as client:
         with pytest.raises(Unreachable, match="decide 'x': "):
             await client.decide("x", b"1")
     assert script.requests
@@ -159,7 +159,7 @@ async def test_no_answer_at_one_node_is_tried_at_the_next() -> None:
 
 async def test_no_answer_anywhere() -> None:
     silent = Script(*[None] * 1000)
-    async with false_node(silent, ONE) as address, connect([address], timeout_s=0.2) as client:
+    async with false_node(silent, ONE) as address, connect([address], timeout_s=1.0) as client:
         with pytest.raises(OutcomeUnknown):
             await client.decide("x", b"1")
         with pytest.raises(Unreachable, match="may not reach a quorum"):
@@ -207,7 +207,7 @@ async def test_a_node_that_answers_nonsense_is_left() -> None:
 async def test_refused_by_a_busy_node() -> None:
     refused = Refused(BUSY, "1024 clients are connected; try another node")
     async with false_node(Script(), refused) as first:
-        async with connect([first], timeout_s=0.2) as client:
+        async with connect([first], timeout_s=1.0) as client:
             with pytest.raises(Unreachable, match="1024 clients are connected"):
                 await client.decide("x", b"1")
         async with false_node(Script(), TWO) as second, connect([first, second]) as client:
