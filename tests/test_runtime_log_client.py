@@ -253,7 +253,7 @@ async def test_no_answer_at_all_is_unknown() -> None:
 
 
 async def test_it_is_said_how_many_were_carried_out() -> None:
-    node = FalseNode(lambda run: [results(run, 0, 2)])
+    node = FalseNode(lambda run: [results(run, 0, 2)], then=silence)
     async with met(node, timeout_s=1.0) as client:
         with pytest.raises(
             OutcomeUnknown, match=r"submit 5 commands: 2 of 5 were carried out; for the others no"
@@ -467,10 +467,11 @@ async def test_lost_while_forgotten() -> None:
 
 async def test_a_call_that_ends_under_its_second_name_is_forgotten_too() -> None:
     """Else the client would never acknowledge anything again."""
-    node = FalseNode(EXPIRE, silence)
+    node = FalseNode(EXPIRE, then=silence)
     async with met(node) as client:
         with pytest.raises(OutcomeUnknown):
             await client.submit(b"a", timeout_s=1.0)
+        node.then = None
         assert at_rest(client)
         await client.submit(b"b")
         await client.submit(b"c")
