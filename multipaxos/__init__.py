@@ -16,6 +16,7 @@ from multipaxos.records import record_name
 from multipaxos.replica import MultiPaxosReplica
 from multipaxos.settings import MultiPaxosSettings
 from multipaxos.stored import stored_log
+from multipaxos.tracing import SPECIFICATION, make_replica
 from paxos.ballot import NodeId
 from paxos.contract import Decides, ProtocolDescription
 from paxos.quorum import Majority, Phase, QuorumSystem
@@ -59,7 +60,7 @@ def _bound_ms(
 #: Multi-Paxos as drivers and tools see it.
 protocol: ProtocolDescription = ProtocolDescription(
     name="multipaxos",
-    replica=MultiPaxosReplica,
+    replica=make_replica,
     settings=MultiPaxosSettings,
     messages=MESSAGES,
     decides=Decides.LOG,
@@ -67,6 +68,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("elected", "leader change", "adopted", "gap filled", "fetched"),
     bound_ms=_bound_ms,
+    specification=SPECIFICATION,
     record_name=record_name,
     stored_log=stored_log,
     documentation=(

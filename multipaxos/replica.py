@@ -659,7 +659,7 @@ class MultiPaxosReplica:
         if learner.skip(mark, now_s):
             context.event("installed", cause, slot=mark)
             learner.advance(self._acceptor, context, now_s)
-        else:
+        elif learner.committed > mark:
             learner.note(context)
 
     def _refuse(self, request: RequestId) -> None:

@@ -31,6 +31,13 @@ WriteThrough(n, record, answers) ==
 \* Votes count as soon as they are sent.
 AllVotes(n) == msgs
 
+\* A snapshot is made and its slots are forgotten in one step.
+CompactAtOnce(n, k) ==
+  /\ k \in Floor(mem[n]) + 1..Len(committed[n])
+  /\ LET snap == SubSeq(committed[n], 1, k)
+     IN  Write(n, Compacted(mem[n], snap), {[type |-> "snap", bal |-> mem[n].bal, log |-> snap]})
+  /\ UNCHANGED <<submitted, committed, leader, tally>>
+
 \* The command of each leader is its own.
 OwnCommand(n) == IF n = n1 THEN {v1} ELSE IF n = n2 THEN {v2} ELSE {}
 

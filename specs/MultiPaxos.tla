@@ -270,8 +270,10 @@ Phase1b(n) == \E m \in msgs :
   /\ StepDown(n, m.bal)
   /\ UNCHANGED <<submitted, committed>>
 
-Promised(n, b) ==
-  {m \in msgs \cup UNION {held[n][i].answers : i \in DOMAIN held[n]} : m.type = "1b" /\ m.acc = n /\ m.bal = b}
+\* What node n sent, or will when its disk has come so far.
+Answers(n) == msgs \cup UNION {held[n][i].answers : i \in DOMAIN held[n]}
+
+Promised(n, b) == {m \in Answers(n) : m.type = "1b" /\ m.acc = n /\ m.bal = b}
 
 \* Node n, which still stands at ballot m.bal and has no vote at it, sends the next page, or one once more.
 MorePages(n) == \E m \in msgs :
@@ -299,12 +301,15 @@ VoteFor(n, m) ==
 \* Node n votes.
 Phase2b(n) == \E m \in msgs : VoteFor(n, m)
 
-\* Asked for a vote it has cast, node n answers that vote again.
+\* Asked for a vote it has cast, node n answers that vote again. What it fetched at that ballot is as good as a
+\* vote, and is answered with one.
 RepeatVote(n) == \E m \in msgs :
   /\ m.type = "2a"
   /\ m.bal = mem[n].bal
   /\ mem[n].log[m.slot] = [bal |-> m.bal, val |-> m.val]
-  /\ UNCHANGED vars
+  /\ LET vote == [type |-> "2b", acc |-> n, bal |-> m.bal, slot |-> m.slot, val |-> m.val]
+     IN  IF vote \in Answers(n) THEN UNCHANGED <<msgs, mem, disk, held>> ELSE Report(n, {vote})
+  /\ UNCHANGED <<submitted, committed, leader, tally>>
 
 \* Node n hears of the leader of a ballot above every one it joined, and joins that.
 Join(n) == \E m \in msgs :
@@ -404,12 +409,19 @@ Compacted(record, snap) ==
                  !.log = [s \in Slot |-> IF s <= Len(snap) THEN NoVote ELSE @[s]],
                  !.fetched = {s \in @ : s > Len(snap)}]
 
-\* Node n has a snapshot at slot k, and forgets its votes up to there. Others may be sent the snapshot. No slot
-\* of it was chosen at a ballot above the promise of n.
+\* Node n makes a snapshot at slot k. Others may be sent it, and it may be all that n itself has when it starts
+\* again. No slot of it was chosen at a ballot above the promise of n.
+Snapshot(n, k) ==
+  /\ k \in 1..Len(committed[n])
+  /\ msgs' = msgs \cup {[type |-> "snap", bal |-> mem[n].bal, log |-> SubSeq(committed[n], 1, k)]}
+  /\ UNCHANGED <<submitted, mem, disk, held, committed, leader, tally>>
+
+\* Node n, which has a snapshot at slot k, forgets its votes up to there.
 Compact(n, k) ==
   /\ k \in Floor(mem[n]) + 1..Len(committed[n])
   /\ LET snap == SubSeq(committed[n], 1, k)
-     IN  Write(n, Compacted(mem[n], snap), {[type |-> "snap", bal |-> mem[n].bal, log |-> snap]})
+     IN  /\ \E m \in msgs : m.type = "snap" /\ m.bal <= mem[n].bal /\ m.log = snap
+         /\ Write(n, Compacted(mem[n], snap), {})
   /\ UNCHANGED <<submitted, committed, leader, tally>>
 
 \* Node n, which is behind it, replaces its state by a snapshot, and joins its ballot. Without that it could
@@ -418,7 +430,7 @@ Compact(n, k) ==
 Install(n) == \E m \in msgs :
   /\ m.type = "snap"
   /\ Len(m.log) > Len(committed[n])
-  /\ Write(n, [Compacted(mem[n], m.log) EXCEPT !.bal = Max(@, m.bal)], {m})
+  /\ Write(n, [Compacted(mem[n], m.log) EXCEPT !.bal = Max(@, m.bal)], {})
   /\ committed' = [committed EXCEPT ![n] = m.log]
   /\ IF leader[n].stage = "leading" /\ leader[n].index < Len(m.log)
      THEN StepDown(n, leader[n].bal + 1)
@@ -465,6 +477,7 @@ Next ==
        \/ LearnNews(n)
        \/ \E s \in Slot : Tell(n, s)
        \/ \E b \in Ballot : Mark(n, b)
+       \/ \E k \in Slot : Snapshot(n, k)
        \/ \E k \in Slot : Compact(n, k)
        \/ Install(n)
        \/ Persist(n)

@@ -6,15 +6,16 @@
 (* names, with the arguments that it names, to the state that it names.     *)
 (*                                                                          *)
 (* Only Persist is in no trace, since it happens in no handler. It is taken *)
-(* as late as possible: when the next event counts an answer, installs a    *)
-(* snapshot, or is a restart from what the disk then holds.                 *)
+(* as late as possible: when the next event counts an answer, or is a       *)
+(* restart from what the disk then holds. Where a restart says too little   *)
+(* to tell how far the disk had come, each possibility is followed.         *)
 (*                                                                          *)
 (* Progress is printed, <<trace, event>>; a trace whose end is never        *)
 (* reached is rejected, and the event after the last one that was reached   *)
 (* is the first that does not fit.                                          *)
 (*                                                                          *)
-(* The module TraceData is generated: it holds Traces and what the cluster  *)
-(* is like. None is "none" and Nop is "nop" there.                          *)
+(* The module TraceData is generated: it holds Traces, an event to stop at, *)
+(* and what the cluster is like. None is "none" and Nop is "nop" there.                          *)
 EXTENDS MultiPaxos, TLC, TraceData
 
 VARIABLES trace,  \* the number of the trace that is walked
@@ -24,11 +25,10 @@ Event == Traces[trace][next]
 -----------------------------------------------------------------------------
 \* The pages of a promise, and the votes, that an event of node n may count.
 Counted1b(e) == {m \in msgs : /\ m.type = "1b" /\ m.acc = e.sender /\ m.bal = e.ballot
-                              /\ m.from = e.first /\ m.next = e.following /\ m.floor = e.compacted}
+                              /\ m.from = e.first /\ m.next = e.following /\ m.floor = e.compacted
+                              /\ Cardinality(m.votes) = e.told}
 
 Counted2b(e) == {m \in msgs : /\ m.type = "2b" /\ m.acc = e.sender /\ m.bal = e.ballot /\ m.slot = e.slot}
-
-Snapshots(messages, e) == {m \in messages : m.type = "snap" /\ Len(m.log) = e.slot}
 
 \* The disk of n holds what n restarted with.
 Holds(n, e) == /\ disk[n].bal = e.promised
@@ -42,9 +42,6 @@ Behind(e) ==
          IF Counted1b(e) = {} /\ held[e.sender] # <<>> THEN {e.sender} ELSE {}
     [] e.action = "CountVote" ->
          IF Counted2b(e) = {} /\ held[e.sender] # <<>> THEN {e.sender} ELSE {}
-    [] e.action = "Install" ->
-         IF Snapshots(msgs, e) # {} THEN {}
-         ELSE {n \in Acceptor : \E i \in DOMAIN held[n] : Snapshots(held[n][i].answers, e) # {}}
     [] e.action = "Restart" ->
          IF ~Holds(e.node, e) /\ held[e.node] # <<>> THEN {e.node} ELSE {}
     [] OTHER -> {}
@@ -53,6 +50,7 @@ Asked(type, b) == \E m \in msgs : m.type = type /\ m.bal = b
 
 IsPage(m, e) == /\ m.type = "1b" /\ m.acc = e.node /\ m.bal = e.ballot
                 /\ m.from = e.first /\ m.next = e.following /\ m.floor = e.compacted
+                /\ Cardinality(m.votes) = e.told
 
 Fits(e) ==
   LET n == e.node
@@ -101,6 +99,8 @@ Fits(e) ==
              /\ RepeatVote(n)
              /\ mem[n].bal = e.ballot
              /\ mem[n].log[e.slot] = [bal |-> e.ballot, val |-> e.value]
+             /\ [type |-> "2b", acc |-> n, bal |-> e.ballot, slot |-> e.slot, val |-> e.value]
+                  \in msgs' \cup UNION {held'[n][i].answers : i \in DOMAIN held'[n]}
         [] e.action = "Join" -> Join(n) /\ mem'[n].bal = e.ballot
         [] e.action = "Refuse" ->
              /\ \E type \in {"1a", "2a", "commit"} : Asked(type, e.ballot)
@@ -122,9 +122,15 @@ Fits(e) ==
              /\ Len(committed'[n]) = e.slot
              /\ mem'[n].log[e.slot] = [bal |-> e.vote, val |-> e.value]
         [] e.action = "Tell" -> Tell(n, e.slot) /\ mem[n].log[e.slot].val = e.value
-        [] e.action = "Mark" -> Mark(n, e.ballot) /\ Len(committed[n]) = e.slot
+        [] e.action = "Mark" ->
+             /\ Len(committed[n]) = e.slot
+             /\ \/ Mark(n, e.ballot)
+                \/ [bal |-> e.ballot, upto |-> e.slot] \in mem[n].hints /\ UNCHANGED vars
+        [] e.action = "Snapshot" -> Snapshot(n, e.slot) /\ mem[n].bal = e.promised
         [] e.action = "Compact" -> Compact(n, e.slot)
-        [] e.action = "Install" -> Install(n) /\ Len(committed'[n]) = e.slot
+        [] e.action = "Install" -> /\ Install(n)
+                                   /\ Len(committed'[n]) = e.slot
+                                   /\ mem'[n].bal = e.promised
         [] e.action = "Restart" -> Holds(n, e) /\ Restart(n)
         [] OTHER -> FALSE
 
@@ -135,11 +141,18 @@ TraceInit == /\ Init
 TraceNext ==
   /\ next <= Len(Traces[trace])
   /\ LET behind == Behind(Event)
-     IN  IF behind # {}
-         THEN /\ \E n \in behind : Persist(n)
-              /\ UNCHANGED <<trace, next>>
-         ELSE /\ Fits(Event)
-              /\ UNCHANGED trace
-              /\ next' = next + 1
-              /\ PrintT(<<trace, next>>)
+     IN  \/ /\ \E n \in behind : Persist(n)
+            /\ UNCHANGED <<trace, next>>
+         \/ /\ behind = {}
+            /\ Event.action = "Restart"
+            /\ Persist(Event.node)
+            /\ UNCHANGED <<trace, next>>
+         \/ /\ behind = {}
+            /\ Fits(Event)
+            /\ UNCHANGED trace
+            /\ next' = next + 1
+            /\ PrintT(<<trace, next>>)
+
+\* Violated just before event number Until.
+Unreached == next # Until
 =============================================================================

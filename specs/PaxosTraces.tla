@@ -14,8 +14,8 @@
 (* reached is rejected, and the event after the last one that was reached   *)
 (* is the first that does not fit.                                          *)
 (*                                                                          *)
-(* The module TraceData is generated: it holds Traces and what the cluster  *)
-(* is like. None is "none" there.                                           *)
+(* The module TraceData is generated: it holds Traces, an event to stop at, *)
+(* and what the cluster is like. None is "none" there.                                           *)
 EXTENDS Paxos, TLC, TraceData
 
 VARIABLES trace,  \* the number of the trace that is walked
@@ -116,4 +116,7 @@ TraceNext ==
           /\ UNCHANGED trace
           /\ next' = next + 1
           /\ PrintT(<<trace, next>>)
+
+\* Violated just before event number Until.
+Unreached == next # Until
 =============================================================================

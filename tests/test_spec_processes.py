@@ -9,11 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 import paxos
+from multipaxos import MultiPaxosSettings, protocol
+from multipaxos.tracing import SPECIFICATION
 from paxos.check.spec_traces import check_traces, merge_trace_files
-from paxos.runtime import ClusterConfig
+from paxos.runtime import ClusterConfig, dump_cluster
+from paxos.service import LogSettings
 from tests.processes import write_config
 from tests.tlc import require_tlc
 
@@ -88,6 +92,56 @@ def test_the_merged_trace_of_three_real_processes_is_a_behaviour(tmp_path):
     lines = [json.loads(line) for line in files[0].read_text().splitlines()]
     files[0].write_text("".join(json.dumps({**line, "clock": 0}) + "\n" for line in lines))
     assert check_traces(tlc, merge_trace_files(files, config.quorum_system()), explain=0).rejections
+
+
+@pytest.mark.once
+def test_the_merged_trace_of_three_real_processes_with_a_log_is_a_behaviour(tmp_path):
+    tlc = require_tlc()
+    config = attrs.evolve(
+        write_config(tmp_path),
+        protocol="multipaxos",
+        settings=MultiPaxosSettings(hint_slots=2, page_slots=2),
+        log=LogSettings(marker_requests=4, growth=0.0),
+    )
+    assert config.path is not None
+    assert SPECIFICATION is protocol.specification
+    config.path.write_text(dump_cluster(config), encoding="utf-8")
+    addresses = [node.address for node in config.nodes]
+    with _Nodes(config, tmp_path) as nodes:
+        files = [nodes.file(node) for node in NODES]
+        nodes.start(*NODES)
+        with paxos.connect_sync(addresses) as client:
+            for number in range(8):
+                client.put(b"%d" % number, b"before", timeout_s=30)
+            leader = _leader(files)
+            nodes.kill(leader)
+            for number in range(8):
+                client.put(b"%d" % number, b"without", timeout_s=30)
+            nodes.start(leader)
+            client.put(b"end", b"with", timeout_s=30)
+        with paxos.connect_sync([addresses[leader - 1]]) as client:
+            assert client.get(b"end", timeout_s=30) == b"with"
+        nodes.stop()
+    form = SPECIFICATION.traces
+    traces = merge_trace_files(files, config.quorum_system(), form)
+    report = check_traces(tlc, traces, "multipaxos")
+    assert report.rejections == ()
+    assert report.traces == 1
+    wanted = {"Restart", "Phase1a", "Elected", "Phase2a", "Commit", "FollowerCommit", "Snapshot", "Compact"}
+    assert wanted <= report.actions.keys()
+    assert report.actions["Restart"] == 4
+    # The clocks matter: with one node's set back, effects stand before their causes.
+    lines = [json.loads(line) for line in files[0].read_text().splitlines()]
+    files[0].write_text("".join(json.dumps({**line, "clock": 0}) + "\n" for line in lines))
+    wrong = merge_trace_files(files, config.quorum_system(), form)
+    assert check_traces(tlc, wrong, "multipaxos", explain=0).rejections
+
+
+def _leader(files: list[Path]) -> int:
+    """Who was elected last."""
+    lines = [line for file in files for line in file.read_text().splitlines() if '"Elected"' in line]
+    last = max(map(json.loads, lines), key=lambda event: event["clock"])
+    return int(last["node"])
 
 
 def _decide_everywhere(addresses: list[str], decree: str) -> None:

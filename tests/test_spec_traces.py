@@ -14,10 +14,10 @@ from paxos.basic.messages import MESSAGES
 from paxos.basic.proposer import ProposerState
 from paxos.basic.tracing import SPECIFICATION
 from paxos.check.spec_runs import simulated_traces
-from paxos.check.spec_traces import Trace, check_traces, cut, merge_trace_files, traces_of_events
+from paxos.check.spec_traces import Trace, check_traces, merge_trace_files, traces_of_events
 from paxos.cli import main
 from paxos.contract import Event
-from paxos.contract.traces import plain_event
+from paxos.contract.traces import by_decree, plain_event
 from paxos.errors import ConfigurationError
 from paxos.quorum import Majority
 from paxos.runtime.trace_file import ClockedTable, TraceFile
@@ -223,7 +223,7 @@ def test_a_run_is_cut_by_decree_and_a_restart_belongs_to_all_that_the_node_knew(
         of("Restart", 2, {"base64": "/w=="}),
         of("Restart", 2),
     ]
-    traces = cut(events)
+    traces = by_decree(events)
     assert [event["action"] for event in traces["x"]] == ["Phase1a", "Phase1b", "Restart", "Restart"]
     assert [event["node"] for event in traces["x"]] == [1, 2, 1, 2]
     assert [event["action"] for event in traces["y"]] == ["Phase1a", "Restart"]

@@ -17,9 +17,24 @@ from paxos.basic.learner import Learner
 from paxos.basic.messages import Accept, Accepted, Nack, Prepare, Promise
 from paxos.basic.proposer import Proposer
 from paxos.basic.records import FoundRecords
+from paxos.basic.settings import BasicSettings
 from paxos.contract import Event, Specification
+from paxos.contract.traces import TraceForm
 
 __all__ = ["SPECIFICATION", "Tracer"]
+
+
+def _rough(nodes: int) -> BasicSettings:
+    """Settings below a round trip, so that proposers outbid each other for a while."""
+    backoff_s, backoff_max_s = (0.008, 0.06) if nodes <= 3 else (0.04, 0.5)
+    return BasicSettings(
+        repeat_s=0.08,
+        repeat_max_s=0.16,
+        backoff_s=backoff_s,
+        backoff_max_s=backoff_max_s,
+        reserve_rounds=16,
+    )
+
 
 #: The module, and its actions as they are traced.
 SPECIFICATION: Final = Specification(
@@ -47,6 +62,7 @@ SPECIFICATION: Final = Specification(
         )
     }
     | {"Persist": "durable"},
+    TraceForm(settings=_rough),
 )
 
 

@@ -289,8 +289,10 @@ def check_actions(results: Iterable[ModelResult], specifications: Iterable[Speci
     unfinished: set[str] = set()
     for result in results:
         actions = taken.setdefault(result.model.actions_of, {})
+        of = result.model.actions_of
         for name, (_, count) in result.report.actions.items():
-            if name != "Action":  # TLC's name for what a .cfg file put in an action's place
+            # What a .cfg file put in an action's place is the model's; TLC may call it just "Action".
+            if name != "Action" and result.report.modules.get(name, of) == of:
                 actions[name] = actions.get(name, 0) + count
         if not result.report.ok:
             unfinished.add(result.model.actions_of)

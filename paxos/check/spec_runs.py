@@ -1,18 +1,20 @@
-"""Runs to take traces from: short, contended and full of faults, so that a decree has a long story.
+"""Runs to take traces from: short, contended and full of faults, so that a hundred events tell a long story.
 
 In a quiet run a decree is decided in some twenty events, and such a trace shows little.  Here several clients
 at each node want the same few decrees, most messages are lost, doubled or late, nodes crash while they write,
-links are cut, and back-off is too short to end duels soon.
+links are cut, and back-off is too short to end duels soon.  A run that decides a log is one trace, of which
+the first events are kept: so all begins at once there, snapshots are made after a request or two, and leaders
+hold out only for some slots.
 """
 
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from paxos.basic import BasicSettings
 from paxos.check.spec_traces import Trace, traces_of_events
-from paxos.contract import ProtocolDescription, find_protocol
+from paxos.contract import Decides, ProtocolDescription, Specification, find_protocol
 from paxos.errors import ConfigurationError
+from paxos.service import LogSettings
 from paxos.sim import Faults, Topology, Workload, run
 
 __all__ = ["MIN_EVENTS", "simulated_traces"]
@@ -25,9 +27,26 @@ _MAX_EVENTS: Final = 150
 _FRUITLESS_MAX: Final = 200
 _DURATION_S: Final = 3.0
 _TOPOLOGY: Final = Topology("far", uniform_ms=60.0)
+_DECREES: Final = Workload(
+    operations=60, names=2, clients=3, think_s=0.02, reads=0.3, timeout_s=0.3, audit=False
+)
+_LOG: Final = Workload(operations=60, names=4, clients=2, think_s=0.02, reads=0.0, timeout_s=0.4, audit=False)
+#: A snapshot after every second request.
+_LOG_SERVICE: Final = LogSettings(marker_requests=2, growth=0.0, piece_s=0.0, repeat_s=0.1)
 
 
-def _faults(nodes: int) -> Faults:
+def _faults(decides: Decides, nodes: int) -> Faults:
+    if decides is Decides.LOG:
+        return Faults(
+            loss=0.15,
+            duplicate=0.1,
+            reorder=0.2,
+            jitter=1.0,
+            slow_disk=0.3,
+            slow_disk_s=0.1,
+            random_crashes=16,
+            random_partitions=4,
+        )
     # With fewer nodes a quorum answers sooner, so more must be lost to keep it from deciding at once.
     loss = 0.45 if nodes <= 3 else 0.35
     return Faults(
@@ -39,20 +58,6 @@ def _faults(nodes: int) -> Faults:
         slow_disk_s=0.2,
         random_crashes=24,
         random_partitions=6,
-    )
-
-
-def _settings(protocol: ProtocolDescription, nodes: int) -> BasicSettings | None:
-    if protocol.settings is not BasicSettings:
-        return None
-    # Below a round trip, so that proposers outbid each other for a while.
-    backoff_s, backoff_max_s = (0.008, 0.06) if nodes <= 3 else (0.04, 0.5)
-    return BasicSettings(
-        repeat_s=0.08,
-        repeat_max_s=0.16,
-        backoff_s=backoff_s,
-        backoff_max_s=backoff_max_s,
-        reserve_rounds=16,
     )
 
 
@@ -85,7 +90,7 @@ def simulated_traces(
         )
     found: list[Trace] = []
     fruitless = 0
-    for traces in _runs(description, nodes, seed):
+    for traces in _runs(description, description.specification, nodes, seed):
         long = [trace for trace in traces if len(trace.events) >= min_events]
         fruitless = 0 if long else fruitless + 1
         if fruitless >= _FRUITLESS_MAX:
@@ -102,24 +107,25 @@ def simulated_traces(
     )
 
 
-def _runs(description: ProtocolDescription, nodes: int, seed: int) -> Iterator[list[Trace]]:
+def _runs(
+    description: ProtocolDescription, specification: Specification, nodes: int, seed: int
+) -> Iterator[list[Trace]]:
     """The traces of run after run, without end."""
-    quorums = description.quorums(range(1, nodes + 1))
-    workload = Workload(
-        operations=60, names=2, clients=3, think_s=0.02, reads=0.3, timeout_s=0.3, audit=False
-    )
+    quorums, form = description.quorums(range(1, nodes + 1)), specification.traces
+    is_log = description.decides is Decides.LOG
     for each in itertools.count(seed):
         result = run(
             description,
             nodes,
             each,
-            faults=_faults(nodes),
-            workload=workload,
-            settings=_settings(description, nodes),
+            faults=_faults(description.decides, nodes),
+            workload=_LOG if is_log else _DECREES,
+            settings=form.settings(nodes) if form.settings is not None else None,
             topology=_TOPOLOGY,
             duration_s=_DURATION_S,
+            log=_LOG_SERVICE if is_log else None,
             trace=True,
             check=False,
         )
-        traces = traces_of_events(f"{nodes} nodes, seed {each}", result.events, quorums)
+        traces = traces_of_events(f"{nodes} nodes, seed {each}", result.events, quorums, form)
         yield [Trace(trace.origin, trace.events[:_MAX_EVENTS], quorums) for trace in traces]

@@ -1,10 +1,10 @@
 """Trace validation: was what the real code did a behaviour of the specification?
 
 A traced run, simulated or of real processes, is a list of events, one for each thing that a handler did (see
-`paxos.contract.traces`).  Every decree is an instance of the protocol by itself, so the list is cut into one
-trace for each; a restart belongs to every decree that the node had to do with.  Hundreds of traces go into
-one generated module, `Traces == <<...>>`, and TLC walks them all in one run of Java: every event must be a
-step of the action it names, with the arguments it names, to the state it names.
+`paxos.contract.traces`).  The protocol says how such a list becomes traces: one for each decree, or a whole
+log.  Hundreds of traces go into one generated module, `Traces == <<...>>`, and TLC walks them all in one run
+of Java: every event must be a step of the action that it names, with the arguments and to the state that it
+names.
 
 What is not a behaviour is rejected, and the first event that does not fit is named, with the state of its
 node before it.
@@ -13,8 +13,11 @@ The module of a specification, `Paxos`, has a companion `PaxosTraces` that says 
 """
 
 import json
+import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +28,8 @@ from paxos.ballot import Ballot, NodeId
 from paxos.check.spec import describe_state, work_directory
 from paxos.check.tlaplus import Function
 from paxos.check.tlc import State, Tlc, TlcReport
-from paxos.contract import Event, ProtocolDescription, find_protocol
-from paxos.contract.traces import plain_event
+from paxos.contract import Event, ProtocolDescription, Specification, find_protocol
+from paxos.contract.traces import PlainEvent, TraceForm, plain_event
 from paxos.errors import ConfigurationError
 from paxos.quorum import Phase, QuorumSystem
 
@@ -35,12 +38,9 @@ __all__ = [
     "Trace",
     "TraceReport",
     "check_traces",
-    "cut",
     "merge_trace_files",
     "traces_of_events",
 ]
-
-PlainEvent = Mapping[str, Any]
 
 _WORD: Final = re.compile(r"[A-Za-z]\w{0,63}")
 _PROGRESS: Final = re.compile(r"<<(\d+), (\d+)>>")
@@ -54,10 +54,10 @@ _DATA: Final = "TraceData"
 
 @attrs.frozen
 class Trace:
-    """What happened to one decree.
+    """What happened to one decree, or to one log.
 
     Args:
-        origin: where it is from, for people: the run and the decree.
+        origin: where it is from, for people: the run, and which decree.
         events: in an order that agrees with what caused what; as `plain_event` makes them.
         quorums: of the cluster.
     """
@@ -101,7 +101,7 @@ class TraceReport:
         shortest: events of the shortest trace.
         actions: how often each action was seen.
         rejections: the traces that are no behaviours.
-        duration_s: seconds TLC took, Java's start included.
+        duration_s: seconds it took, Java's start included.
     """
 
     traces: int
@@ -131,52 +131,35 @@ class TraceReport:
         }
 
 
-# --- cutting -----------------------------------------------------------------------------------------------
+# --- from events ------------------------------------------------------------------------------------------
 
 
-def _key(decree: object) -> str:
-    return decree if isinstance(decree, str) else json.dumps(decree, sort_keys=True)
-
-
-def cut(events: Iterable[PlainEvent]) -> dict[str, tuple[PlainEvent, ...]]:
-    """The events of each decree, in order.
-
-    An event without a decree, the last that a restarting node tells, belongs to every decree that the node
-    had told of and did not name when it restarted: of those its disk holds nothing.
-    """
-    traces: dict[str, list[PlainEvent]] = {}
-    known: dict[NodeId, set[str]] = {}
-    named: dict[NodeId, set[str]] = {}
-    for event in events:
-        node = event["node"]
-        mine = known.setdefault(node, set())
-        restarted = named.setdefault(node, set())
-        if "decree" in event:
-            decree = _key(event["decree"])
-            mine.add(decree)
-            if event["action"] == "Restart":
-                restarted.add(decree)
-            traces.setdefault(decree, []).append(event)
-        else:
-            for decree in sorted(mine - restarted):
-                traces[decree].append(event)
-            restarted.clear()
-    return {decree: tuple(each) for decree, each in traces.items()}
-
-
-def traces_of_events(origin: str, events: Iterable[Event], quorums: QuorumSystem) -> list[Trace]:
+def traces_of_events(
+    origin: str, events: Iterable[Event], quorums: QuorumSystem, form: TraceForm | None = None
+) -> list[Trace]:
     """The traces of one run, from the events that it gathered.
 
     Args:
         origin: names the run.
         events: `Result.events` of a simulated run, or the like.
         quorums: of the cluster.
+        form: of the protocol's traces; None for one trace of each decree.
     """
-    plain = (plain_event(event) for event in events if event.trace)
-    return [Trace(f"{origin}, decree {name}", each, quorums) for name, each in cut(plain).items()]
+    return _cut(origin, (plain_event(event) for event in events if event.trace), quorums, form)
 
 
-def merge_trace_files(paths: Sequence[Path], quorums: QuorumSystem) -> list[Trace]:
+def _cut(
+    origin: str, events: Iterable[PlainEvent], quorums: QuorumSystem, form: TraceForm | None
+) -> list[Trace]:
+    cuts = (form or TraceForm()).cut(events)
+    return [
+        Trace(f"{origin}, decree {name}" if name else origin, each, quorums) for name, each in cuts.items()
+    ]
+
+
+def merge_trace_files(
+    paths: Sequence[Path], quorums: QuorumSystem, form: TraceForm | None = None
+) -> list[Trace]:
     """The traces of a cluster of real nodes, from the files that its nodes wrote.
 
     Events are put in the order of their Lamport clocks, which agrees with what caused what. A last line that
@@ -185,6 +168,7 @@ def merge_trace_files(paths: Sequence[Path], quorums: QuorumSystem) -> list[Trac
     Args:
         paths: the files, one or more for each node.
         quorums: of the cluster.
+        form: of the protocol's traces; None for one trace of each decree.
 
     Raises:
         ConfigurationError: a file can not be read, or a line is no event.
@@ -199,8 +183,7 @@ def merge_trace_files(paths: Sequence[Path], quorums: QuorumSystem) -> list[Trac
             stamped.append((clock, node, number, plain))
     stamped.sort(key=lambda each: each[:3])
     where = ", ".join(path.name for path in paths)
-    cuts = cut(event for _, _, _, event in stamped)
-    return [Trace(f"{where}, decree {name}", each, quorums) for name, each in cuts.items()]
+    return _cut(where, (event for _, _, _, event in stamped), quorums, form)
 
 
 def _lines(path: Path) -> Iterator[PlainEvent]:
@@ -237,8 +220,12 @@ class _Batch:
     names, since a value may be anything.
     """
 
-    def __init__(self, quorums: QuorumSystem, traces: Sequence[tuple[PlainEvent, ...]]) -> None:
+    def __init__(
+        self, quorums: QuorumSystem, traces: Sequence[tuple[PlainEvent, ...]], form: TraceForm
+    ) -> None:
         self._quorums = quorums
+        self._words = form.words
+        self._constants = form.constants(event for trace in traces for event in trace)
         self._values: dict[str, str] = {}
         ballots = {ballot for trace in traces for event in trace for ballot in _ballots(event)}
         self._ranks = {ballot: rank for rank, ballot in enumerate(sorted(ballots))}
@@ -264,7 +251,10 @@ class _Batch:
             return str(self._ranks[ballot]) if ballot.round >= 0 else "-1"
         if isinstance(value, dict) and "nodes" in value:
             return "{" + ", ".join(map(str, value["nodes"])) + "}"
-        return '"' + self._values.setdefault(_key(value), f"v{len(self._values) + 1}") + '"'
+        if isinstance(value, str) and value in self._words:
+            return f'"{self._words[value].lower()}"'
+        name = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        return '"' + self._values.setdefault(name, f"v{len(self._values) + 1}") + '"'
 
     def _sets(self, phase: Phase) -> str:
         members = self._quorums.members
@@ -272,7 +262,7 @@ class _Batch:
         quorums = (each for each in sets if self._quorums.is_quorum(each, phase))
         return "{" + ", ".join("{" + ", ".join(map(str, each)) + "}" for each in quorums) + "}"
 
-    def module(self) -> str:
+    def module(self, stop: int) -> str:
         """The module. TLC works out what a module itself defines once, and not at each use."""
         owners = ", ".join(str(ballot.node) for ballot in sorted(self._ranks)) or "0"
         values = ", ".join(f'"{name}"' for name in self._values.values())
@@ -287,6 +277,7 @@ class _Batch:
                 f"TheOwners == <<{owners}>>",
                 "TheOwner(b) == TheOwners[b + 1]",
                 f"TheValue == {{{values}}}",
+                f"Until == {stop}",
                 "Traces == <<",
                 ",\n".join(self._traces),
                 ">>",
@@ -295,11 +286,14 @@ class _Batch:
             ]
         )
 
-    @staticmethod
-    def config() -> str:
+    def config(self, stop: int) -> str:
         """The .cfg file that goes with it."""
         names = ("Acceptor", "Quorum1", "Quorum2", "Ballot", "Owner", "Value")
         lines = [f"  {name} <- The{name}" for name in names]
+        lines += [f'  {name} = "{name.lower()}"' for name in self._words.values()]
+        lines += [f"  {name} = {number}" for name, number in self._constants.items()]
+        if stop:
+            lines.append("INVARIANT Unreached")
         return "\n".join(["INIT TraceInit", "NEXT TraceNext", "CONSTANTS", '  None = "none"', *lines, ""])
 
     def readable(self, state: State, node: NodeId) -> str:
@@ -385,7 +379,8 @@ def check_traces(
         protocol: whose traces they are.
         directory: where the modules are; None for the ones that came with the package.
         timeout_s: seconds after which a run of Java is ended.
-        explain: of how many rejected traces the state is looked at too; each takes a run of Java.
+        explain: of how many rejected traces of each shape of cluster the state is looked at too; each takes a
+            run of Java.
 
     Raises:
         ConfigurationError: there are no traces, the protocol has no specification, a cluster is too large, or
@@ -398,16 +393,14 @@ def check_traces(
         )
     if not traces:
         raise ConfigurationError("no traces to check")
-    companion = f"{description.specification.module}Traces"
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, list[tuple[int, Trace]]] = {}
     for at, trace in enumerate(traces):
-        groups.setdefault(trace.quorums.describe(), []).append(at)
-    rejections: list[Rejection] = []
-    duration_s = 0.0
-    for group in groups.values():
-        checker = _Checker(tlc, companion, directory, timeout_s, explain - len(rejections))
-        rejections += checker.check([(at, traces[at]) for at in group])
-        duration_s += checker.duration_s
+        groups.setdefault(trace.quorums.describe(), []).append((at, trace))
+    started_s = time.monotonic()
+    checker = _Checker(tlc, description.specification, directory, timeout_s, explain)
+    # Clusters of different shapes side by side: each walk is a Java of its own, with one thread.
+    with ThreadPoolExecutor(min(len(groups), os.cpu_count() or 1), "traces") as pool:
+        rejections = [each for found in pool.map(checker.check, groups.values()) for each in found]
     counts: dict[str, int] = {}
     for trace in traces:
         for event in trace.events:
@@ -418,22 +411,27 @@ def check_traces(
         shortest=min(len(trace.events) for trace in traces),
         actions=dict(sorted(counts.items())),
         rejections=tuple(sorted(rejections, key=lambda each: each.trace)),
-        duration_s=duration_s,
+        duration_s=time.monotonic() - started_s,
     )
 
 
 class _Checker:
-    """Checks the traces of clusters of one shape."""
+    """Checks traces, those of clusters of one shape at a time."""
 
     def __init__(
-        self, tlc: Tlc, companion: str, directory: Path | None, timeout_s: float, explain: int
+        self,
+        tlc: Tlc,
+        specification: Specification,
+        directory: Path | None,
+        timeout_s: float,
+        explain: int,
     ) -> None:
         self._tlc = tlc
-        self._companion = companion
+        self._companion = f"{specification.module}Traces"
+        self._form = specification.traces
         self._directory = directory
         self._timeout_s = timeout_s
         self._explain = explain
-        self.duration_s = 0.0
 
     def check(self, traces: Sequence[tuple[int, Trace]]) -> list[Rejection]:
         """The rejections among these traces, each with its place in the caller's list."""
@@ -441,9 +439,8 @@ class _Checker:
         if len(quorums.members) > _MAX_NODES:
             raise ConfigurationError(f"traces of more than {_MAX_NODES} nodes can not be checked")
         fitting = [_fitting(trace.events, quorums.members) for _, trace in traces]
-        batch = _Batch(
-            quorums, [trace.events[:fits] for (_, trace), fits in zip(traces, fitting, strict=True)]
-        )
+        events = [trace.events[:fits] for (_, trace), fits in zip(traces, fitting, strict=True)]
+        batch = _Batch(quorums, events, self._form)
         reached = self._reached(batch, len(traces))
         rejections: list[Rejection] = []
         for (at, trace), steps in zip(traces, reached, strict=True):
@@ -456,7 +453,7 @@ class _Checker:
 
     def _reached(self, batch: _Batch, count: int) -> list[int]:
         """For each trace how many of its events were steps."""
-        report = self._run(batch, deadlock=False)
+        report = self._run(batch)
         if not report.ok:
             raise ConfigurationError(f"the traces could not be checked: {report.sentence}")
         reached = [0] * count
@@ -473,23 +470,21 @@ class _Checker:
         """What the specification knows of an event's node just before it."""
         if _fitting(events, quorums.members) <= steps:
             return "  it is not about nodes and ballots of this cluster"
-        batch = _Batch(quorums, [events])
-        report = self._run(batch, deadlock=True)
+        batch = _Batch(quorums, [events], self._form)
+        report = self._run(batch, stop=steps + 1)
         if not report.counterexample:
             return ""
         return batch.readable(report.counterexample[-1], event["node"])
 
-    def _run(self, batch: _Batch, *, deadlock: bool) -> TlcReport:
+    def _run(self, batch: _Batch, *, stop: int = 0) -> TlcReport:
+        """Walk the traces; if `stop` is not 0, up to that event, where the counterexample ends."""
         with work_directory(self._directory) as place:
-            (place / f"{_DATA}.tla").write_text(batch.module(), encoding="utf-8")
-            (place / f"{_DATA}.cfg").write_text(batch.config(), encoding="utf-8")
-            report = self._tlc.run(
+            (place / f"{_DATA}.tla").write_text(batch.module(stop), encoding="utf-8")
+            (place / f"{_DATA}.cfg").write_text(batch.config(stop), encoding="utf-8")
+            return self._tlc.run(
                 place,
                 self._companion,
                 f"{_DATA}.cfg",
                 coverage=False,
-                deadlock=deadlock,
                 timeout_s=self._timeout_s,
             )
-        self.duration_s += report.duration_s
-        return report

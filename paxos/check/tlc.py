@@ -94,6 +94,7 @@ class TlcReport:
         actions: for each action, how many new states and how many steps it led to.
         counterexample: the states that lead to what is wrong; empty when nothing is.
         printed: what the specification printed, line by line.
+        modules: for each action, the module that defines it.
     """
 
     verdict: str
@@ -106,6 +107,7 @@ class TlcReport:
     actions: Mapping[str, tuple[int, int]]
     counterexample: tuple[State, ...]
     printed: tuple[str, ...]
+    modules: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -222,6 +224,7 @@ class _Reading:
         self._counts = (0, 0)
         self._depth = 0
         self._actions: dict[str, tuple[int, int]] = {}
+        self._modules: dict[str, str] = {}
         self._states: list[State] = []
         self._lines = 0
 
@@ -256,6 +259,7 @@ class _Reading:
             found = _COVERAGE.match(text)
             if found:
                 self._actions[found[1]] = (int(found[3]), int(found[4]))
+                self._modules[found[1]] = found[2]
         elif self._code == 2217:
             self._state()
         elif self._kind == "1" and self._code != 2121:  # an error, and not the heading of a counterexample
@@ -300,6 +304,7 @@ class _Reading:
             actions=self._actions,
             counterexample=tuple(self._states),
             printed=tuple(self._loose),
+            modules=self._modules,
         )
 
 

@@ -247,12 +247,15 @@ def _simulate(arguments: argparse.Namespace, out: Output) -> "list[Trace]":
 
 def _read_traces(arguments: argparse.Namespace) -> "tuple[str, list[Trace]]":
     from paxos.check.spec_traces import merge_trace_files
+    from paxos.contract import find_protocol
     from paxos.runtime.config import load_cluster
 
     if not arguments.config:
         raise UsageError("--trace-events needs --config, the cluster file of the nodes that wrote the files")
     config = load_cluster(arguments.config)
-    traces = merge_trace_files(arguments.trace_events, config.quorum_system())
+    specification = find_protocol(config.protocol).specification
+    form = specification.traces if specification is not None else None
+    traces = merge_trace_files(arguments.trace_events, config.quorum_system(), form)
     if not traces:
         raise ConfigurationError("the files hold no events")
     return config.protocol, traces

@@ -17,6 +17,7 @@ from paxos.command import Command
 from paxos.contract.replica import Configuration, Draw, Instant, Mark, Message, Records, Replica
 from paxos.contract.scope import ScopeMaker
 from paxos.contract.stored import StoredLog
+from paxos.contract.traces import TraceForm
 from paxos.errors import ConfigurationError
 from paxos.quorum import QuorumSystem
 from paxos.wire import MessageTable
@@ -104,10 +105,12 @@ class Specification:
         module: the module's name, without ".tla".
         actions: for each action of the module, the `Event.action` that the code's handler traces; the names
             are equal unless this says otherwise.
+        traces: how runs become traces of this module.
     """
 
     module: str
     actions: Mapping[str, str]
+    traces: TraceForm = attrs.field(factory=TraceForm)
 
 
 @attrs.frozen
