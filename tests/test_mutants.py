@@ -2,22 +2,36 @@
 
 The hunt itself is `python -m tests.mutants`.  Here its results are replayed: for each mutant a scenario that
 once broke it, made small and kept in tests/mutants/scenarios/.  It must still break the mutant, in the same
-way, and must not break the sound protocol.
+way, and must not break the sound protocol.  Where no scenario can show a mistake a program does.
 """
+
+from collections.abc import Iterable
 
 import attrs
 import pytest
 
-from paxos.basic import INVARIANTS, protocol
+import paxos.sim.stepper
+import paxos.sim.world
 from paxos.check.scenario import Scenario, load_scenario
 from paxos.contract import Invariant, InvariantMaker, Step
 from tests import mutants as registry
 from tests.mutants.__main__ import SCENARIOS, main
-from tests.mutants.build import described, mutants
+from tests.mutants.build import described, mutants, sound
+from tests.mutants.directed import DIRECTED
 from tests.mutants.hunts import hunt
 from tests.mutants.patches import Mutant, Patch
 
-NAMES = sorted(mutants())
+NAMES = sorted(name for name, mutant in mutants().items() if not mutant.directed)
+#: Those that a program shows.
+PROGRAMS = sorted(name for name, mutant in mutants().items() if mutant.directed)
+
+
+#: More messages than this are not kept, by protocol and how many ballots a mistake takes.
+LONGEST = {("paxos", 2): 25, ("paxos", 3): 40, ("multipaxos", 2): 80, ("multipaxos", 3): 80}
+
+
+#: What needs clients that acknowledge, or for ever: no list of moves shows it.
+TIMED = {"acknowledged_means_applied", "votes_asked_only_once"}
 
 
 def kept(name: str) -> Scenario:
@@ -30,7 +44,10 @@ def broken_property(scenario: Scenario) -> str | None:
 
 
 def test_there_are_enough_and_each_has_its_scenario() -> None:
-    assert len(NAMES) >= 15
+    of = [mutant.protocol for mutant in mutants().values()]
+    assert of.count("paxos") >= 15
+    assert of.count("multipaxos") >= 20
+    assert len(of) == len(mutants())
     assert sorted(path.stem for path in SCENARIOS.glob("*.json")) == NAMES
     assert registry.stale_read is registry.stale_read
     with pytest.raises(AttributeError, match="there is no mutant 'nonesuch'"):
@@ -43,16 +60,29 @@ def test_the_scenario_breaks_the_mutant_and_not_the_protocol(name: str) -> None:
     assert scenario.protocol == f"tests.mutants:{name}"
     assert scenario.violation in mutants()[name].oracles
     assert broken_property(scenario) == scenario.violation
-    assert broken_property(attrs.evolve(scenario, protocol="paxos")) is None
+    assert broken_property(attrs.evolve(scenario, protocol=sound(mutants()[name]).name)) is None
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_program_breaks_the_mutant_and_not_the_protocol(name: str) -> None:
+    found = hunt(name)
+    assert found.ok, found
+    assert found.killed_by in mutants()[name].oracles
+    assert DIRECTED[mutants()[name].directed](None)[0] == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_kept_is_short(name: str) -> None:
     scenario = kept(name)
-    assert scenario.run().result.deliveries < (25 if mutants()[name].ballots == 2 else 40)
+    if mutants()[name].protocol == "multipaxos" and scenario.kind == "timed":
+        assert name in TIMED
+    else:
+        assert scenario.run().result.deliveries < LONGEST[mutants()[name].protocol, mutants()[name].ballots]
 
 
-@pytest.mark.parametrize("name", ["own_value_proposed", "vote_before_durable"])
+@pytest.mark.parametrize(
+    "name", ["own_value_proposed", "vote_before_durable", "log_promise_before_durable", "log_ballot_reused"]
+)
 def test_the_hunt_finds_it_again(name: str) -> None:
     found = hunt(name)
     assert found.ok
@@ -101,20 +131,55 @@ class _Dropped:
         return None
 
 
-#: Each invariant that the kept scenarios rely on, with a mutant that it kills.
-_OWN = {make(protocol.quorums([1, 2, 3])).name: make for make in INVARIANTS}
-_KILLERS = {kept(name).violation: name for name in NAMES if kept(name).violation in _OWN}
+#: Each invariant that the kept scenarios rely on, by protocol, with a mutant that it kills.
+_OWN = {
+    (each.name, make(each.quorums([1, 2, 3])).name): make
+    for each in {mutant.protocol: sound(mutant) for mutant in mutants().values()}.values()
+    for make in each.invariants
+}
+_KILLERS = {
+    (mutants()[name].protocol, kept(name).violation): name
+    for name in NAMES
+    if (sound(mutants()[name]).name, kept(name).violation) in _OWN
+}
 
 
-@pytest.mark.parametrize("name", sorted(_KILLERS))
-def test_an_invariant_that_drops_its_result_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("protocol", "name"), sorted(_KILLERS))
+def test_an_invariant_that_drops_its_result_is_noticed(
+    protocol: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the check broken the scenario ends otherwise than its file says, if only by the last judge."""
-    scenario = kept(_KILLERS[name])
-    dropped: list[InvariantMaker] = [lambda quorums: _Dropped(_OWN[name](quorums))]
-    others = [make for other, make in _OWN.items() if other != name]
-    broken = attrs.evolve(described(mutants()[_KILLERS[name]]), invariants=(*dropped, *others))
+    mutant = mutants()[_KILLERS[protocol, name]]
+    scenario = kept(mutant.name)
+    dropped: list[InvariantMaker] = [lambda quorums: _Dropped(_OWN[protocol, name](quorums))]
+    others = [make for (of, other), make in _OWN.items() if of == protocol and other != name]
+    broken = attrs.evolve(described(mutant), invariants=(*dropped, *others))
     monkeypatch.setattr(registry, "broken", broken, raising=False)
     seen = scenario.run().violation
     assert seen is not None
     assert attrs.evolve(scenario, protocol="tests.mutants:broken").run().violation != seen
     assert seen.name == name
+
+
+#: What only the verdict on a log says, with a mutant that it kills.
+_JUDGED = {
+    kept(name).violation: name
+    for name in NAMES
+    if kept(name).violation in ("ReadFresh", "AtMostOnce", "StateExact", "AnswerExact", "Durability")
+    and mutants()[name].protocol == "multipaxos"
+}
+
+
+def _accept_everything(*_: object) -> Iterable[tuple[str, str]]:
+    return ()
+
+
+@pytest.mark.parametrize("name", sorted(_JUDGED))
+def test_a_verdict_on_logs_that_accepts_everything_is_noticed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = kept(_JUDGED[name])
+    assert broken_property(scenario) == name
+    monkeypatch.setattr(paxos.sim.stepper, "judge_log", _accept_everything)
+    monkeypatch.setattr(paxos.sim.world, "judge_log", _accept_everything)
+    assert broken_property(scenario) != name

@@ -1,8 +1,9 @@
 """Let the explorer hunt every mutant, and print which check killed it, how soon, and how small it gets.
 
-    python -m tests.mutants                      all of them, a few minutes
-    python -m tests.mutants --only stale_read    some of them
-    python -m tests.mutants --save               and renew the scenarios in tests/mutants/scenarios/
+    python -m tests.mutants                          all of them, some ten minutes
+    python -m tests.mutants --protocol multipaxos    those of one protocol
+    python -m tests.mutants --only stale_read        some of them
+    python -m tests.mutants --save                   and renew the scenarios in tests/mutants/scenarios/
 
 A mutant that survives its budget, or that is killed by a check that is not among its oracles, is a failure:
 exit code 5.  The second is not harmless: it says that somebody does not know what the mistake does.
@@ -22,26 +23,32 @@ from tests.mutants.build import mutants
 from tests.mutants.hunts import Hunt, hunt
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-_COLUMNS = ("mutant", "killed by", "schedules", "deliveries", "seconds", "verdict")
+_COLUMNS = ("mutant", "protocol", "killed by", "how", "schedules", "deliveries", "seconds", "verdict")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hunt, print the table, and give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=sorted(mutants()), metavar="NAME", help="these only")
+    protocols = sorted({mutant.protocol for mutant in mutants().values()})
+    parser.add_argument("--protocol", choices=protocols, help="mutants of this one only")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the schedules (0)")
     parser.add_argument("--workers", type=int, default=None, metavar="N", help="processes (one a core)")
     parser.add_argument("--save", action="store_true", help=f"renew the scenarios in {SCENARIOS.name}/")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     arguments = parser.parse_args(argv)
-    names = arguments.only or list(mutants())
+    names = [
+        name
+        for name, mutant in mutants().items()
+        if name in (arguments.only or mutants()) and arguments.protocol in (None, mutant.protocol)
+    ]
     hunts: dict[str, Hunt] = {}
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(hunt, name, arguments.seed) for name in names]
         for done in as_completed(waiting):
             each = done.result()
             hunts[each.mutant] = each
-            if arguments.save and each.ok:
+            if arguments.save and each.ok and each.scenario:
                 SCENARIOS.mkdir(exist_ok=True)
                 (SCENARIOS / f"{each.mutant}.json").write_text(each.scenario, encoding="utf-8")
             print(f"{len(hunts)} of {len(names)}: {each.mutant}: {each.verdict}", file=sys.stderr, flush=True)
@@ -60,7 +67,9 @@ def _print(hunts: Sequence[Hunt]) -> None:
         rows.append(
             (
                 each.mutant,
+                each.protocol,
                 each.killed_by or "-",
+                each.how,
                 str(each.schedules),
                 size,
                 f"{each.seconds:.1f}",

@@ -8,9 +8,13 @@ protocol.  Nothing here is in the product; there is no switch.
 by at their end, or of the errors a node stops with.  `budget` is how many schedules the explorer is given.
 """
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["BASIC", "Mutant", "Patch"]
+from paxos.check.walk import Walk
+from paxos.quorum import QuorumSystem
+from paxos.service import LogSettings
+
+__all__ = ["BASIC", "Ground", "Mutant", "Patch"]
 
 
 class Patch(NamedTuple):
@@ -21,8 +25,28 @@ class Patch(NamedTuple):
     new: str
 
 
+class Ground(NamedTuple):
+    """Where to look for a mistake: the cluster, and how it is walked on.
+
+    Args:
+        walk: what a walk does.
+        nodes: how many.
+        quorums: the quorum system; None for the protocol's own.
+        settings: of the protocol.
+        log: of the service of a log.
+        eager: disks sync at once.
+    """
+
+    walk: Walk = Walk()
+    nodes: int = 3
+    quorums: QuorumSystem | None = None
+    settings: Any = None
+    log: LogSettings | None = None
+    eager: bool = False
+
+
 class Mutant(NamedTuple):
-    """A protocol with one mistake in it.
+    """A protocol, or the service above it, with one mistake in it.
 
     Args:
         name: an identifier.
@@ -34,6 +58,11 @@ class Mutant(NamedTuple):
         ballots: how many ballots it takes to show.
         budget: schedules the explorer is given.
         script: a schedule that shows it, where no random search finds one in minutes.
+        protocol: of which it is a mutant.
+        ground: the walks that are tried instead of the explorer's schedules, where the mistake needs a
+            setting, or work, that the explorer seldom draws.
+        directed: the function of `tests.mutants.directed` that shows it, where the simulator has no such
+            node or client.
     """
 
     name: str
@@ -45,6 +74,9 @@ class Mutant(NamedTuple):
     ballots: int = 2
     budget: int = 20_000
     script: tuple[str, ...] = ()
+    protocol: str = "paxos"
+    ground: Ground | None = None
+    directed: str = ""
 
 
 #: What clients and nodes see when decisions differ.
