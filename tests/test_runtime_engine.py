@@ -169,6 +169,14 @@ def _event(action: str, sender: int) -> Event:
     return Event(action, 1, {"sender": sender, "reason": FORGED}, "Accept")
 
 
+def test_who_leads_and_why_is_logged_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "paxos.node")
+    sink = EventSink(1)
+    for _ in range(3):
+        sink.pass_on([Event("elected", 1, {"ballot": "7.1", "floor": 0}, "Promise")])
+    assert [record.message for record in caplog.records] == ["node 1: elected (ballot 7.1, floor 0)"] * 3
+
+
 def test_what_another_member_does_wrong_is_logged_and_not_each_time(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "paxos.node")
     seen: list[Event] = []

@@ -272,10 +272,14 @@ def test_the_ledger_complains_at_once():
     ledger = Ledger(asked, Counter())
     assert ledger.take(1, log.items()) is None
     assert ledger.take(2, log.items()) is None
-    name, sentence = ledger.take(3, other.items())
+    complaint = ledger.take(3, other.items())
+    assert complaint is not None
+    name, sentence = complaint
     assert name == "SlotAgreement"
     assert "slot 1: node 3 applied" in sentence
-    name, sentence = Ledger({}, Counter()).take(1, log.items())
+    complaint = Ledger({}, Counter()).take(1, log.items())
+    assert complaint is not None
+    name, sentence = complaint
     assert name == "Validity"
     assert "never asked" in sentence
 

@@ -24,7 +24,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from paxos.errors import PaxosError
 from paxos.runtime.bench_processes import free_ports
@@ -126,7 +126,7 @@ def _pysyncobj_node(seconds: float, own: str, partners: list[str]) -> None:
         nonlocal sent
         while sent - done < _OUTSTANDING:
             key, value = pairs[sent % len(pairs)]
-            store.put(key, value, callback=answered)
+            store.put(key, value, callback=answered)  # type: ignore[call-arg,unused-ignore]
             sent += 1
 
     start_s, counted, begun_s = time.perf_counter(), 0, 0.0
@@ -223,7 +223,7 @@ def _etcd_load(port: int, seconds: float) -> float:
         start_s, counted, begun_s = time.perf_counter(), 0, 0.0
         while not begun_s or time.perf_counter() < begun_s + seconds:
             for key, _ in selector.select(1.0):
-                one = key.fileobj  # type: ignore[assignment]
+                one = cast("socket.socket", key.fileobj)
                 reply = one.recv(65536)
                 if not reply.startswith(b"HTTP/1.1 200"):
                     raise PaxosError(f"etcd answered {reply[:80]!r}")

@@ -29,6 +29,8 @@ _LEVELS: Final[Mapping[str, int]] = {
     "exhausted": logging.ERROR,
     "refused": logging.WARNING,
 }
+#: Events that operators ask about, and that are rare by their nature: who leads, and why.
+_LEADERSHIP: Final = frozenset(("elected", "deposed", "stepped-down", "transfer", "transfer failed"))
 #: Of how many kinds of these it is counted how often they were.
 _COUNTED_MAX: Final = 256
 
@@ -86,6 +88,9 @@ class EventSink:
             if isinstance(sentence, str):
                 self._log_sentence(event, sentence)
                 continue
+            if event.action in _LEADERSHIP:
+                self._log_sentence(event, _as_sentence(event))
+                continue
             level = _LEVELS.get(event.action, logging.DEBUG)
             if _LOGGER.isEnabledFor(level) and (level == logging.DEBUG or self._is_news(event)):
                 extra = {"event": event.action, "node": event.node, "arguments": dict(event.arguments)}
@@ -124,3 +129,9 @@ class EventSink:
         except Exception:
             # A subscriber's mistake must not become the node's.
             _LOGGER.exception("node %d: the subscriber to its events failed", self._node)
+
+
+def _as_sentence(event: Event) -> str:
+    """An event in words: what, and everything about it."""
+    about = ", ".join(f"{name} {value}" for name, value in event.arguments.items())
+    return f"{event.action} ({about})" if about else event.action
