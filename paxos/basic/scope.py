@@ -15,11 +15,8 @@ and proposers crash and start anew from their disks.
 A learner sends nothing, so it is no part of a state: every state is judged together with everything that
 the real learner can have come to by the votes that left so far, in any order, each any number of times.
 
-**A state is one int**, to be quick and small.  Its low bits hold, for each part of the world, the number of
-the standing that the part has; the higher ones are facts (see `paxos.basic.scope_facts`).  The first time a
-part meets a message in a standing its role is copied and its handler called; what comes of it is kept as the
-bits that change, and the next time applied as such.  Numbers and bits are given out as they come up, so they
-mean nothing outside of the world that gave them; states are exact, and no two different ones look alike.
+**A state is one int**, to be quick and small; see `paxos.basic.scope_world`, which knows parts, messages and
+faults, and nothing of what they mean.
 
 **Projection.**  Ballot b of the specification is the code's ballot (1 + b // w, 1 + b % w), for w proposers.
 What the specification knows of a state is which messages left, and for each acceptor what its *disk* holds:
@@ -29,17 +26,18 @@ assignment of own values to them, the projections are exactly the reachable stat
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic.acceptor import Acceptor, AcceptorRecord
 from paxos.basic.learner import Learner
 from paxos.basic.messages import MESSAGES, Accept, Accepted, Nack, Prepare, Promise
 from paxos.basic.proposer import Proposer
-from paxos.basic.scope_facts import FULL, WIDTH, Fact, Facts, Flying, Remembered, Sent, Submitted
+from paxos.basic.scope_facts import FULL, WIDTH, Facts, Remembered, Sent, Submitted
 from paxos.basic.scope_invariants import Judge
-from paxos.basic.scope_parts import AcceptorPart, LearnerPart, Move, Part, ProposerPart, RoleMessage, say
+from paxos.basic.scope_parts import AcceptorPart, LearnerPart, Part, ProposerPart, RoleMessage
 from paxos.basic.scope_specification import SpecState, why_not
+from paxos.basic.scope_world import World, world_bits
 from paxos.contract.scope import ScopeSettings
 from paxos.errors import ConfigurationError
 from paxos.quorum import Majority, QuorumSystem
@@ -49,39 +47,6 @@ __all__ = ["BasicScope"]
 #: What TLC finds for Lamport's Paxos module without symmetry: by acceptors, ballots and values.
 _GOLDEN: Final[Mapping[tuple[int, int, int], int]] = {(3, 2, 2): 3_921, (3, 3, 2): 185_369}
 _VALUES: Final = (b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h")
-
-
-class _Effect(NamedTuple):
-    """What an action does to a state: needs this bit, flips these, then sets those."""
-
-    need: int
-    flip: int
-    add: int
-    what: str
-
-
-class _Standing:
-    """A standing of a part: what came of the facts that it has met."""
-
-    __slots__ = ("effects", "met", "value")
-
-    def __init__(self, value: Any) -> None:
-        self.value: Any = value
-        self.met: int = 0
-        self.effects: list[_Effect] = []
-
-
-class _Seat:
-    """A part's place in the state: its bits, its standings, and the facts that it can take in."""
-
-    __slots__ = ("inbox", "numbers", "part", "shift", "standings")
-
-    def __init__(self, part: Part, shift: int) -> None:
-        self.part: Part = part
-        self.shift: int = shift
-        self.inbox: int = 0
-        self.numbers: dict[Any, int] = {}
-        self.standings: list[_Standing] = []
 
 
 class BasicScope:
@@ -148,10 +113,17 @@ class BasicScope:
             for node in self.quorums.members
         ]
         parts += [self._proposer_part(number, proposer) for number in range(self.proposers)]
-        self._seats = [_Seat(part, number * WIDTH) for number, part in enumerate(parts)]
-        #: Set in every state: what actions without a message need.
-        self._always = 1 << (len(parts) * WIDTH)
-        self.facts: Facts = Facts(len(parts) * WIDTH + 1)
+        self.facts: Facts = Facts(world_bits(parts))
+        self._world = World(
+            parts,
+            self.facts,
+            self._audience,
+            self._note,
+            faults=self.faults,
+            in_flight=self.in_flight,
+            unsent=Nack,
+            delivers_unsent=self.nacks,
+        )
         self._judge = Judge(self.facts, self.quorums, parts, LearnerPart(learner, self.quorums))
         self._refine: Remembered[str | None] = Remembered(self._find_step_not_allowed)
         self._records: dict[AcceptorRecord, int] = {}
@@ -212,33 +184,16 @@ class BasicScope:
         """Nobody has done anything; the proposers' own values are assigned in every way."""
         acceptors = len(self.quorums.members)
         for values in self._own_values:
-            state = self._always
-            for number, seat in enumerate(self._seats):
-                part: Any = seat.part
-                standing = (
-                    part.start(values[number - acceptors]) if isinstance(part, ProposerPart) else part.start()
-                )
-                state |= self._number(number, standing) << seat.shift
-            for value in values:
-                state |= self._bit(Submitted(value))
-            yield state
+            standings: list[Any] = []
+            for number, each in enumerate(self._world.parts):
+                part: Any = each
+                own = isinstance(part, ProposerPart)
+                standings.append(part.start(values[number - acceptors]) if own else part.start())
+            yield self._world.begin(standings, map(Submitted, values))
 
     def successors(self, state: int) -> list[tuple[str, int]]:
         """Each action that changes something: in words, and the state that it leads to."""
-        found: list[tuple[str, int]] = []
-        room = self.in_flight
-        for number, seat in enumerate(self._seats):
-            standing = seat.standings[(state >> seat.shift) & FULL]
-            unmet = state & seat.inbox & ~standing.met
-            if unmet:
-                self._meet(number, standing, unmet)
-            flying = self.facts.flying  # now that all there can be from here is known
-            for need, flip, add, what in standing.effects:
-                if state & need:
-                    after = (state ^ flip) | add
-                    if after != state and (not flying or (after & flying).bit_count() <= room):
-                        found.append((what, after))
-        return found
+        return self._world.successors(state)
 
     def fingerprint(self, state: int) -> int:
         """The state itself: it is exact."""
@@ -249,8 +204,8 @@ class BasicScope:
         if not self.restarts:
             return state & (self._acceptor_bits | self.facts.specified)
         projected = state & self.facts.specified
-        for seat, records in zip(self._seats, self._record_of, strict=False):
-            projected |= records[(state >> seat.shift) & FULL] << seat.shift
+        for number, records in enumerate(self._record_of):
+            projected |= records[(state >> (number * WIDTH)) & FULL] << (number * WIDTH)
         return projected
 
     def describe(self, before: int, action: object, after: int) -> str:
@@ -273,7 +228,7 @@ class BasicScope:
         return SpecState(msgs, tuple(bal), tuple(v_bal), tuple(val))
 
     def _spec_message(self, fact: Sent) -> tuple[object, ...]:
-        message, node, number = fact.message, self._seats[fact.part].part.node, self.number_of
+        message, node, number = fact.message, self._world.parts[fact.part].node, self.number_of
         if isinstance(message, Prepare):
             return ("1a", number(message.ballot))
         if isinstance(message, Promise):
@@ -294,58 +249,16 @@ class BasicScope:
             return None
         return why_not(self.spec_state(before), self.spec_state(after), self.quorums)
 
-    # --- what comes of a message --------------------------------------------------------------------------
+    # --- for the world --------------------------------------------------------------------------------------
 
-    def _number(self, part: int, value: Any) -> int:
-        """The number of a standing; a new one is judged, and its actions without a message are worked out."""
-        seat = self._seats[part]
-        key = seat.part.key(value)
-        number = seat.numbers.get(key)
-        if number is not None:
-            return number
-        number = seat.numbers[key] = len(seat.standings)
-        if number > FULL:
-            raise ConfigurationError(f"{seat.part.name} stands in more than {FULL:,} ways: too large a scope")
-        standing = _Standing(value)
-        seat.standings.append(standing)
-        if isinstance(seat.part, AcceptorPart):
-            self._note_record(part, number, value)
+    def _note(self, part: int, number: int, value: Any) -> None:
+        """A part has a standing that it never had."""
+        if isinstance(self._world.parts[part], AcceptorPart):
+            record = _seen_record(value, self.restarts)
+            self._record_of[part][number] = self._records.setdefault(record, len(self._records))
         self._judge.standing(part, number, value)
-        for move in seat.part.on_its_own(value):
-            flip, add = self._apply(part, number, move)
-            standing.effects.append(_Effect(self._always, flip, add, move.what))
-        return number
 
-    def _note_record(self, part: int, number: int, value: Any) -> None:
-        acceptor = _seen_record(value, self.restarts)
-        self._record_of[part][number] = self._records.setdefault(acceptor, len(self._records))
-
-    def _apply(self, part: int, number: int, move: Move) -> tuple[int, int]:
-        """The bits that a move flips, and those that it sets."""
-        flip = (number ^ self._number(part, move.standing)) << self._seats[part].shift
-        add = 0 if move.submits is None else self._bit(Submitted(move.submits))
-        for message in move.sends:
-            kind = message.__class__
-            if kind is Nack and not self.nacks:
-                continue
-            if kind is not Nack or not self.in_flight:
-                add |= self._bit(Sent(part, kind, message))
-            if self.in_flight:
-                for to in self._audience(message):
-                    add |= self._bit(Flying(part, kind, message, to))
-        return flip, add
-
-    def _bit(self, fact: Fact) -> int:
-        bit, new = self.facts.bit(fact)
-        if new:
-            if isinstance(fact, Flying):
-                self._seats[fact.to].inbox |= bit
-            elif isinstance(fact, Sent) and not self.in_flight:
-                for to in self._audience(fact.message):
-                    self._seats[to].inbox |= bit
-        return bit
-
-    def _audience(self, message: RoleMessage) -> Sequence[int]:
+    def _audience(self, message: Any) -> Sequence[int]:
         """To which parts a message goes."""
         acceptors = len(self.quorums.members)
         if isinstance(message, Prepare | Accept):
@@ -353,29 +266,6 @@ class BasicScope:
         if isinstance(message, Accepted) and self.in_flight:
             return ()  # proposers ignore votes; where messages stay it costs nothing to show it
         return (acceptors + self.number_of(message.ballot) % self.proposers,)
-
-    def _meet(self, part: int, standing: _Standing, unmet: int) -> None:
-        """Call the part's handler on every message that it meets in this standing for the first time."""
-        seat = self._seats[part]
-        number = seat.numbers[seat.part.key(standing.value)]
-        standing.met |= unmet
-        for bit, fact in self.facts.of(unmet):
-            sender = self._seats[fact.part].part.node
-            move = seat.part.on_message(standing.value, sender, fact.message)
-            flip, add = (0, 0) if move is None else self._apply(part, number, move)
-            what = "" if move is None else move.what
-            if not self.in_flight:
-                if flip or add & ~bit:
-                    standing.effects.append(_Effect(bit, flip, add, what))
-                continue
-            standing.effects.append(
-                _Effect(bit, flip ^ bit, add, what or f"{seat.part.name} ignores a message")
-            )
-            if "duplication" in self.faults and (flip or add):
-                standing.effects.append(_Effect(bit, flip, add, f"{what}; another copy is still under way"))
-            if "loss" in self.faults and (flip or add):
-                lost = f"{say(fact.message)} to {seat.part.name} is lost"
-                standing.effects.append(_Effect(bit, bit, 0, lost))
 
 
 def _seen_record(standing: Any, on_disk: bool) -> AcceptorRecord:

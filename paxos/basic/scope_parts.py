@@ -67,7 +67,7 @@ class Move(NamedTuple):
 
     what: str
     standing: Any
-    sends: tuple[RoleMessage, ...] = ()
+    sends: tuple[Any, ...] = ()
     submits: bytes | None = None
 
 
@@ -82,6 +82,10 @@ class Part:
     def __init__(self, name: str, node: NodeId) -> None:
         self.name: str = name
         self.node: NodeId = node
+
+    def say(self, message: Any) -> str:
+        """A message in words, as short as can be."""
+        return say(message)
 
     def key(self, standing: Any) -> Hashable:
         """Equal for standings that behave alike."""
