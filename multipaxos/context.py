@@ -11,6 +11,7 @@ from paxos.ballot import NodeId
 from paxos.command import RequestId
 from paxos.contract import Configuration, Draw, Effects, Event, Message, Outcome, OutcomeKind
 from paxos.errors import ConfigurationError
+from paxos.quorum import QuorumSystem
 
 __all__ = ["NEVER_S", "Context"]
 
@@ -60,11 +61,11 @@ class Context:
                 f"node {configuration.node} is none of the members {configuration.members} "
                 f"and none of the observers {configuration.observers}"
             )
-        self.configuration = configuration
-        self.draw = draw
+        self.configuration: Configuration = configuration
+        self.draw: Draw = draw
         self.settings: MultiPaxosSettings = settings
         self.node: NodeId = configuration.node
-        self.quorums = configuration.quorums
+        self.quorums: QuorumSystem = configuration.quorums
         self.members: tuple[NodeId, ...] = configuration.members
         self.everyone: frozenset[NodeId] = frozenset(configuration.everyone)
         self.is_member: bool = self.node in self.members

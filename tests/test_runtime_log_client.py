@@ -245,9 +245,7 @@ async def test_rejected_after_it_may_have_been_carried_out_is_unknown(first: Beh
 
 async def test_no_answer_at_all_is_unknown() -> None:
     async with met(FalseNode(then=silence), timeout_s=1.0) as client:
-        with pytest.raises(
-            OutcomeUnknown, match=r"submit: no answer within 1 s; it may have been carried"
-        ):
+        with pytest.raises(OutcomeUnknown, match=r"submit: no answer within 1 s; it may have been carried"):
             await client.submit(b"x")
         assert at_rest(client)
 

@@ -54,9 +54,7 @@ async def test_a_query_is_asked_again_until_the_end() -> None:
         with pytest.raises(Rejected, match=r"^query: busy just now$"):
             await client.query(b"q", timeout_s=1.0)
         node.query_script = [silence] * 1000
-        with pytest.raises(
-            Unreachable, match=r"get b'k': no node answered within 1 s; is there a quorum\?"
-        ):
+        with pytest.raises(Unreachable, match=r"get b'k': no node answered within 1 s; is there a quorum\?"):
             await client.get(b"k", timeout_s=1.0)
         assert at_rest(client)
     assert {query.level for query in node.queries} == {Level.LINEARIZABLE}

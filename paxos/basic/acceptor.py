@@ -34,6 +34,9 @@ class AcceptorRecord(NamedTuple):
     accepted_value: bytes | None
 
 
+_NEW: Final = AcceptorRecord(BOTTOM, BOTTOM, None)
+
+
 class Vote:
     """One vote, and the rule by which it is cast: what an acceptor has one of for each decree or slot.
 
@@ -51,7 +54,7 @@ class Vote:
         self.accepted_value: bytes | None = accepted_value
 
     def cast(self, promised: Ballot, ballot: Ballot, value: bytes) -> bool:
-        """Vote for `value` at `ballot`, unless `promised` is above it; a vote is never replaced at its ballot.
+        """Vote for `value` at `ballot`, unless `promised` is above; a vote is never replaced at its ballot.
 
         Returns:
             Whether the vote is cast, now or before. The promise must then be raised to `ballot`.
@@ -84,11 +87,10 @@ class Acceptor(Vote):
     __slots__ = ("decree", "promised")
 
     def __init__(self, decree: bytes = b"", record: AcceptorRecord | None = None) -> None:
-        super().__init__()
+        record = record or _NEW
+        super().__init__(record.accepted_ballot, record.accepted_value)
         self.decree: bytes = decree
-        self.promised: Ballot = BOTTOM
-        if record is not None:
-            self.promised, self.accepted_ballot, self.accepted_value = record
+        self.promised: Ballot = record.promised
 
     @overload
     def receive(self, sender: NodeId, message: Accept) -> Accepted | Nack: ...

@@ -117,7 +117,8 @@ def _request(text: str) -> tuple[bytes, int]:
         found = b"", 0
     if len(found[0]) != _CLIENT_BYTES or found[1] < 1:
         raise argparse.ArgumentTypeError(
-            f"{text!r:.80}: expected the {2 * _CLIENT_BYTES} hexadecimal digits of a client, a colon, and a number"
+            f"{text!r:.80}: expected the {2 * _CLIENT_BYTES} hexadecimal digits of a client, a colon, "
+            "and a number"
         )
     return found
 

@@ -96,7 +96,7 @@ class Fleet:
         found = find_protocol(protocol)
         self.directory = directory
         self.ports = ports
-        self.decides = found.decides
+        self.decides: Decides = found.decides
         self.protocol = protocol
         settings = small_settings(found, draw)
         log = small_log(draw)
