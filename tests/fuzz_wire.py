@@ -28,10 +28,15 @@ from typing import Any, NamedTuple
 
 import cbor2
 
+from multipaxos import messages as multi
+from multipaxos.values import pack_value
 from paxos import wire
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic import messages as basic
+from paxos.command import NOTHING, Command, RequestId
 from paxos.errors import WireError
+from paxos.service import log_messages as log
+from paxos.service.batches import Run, run_digests
 
 MAX_BYTES = 1 << 20
 MEMORY_BOUND_BYTES = 96 << 20
@@ -142,6 +147,60 @@ def _a_basic_message(draw: random.Random) -> object:
     )
 
 
+def _a_log_value(draw: random.Random) -> bytes:
+    if draw.random() < 0.2:
+        return b""
+    request = RequestId(draw.randbytes(16), draw.randrange(3), draw.randrange(1, 1 << 40), draw.randbytes(8))
+    return pack_value(Command(request, NOTHING, _a_value(draw)))
+
+
+def _a_multipaxos_message(draw: random.Random) -> object:
+    ballot, slot = _a_ballot(draw), draw.choice((1, 7, 70_000, multi.MAX_SLOT - 9))
+    values = [_a_log_value(draw) for _ in range(draw.randrange(1, 4))]
+    entries = tuple((slot + at, ballot, value) for at, value in enumerate(values))
+    return draw.choice(
+        (
+            multi.Prepare(ballot, slot),
+            multi.Promise(ballot, slot, entries, draw.choice((0, slot + 5)), slot - 1),
+            multi.Accept(ballot, slot, values[0], slot - 1),
+            multi.Accepted(ballot, ((slot, slot), (slot + 2, slot + 5))),
+            multi.Nack(ballot, ballot.above(3)),
+            multi.Heartbeat(ballot, draw.randrange(3), slot),
+            multi.HeartbeatReply(ballot, 1, slot),
+            multi.Fetch(slot, slot + 3),
+            multi.Chosen(slot, tuple((ballot, value) for value in values)),
+            multi.PreVote(ballot),
+            multi.PreVoted(ballot, draw.random() < 0.5, draw.choice((None, ballot))),
+            multi.TakeOver(ballot),
+            multi.ReadIndex(3, slot),
+            multi.ReadAt(3, slot, slot),
+            multi.Reserved(ballot.round),
+            multi.Release(ballot),
+        )
+    )
+
+
+def _a_service_message(draw: random.Random) -> object:
+    client, number = draw.randbytes(16), draw.choice((1, 9, 1 << 40))
+    bodies = [_a_value(draw) for _ in range(draw.randrange(1, 4))]
+    return draw.choice(
+        (
+            log.SubmitMany(Run(client, 0, number - 1, number, run_digests(bodies), bodies)),
+            log.Results(client, number, bodies),
+            log.Refused(client, number, len(bodies), draw.choice(list(log.RefusedKind)), "not now"),
+            log.Query(number, draw.choice(list(log.Level)), bodies[0], bodies[-1]),
+            log.QueryReply(number, 0, draw.choice((None, bodies[0])), ""),
+            log.AskBirth(number),
+            log.Birth(number, 7),
+            log.Instruct(number, "transfer", 3),
+            log.SnapshotOffer(number, 3, draw.randbytes(32)),
+            log.SnapshotAsk(number, 2),
+            log.SnapshotChunk(number, 2, draw.choice((None, bodies[0]))),
+            log.SnapshotKept(number),
+        )
+    )
+
+
 class Subject(NamedTuple):
     """A table to attack, and where valid messages of it come from."""
 
@@ -155,6 +214,8 @@ def tables() -> list[Subject]:
     return [
         Subject("samples", SAMPLES, _a_sample),
         Subject("paxos.basic", basic.MESSAGES, _a_basic_message),
+        Subject("multipaxos", multi.MESSAGES, _a_multipaxos_message),
+        Subject("logs", log.LOG_MESSAGES, _a_service_message),
     ]
 
 
