@@ -10,8 +10,8 @@ Many reads share one round: those that come while one is under way wait for the 
 leader for an index, for many reads at once, and the two numbers in its question keep an answer to an earlier
 question, or to an earlier life of the follower, from serving later reads.
 
-Source: Ongaro, *Consensus: Bridging Theory and Practice* (2014), section 6.4; the quorum must be one of
-phase 2, since what it has to meet is the phase-1 quorum of a later leader.
+Source: Ongaro, *Consensus: Bridging Theory and Practice* (2014), section 6.4. The quorum is one of phase 2,
+which meets the phase-1 quorum of every later leader.
 """
 
 from collections import deque
