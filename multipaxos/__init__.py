@@ -14,6 +14,7 @@ from multipaxos.messages import MESSAGES
 from multipaxos.proposer import Candidate, Debts, Leader
 from multipaxos.records import record_name
 from multipaxos.replica import MultiPaxosReplica
+from multipaxos.scope import MultiPaxosScope
 from multipaxos.settings import MultiPaxosSettings
 from multipaxos.stored import stored_log
 from multipaxos.tracing import SPECIFICATION, make_replica
@@ -69,6 +70,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     probes=("elected", "leader change", "adopted", "gap filled", "fetched"),
     bound_ms=_bound_ms,
     specification=SPECIFICATION,
+    scope=MultiPaxosScope,
     record_name=record_name,
     stored_log=stored_log,
     documentation=(

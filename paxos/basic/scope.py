@@ -67,7 +67,7 @@ class BasicScope:
         waits: which answers of an acceptor wait for its disk.
 
     Raises:
-        ConfigurationError: the quorums are over other acceptors, or there are too many proposers.
+        ConfigurationError: the quorums are over other acceptors, there are too many proposers, or slots.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class BasicScope:
         learner: type[Learner] = Learner,
         waits: Callable[[RoleMessage], bool] = MESSAGES.reports,
     ) -> None:
+        if settings.slots != 1:
+            raise ConfigurationError(f"Basic Paxos has no slots: {settings.slots} of them make no world")
         self.settings: ScopeSettings = settings
         self.quorums: QuorumSystem = quorums or Majority(range(1, settings.acceptors + 1))
         if self.quorums.members != tuple(range(1, settings.acceptors + 1)):

@@ -49,6 +49,7 @@ def add(commands: Commands) -> None:
         "  paxos exhaust --ballots 0..2                  2.6 million states, about a minute\n"
         "  paxos exhaust --faults loss,duplication       copies of messages vanish and double\n"
         "  paxos exhaust --faults restart --acceptors 2 --ballots 0..2\n"
+        "  paxos exhaust --protocol multipaxos           a log of one slot; --slots 2 for two\n"
         "  paxos exhaust --refine                        check each step against the specification",
     )
     parser.add_argument(
@@ -62,6 +63,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--acceptors", type=count(1, 7), default=3, metavar="N", help="how many (3)")
     parser.add_argument("--values", type=count(1, 8), default=2, metavar="N", help="how many (2)")
+    parser.add_argument("--slots", type=count(1, 4), default=1, metavar="N", help="of a log: how many (1)")
     names = ", ".join(FAULTS_OF_SCOPES)
     parser.add_argument(
         "--faults", type=_faults, default=(), metavar="NAMES", help=f"what goes wrong, with commas: {names}"
@@ -121,6 +123,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         faults=arguments.faults,
         in_flight=arguments.in_flight,
         unsynced=arguments.unsynced,
+        slots=arguments.slots,
     )
     with _progress(out) as progress:
         found = search(protocol.scope(settings), arguments.limit, progress, arguments.refine)

@@ -54,8 +54,9 @@ class ScopeSettings:
             delivered at any time and any number of times, as in the specifications.
 
         in_flight: with "loss" or "duplication": how many copies of messages can be under way at once; None
-            for as many as there are acceptors. What would be one too many is not sent yet.
+            for as many as there are acceptors, for each slot. What would be one too many is not sent yet.
         unsynced: with "restart": how many answers of one acceptor can wait for its disk at once.
+        slots: of a protocol that decides a log: how many.
 
     Raises:
         ConfigurationError: a number out of bounds, or an unknown fault.
@@ -69,6 +70,7 @@ class ScopeSettings:
         default=None, validator=attrs.validators.optional(_between("copies in flight", 1, 64))
     )
     unsynced: int = attrs.field(default=1, validator=_between("unsynced answers", 1, 8))
+    slots: int = attrs.field(default=1, validator=_between("slots", 1, 4))
 
 
 class Scope(Protocol[S]):
