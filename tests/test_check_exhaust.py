@@ -28,6 +28,9 @@ from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_NO, EXIT_USAGE, Conf
 from paxos.quorum import FlexibleQuorums
 from tests.abstract_paxos import reachable
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -17,6 +17,9 @@ from paxos.quorum import Majority
 from paxos.runtime import bench as runtime_bench
 from paxos.runtime.bench import ClusterFigures
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -13,6 +13,9 @@ from tests.suite.environments import Environment
 from tests.suite.interpreters import Interpreter
 from tests.suite.stages import Counts, Plan, Result
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 OLD = Interpreter("/a/python3.11", (3, 11, 2))
 NEW = Interpreter("/b/python3.11", (3, 11, 7))
 NEXT = Interpreter("/c/python3.13", (3, 13, 0))

@@ -32,6 +32,9 @@ from paxos.quorum import (
     check_intersections,
 )
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 Nodes = frozenset[NodeId]
 CLASSIC = (Phase.ONE, Phase.TWO)
 

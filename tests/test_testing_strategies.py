@@ -222,10 +222,11 @@ def test_hypothesis_finds_the_registration_of_what_is_installed() -> None:
 
 
 def test_metadata_that_is_stale_is_said_to_be(tmp_path: Path) -> None:
-    _stand_in(
-        tmp_path,
-        "[console_scripts]\npaxos = paxos.cli:main\n[paxos.protocols]\npaxos = paxos.basic:protocol\n",
-    )
+    lines: dict[str, list[str]] = {}
+    for (group, name), value in _declared().items():
+        if group != "hypothesis":
+            lines.setdefault(group, []).append(f"{name} = {value}\n")
+    _stand_in(tmp_path, "".join(f"[{group}]\n{''.join(found)}" for group, found in lines.items()))
     (installed,) = importlib.metadata.distributions(path=[str(tmp_path)])
     with pytest.raises(
         pytest.fail.Exception, match=r"stale, it lacks \[hypothesis\] paxos: install .* again"

@@ -26,6 +26,9 @@ from paxos.contract import Decides, find_protocol
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
 from paxos.runtime import open_cluster
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 PATIENCE_S = 30.0
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="pauses are signals")
 NODES = (1, 2, 3)
