@@ -11,6 +11,7 @@ from typing import Final
 __all__ = [
     "ClusterMismatch",
     "ConfigurationError",
+    "DiskLost",
     "NodeStopped",
     "OutcomeUnknown",
     "PaxosError",
@@ -129,3 +130,7 @@ class NodeStopped(PaxosError):
     """A node stopped itself, because going on could lose or change a decision."""
 
     exit_code = EXIT_NODE_STOPPED
+
+
+class DiskLost(NodeStopped):
+    """A node stopped itself, because the others know it by another store: its disk was lost or exchanged."""

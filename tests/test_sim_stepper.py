@@ -7,8 +7,9 @@ import pytest
 
 from paxos.basic import BasicReplica, BasicSettings, protocol
 from paxos.contract import Event
-from paxos.errors import ConfigurationError
+from paxos.errors import ConfigurationError, NodeStopped
 from paxos.quorum import FlexibleQuorums
+from paxos.sim import Faults, Wipe, run
 from paxos.sim.moves import MOVE_KINDS, Asked, Move, parse_move, topic_of
 from paxos.sim.stepper import Stepper
 from tests import planted
@@ -281,3 +282,27 @@ def test_strangers_and_nonsense():
         Stepper(protocol, 0)
     assert topic_of(object()) == ""
     assert str(Move("deliver", 2, 1, "Slotted", "17")) == "1 -> 2 Slotted 17"
+
+
+def _stopping(when):
+    """Nodes that stop at their second start, for a reason of their own: `when` says which."""
+    starts: list[int] = []
+
+    class Stopping(BasicReplica):
+        def __init__(self, configuration, *more):
+            super().__init__(configuration, *more)
+            starts.append(configuration.node)
+            if configuration.node == when and starts.count(when) == 2:
+                raise NodeStopped("the machine can not go on")
+
+    return attrs.evolve(protocol, replica=Stopping)
+
+
+def test_a_node_with_a_new_disk_that_stops_for_another_reason_has_not_noticed():
+    stepper = Stepper(_stopping(2))
+    stepper.play(["wipe 2", "restart 2"])
+    assert [violation.name for violation in stepper.violations] == ["NodeStopped"]
+    assert stepper.seen["stopped"] == 0
+    result = run(_stopping(2), faults=Faults(wipes=[Wipe(1.0, 2, 0.1)]), duration_s=3.0)
+    assert [violation.name for violation in result.violations] == ["NodeStopped"]
+    assert not result.seen.get("stopped")

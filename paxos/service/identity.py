@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 
 from paxos.ballot import NodeId
 from paxos.contract import Message, Records
-from paxos.errors import NodeStopped, RecordError, StoreRefused, WireError
+from paxos.errors import DiskLost, RecordError, StoreRefused, WireError
 from paxos.service.messages import Introduce, Introduced, LostDisk
 from paxos.wire import decode_record, encode_record, expect_fields, take_bytes, take_int, take_text
 
@@ -198,7 +198,7 @@ class Identity:
         """Handle one of the three messages.
 
         Raises:
-            NodeStopped: a member knows this node by another store.
+            DiskLost: a member knows this node by another store.
         """
         if sender not in self._others and not (sender in self._observers and isinstance(message, Introduce)):
             return
@@ -215,7 +215,7 @@ class Identity:
                 self._witnesses.add(sender)
                 self._conclude()
         elif not self.introduced and message.store_id != self.store_id:
-            raise NodeStopped(lost_disk(self.node, self.store_id, sender, message.store_id))
+            raise DiskLost(lost_disk(self.node, self.store_id, sender, message.store_id))
 
     def _remember(self, node: NodeId, opening: Opening) -> None:
         self._known[node] = opening

@@ -27,7 +27,7 @@ from paxos.contract import (
     ProtocolDescription,
     find_protocol,
 )
-from paxos.errors import ConfigurationError, NodeStopped
+from paxos.errors import ConfigurationError, DiskLost
 from paxos.quorum import QuorumSystem
 from paxos.service import (
     LogSettings,
@@ -577,7 +577,7 @@ class Stepper:
     def _failed(self, site: Place, error: Exception | SystemExit) -> None:
         site.stopped = f"{type(error).__name__}: {error}"
         self._down(site, 0)
-        if isinstance(error, NodeStopped) and site.wiped:
+        if isinstance(error, DiskLost) and site.wiped:
             self.seen["stopped"] += 1
         else:
             self._violate(*complaint_of(site.id, error))

@@ -11,7 +11,7 @@ from typing import Final
 
 from paxos.ballot import NodeId
 from paxos.contract import Configuration, Decides, ProtocolDescription
-from paxos.errors import ConfigurationError, NodeStopped
+from paxos.errors import ConfigurationError, DiskLost
 from paxos.quorum import Phase
 from paxos.service import LogSettings, MachineMaker, Node, message_table, replica_prefix
 from paxos.sim.choices import PARTS, Choices
@@ -173,7 +173,7 @@ class World(Loop):
         site.stopped = f"{type(error).__name__}: {error}"
         self._down(site, "lost")
         self.crashed(site)
-        if isinstance(error, NodeStopped) and site.wiped:
+        if isinstance(error, DiskLost) and site.wiped:
             self.seen["stopped"] += 1
             if not self._quorate():
                 self._finish()
