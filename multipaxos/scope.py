@@ -171,7 +171,7 @@ class MultiPaxosScope:
         return str(action)
 
     def refine(self, before: int, after: int) -> str | None:
-        """Why the specification does not allow this step in some slot; None when it does, or sees no change."""
+        """Why the specification does not allow this step in some slot; None when it does."""
         was, is_ = self.project(before), self.project(after)
         return None if was == is_ else self._refine(was, is_)
 

@@ -42,6 +42,7 @@ def add(commands: Commands) -> None:
         "  paxos spec --long                             every model; some take minutes\n"
         "  paxos spec --model paxos-two-nodes            one, by name; its counterexample is shown\n"
         "  paxos spec --traces                           200 traces of simulated runs\n"
+        "  paxos spec --traces --protocol multipaxos     the same of a log\n"
         "  paxos spec --trace-events 1.jsonl 2.jsonl 3.jsonl --config cluster.toml     of three real nodes",
     )
     parser.add_argument(
@@ -127,7 +128,8 @@ def _check_models(tlc: "Tlc", models: "list[Model]", arguments: argparse.Namespa
     from paxos.check.spec import check_actions, check_models
 
     cores = os.cpu_count() or 1
-    quick = [model for model in models if not model.long]
+    # The largest first, so that none is left to run alone at the end.
+    quick = sorted((model for model in models if not model.long), key=lambda each: -(each.distinct or 0))
     long = [model for model in models if model.long]
     results: list[ModelResult] = []
     with out.progress("checking models", len(models)) as bar:
