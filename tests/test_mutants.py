@@ -5,11 +5,14 @@ once broke it, made small and kept in tests/mutants/scenarios/.  It must still b
 way, and must not break the sound protocol.  Where no scenario can show a mistake a program does.
 """
 
+import ast
 from collections.abc import Iterable
+from pathlib import Path
 
 import attrs
 import pytest
 
+import paxos.check.scenario
 import paxos.sim.stepper
 import paxos.sim.world
 from paxos.check.scenario import Scenario, load_scenario
@@ -114,6 +117,25 @@ def test_the_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["--only", "nonesuch"])
     assert "own_value_proposed" in capsys.readouterr().err
+
+
+#: Where a run is judged by more than invariants: what stands there as a text may be the name of a check.
+_JUDGES = (*sorted(Path(paxos.sim.__file__).parent.glob("*.py")), Path(paxos.check.scenario.__file__))
+_TEXTS = {
+    node.value
+    for path in _JUDGES
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str)
+}
+
+
+@pytest.mark.parametrize("name", sorted(mutants()))
+def test_every_oracle_is_the_name_of_a_check(name: str) -> None:
+    mutant = mutants()[name]
+    protocol = sound(mutant)
+    invariants = {make(protocol.quorums([1, 2, 3])).name for make in protocol.invariants}
+    assert mutant.oracles
+    assert set(mutant.oracles) - invariants - _TEXTS == set()
 
 
 # --- checks that can not fail ----------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Mutant(NamedTuple):
 
 
 #: What clients and nodes see when decisions differ.
-_AGREE: Final = ("Agreement", "Stability", "ReadFresh", "VotesOnce", "PromiseMonotone", "Linearizable")
+_AGREE: Final = ("Agreement", "Stability", "ReadFresh", "VotesOnce", "PromiseMonotone", "Linearizability")
 
 #: Basic Paxos: section by section what a reader of the paper gets wrong, and what a driver does.
 BASIC: Final = (
@@ -389,7 +389,7 @@ BASIC: Final = (
     Mutant(
         "stale_read",
         "A read is answered by a phase 1 that began before it was asked.",
-        ("ReadFresh", "Linearizable"),
+        ("ReadFresh", "Linearizability"),
         (
             Patch(
                 "replica",

@@ -159,7 +159,7 @@ SERVICE: Final = (
     _mutant(
         "install_goes_backwards",
         "A node becomes what a snapshot says, though it has applied more by itself meanwhile.",
-        (*_STATE, "AppliedContiguous", "InstalledForward"),
+        (*_STATE, "AppliedContiguous"),
         Patch(
             "service.catch_up",
             "        if arrived is None or number <= markers:",
