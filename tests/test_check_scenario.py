@@ -206,11 +206,11 @@ def _without(key):
         (_change(choices=["3*", "x"]), "choices, line 1: '3\\*'"),
         (_change(choices=["-1"]), "choices, line 1: '-1'"),
         (_change(choices=["99999999*0"]), "choices: more than"),
-        (_change(choices=None, schedule=["sync 1", "hop 2"]), "schedule, line 2: not a move: 'hop 2'"),
-        (_change(schedule="sync 1"), "Scenario.schedule: expected at most"),
-        (_change(schedule=[7]), "schedule, line 1: not a move: 7"),
-        (_change(walk={"moves": -1}), "Walk.moves: -1 is outside"),
-        (_change(walk={}, schedule=[]), "a walk or a schedule, not both"),
+        (_change(choices=None, schedule=["sync 1", "hop 2"], eager=True), "schedule, line 2: not a move: 'hop 2'"),
+        (_change(schedule="sync 1", eager=True), "Scenario.schedule: expected at most"),
+        (_change(schedule=[7], eager=True), "schedule, line 1: not a move: 7"),
+        (_change(walk={"moves": -1}, eager=True), "Walk.moves: -1 is outside"),
+        (_change(walk={}, schedule=[], eager=True), "a walk or a schedule, not both"),
         (_change(violation=7), "Scenario.violation: expected a text"),
         (_change(eager="yes"), "Scenario.eager: expected True or False"),
     ],
@@ -244,6 +244,26 @@ def test_a_part_that_was_lost_makes_no_other_kind_of_run(scenario, lost, message
     without = {key: value for key, value in data.items() if key != lost}
     with pytest.raises(ConfigurationError, match=message):
         Scenario.from_json(without)
+
+
+@pytest.mark.parametrize("protocol", ["paxos", "multipaxos"])
+@pytest.mark.parametrize("kind", [{"schedule": ()}, {"walk": Walk(), "choices": (1,)}, {"choices": (1,)}])
+def test_no_key_that_was_lost_becomes_a_default(kind, protocol):
+    scenario = Scenario(protocol=protocol, eager=False, liveness=False, **kind)
+    data = scenario.to_json()
+    assert Scenario.from_json(data).to_json() == data
+    for lost in data:
+        without = {key: value for key, value in data.items() if key != lost}
+        with pytest.raises(ConfigurationError, match=lost):
+            Scenario.from_json(without)
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "double.json"
+    text = Scenario(schedule=SCHEDULE, eager=True).dumps()
+    path.write_text(text.replace(' "eager": true,', ' "eager": true,\n "eager": false,'), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"double.json: the key 'eager' is there twice"):
+        load_scenario(path)
 
 
 @pytest.mark.parametrize("path", sorted(COMMITTED.glob("*.json")), ids=lambda path: path.stem)

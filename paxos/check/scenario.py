@@ -370,6 +370,7 @@ class Scenario:
         _check_form(data)
         protocol = protocol_named(data["protocol"])
         _check_messages(protocol, data)
+        _check_whole(protocol, data)
         values: dict[str, Any] = {key: value for key, value in data.items() if key not in ("format", *_PARTS)}
         values |= {name: kind.from_json(data[name]) for name, kind in _PARTS.items() if name in data}
         if values.get("quorums") is not None:
@@ -406,6 +407,8 @@ _PARTS: Final[Mapping[str, Any]] = {
     "faults": Faults,
     "workload": Workload,
 }
+#: What a file of every kind holds, beside what makes it one of its kind.
+_ALWAYS: Final = ("version", "violation", "sentence", "remark", "quorums", "settings")
 #: Without these a file holds no timed run.
 _TIMED: Final = ("choices", "duration_s", "grace_s", "max_steps", *_PARTS)
 
@@ -424,13 +427,20 @@ def load_scenario(path: str | Path) -> Scenario:
     if len(data) > _MAX_FILE_BYTES:
         raise ConfigurationError(f"{path}: longer than {_MAX_FILE_BYTES} bytes, so it is no scenario")
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: no scenario: not JSON, perhaps cut off: {error}") from error
-    try:
-        return Scenario.from_json(found)
+        return Scenario.from_json(json.loads(data, object_pairs_hook=_object))
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: no scenario: not JSON, perhaps cut off: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ConfigurationError(f"the key {double!r:.60} is there twice: take out the one that is wrong")
+    return found
 
 
 def pack_choices(choices: Sequence[int]) -> list[str]:
@@ -468,7 +478,7 @@ def _unpack_choices(lines: object) -> tuple[int, ...]:
 
 
 def _check_form(data: Mapping[str, Any]) -> None:
-    """What makes it a schedule, a walk or a timed run must be there: nothing lost becomes a default."""
+    """What makes it a schedule, a walk or a timed run must be there."""
     if data.get("schedule") is not None:
         return
     if data.get("walk") is not None:
@@ -480,6 +490,24 @@ def _check_form(data: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             "neither a schedule ('schedule' is missing) nor a walk ('walk' is missing) nor a timed run "
             f"({', '.join(map(repr, missing))} missing): restore what was lost, or find what broke anew"
+        )
+
+
+def _check_whole(protocol: ProtocolDescription, data: Mapping[str, Any]) -> None:
+    """Every key that is written for its kind must be there: nothing lost becomes a default."""
+    keys = [*_ALWAYS]
+    if protocol.decides is Decides.LOG:
+        keys.append("log")
+    if data.get("schedule") is not None:
+        keys.append("eager")
+    elif data.get("walk") is not None:
+        keys += ("eager", "seed")
+    else:
+        keys += ("seed", "liveness")
+    missing = [key for key in keys if key not in data]
+    if missing:
+        raise ConfigurationError(
+            f"{', '.join(map(repr, missing))} missing: restore what was lost, or find what broke anew"
         )
 
 
