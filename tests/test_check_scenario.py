@@ -206,7 +206,10 @@ def _without(key):
         (_change(choices=["3*", "x"]), "choices, line 1: '3\\*'"),
         (_change(choices=["-1"]), "choices, line 1: '-1'"),
         (_change(choices=["99999999*0"]), "choices: more than"),
-        (_change(choices=None, schedule=["sync 1", "hop 2"], eager=True), "schedule, line 2: not a move: 'hop 2'"),
+        (
+            _change(choices=None, schedule=["sync 1", "hop 2"], eager=True),
+            "schedule, line 2: not a move: 'hop 2'",
+        ),
         (_change(schedule="sync 1", eager=True), "Scenario.schedule: expected at most"),
         (_change(schedule=[7], eager=True), "schedule, line 1: not a move: 7"),
         (_change(walk={"moves": -1}, eager=True), "Walk.moves: -1 is outside"),
