@@ -268,6 +268,20 @@ def test_explore_says_it_in_json(capsys):
     assert told["handlers"]["Prepare"]["arrived"] > 0
 
 
+def test_a_search_that_gave_up_is_no_sound_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("paxos.check.scenario._MAX_STATES", 1)
+    command = ["explore", "--protocol", "multipaxos", "--schedules", "12", "--seed", "5", "--workers", "0"]
+    command += ["--state", str(tmp_path / "state.json")]
+    assert main([*command, "--json"]) == 0
+    gave_up = json.loads(capsys.readouterr().out)["gave_up"]
+    assert gave_up
+    assert all(scenario_of("multipaxos", 5, index).run().gave_up for index in gave_up)
+    assert main(command) == 0  # and it is remembered
+    told = capsys.readouterr().out
+    assert f"NOT KNOWN: whether clients saw one order in {len(gave_up)} schedules ({gave_up[0]}, " in told
+    assert "nothing that must hold broke, as far as is known\n" in told
+
+
 def test_a_replay_that_breaks_something_else_says_so(tmp_path, capsys):
     explore("tests.planted:own_value", 60, seed=1, workers=0, out=tmp_path)
     (path,) = tmp_path.iterdir()

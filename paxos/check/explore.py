@@ -55,6 +55,8 @@ class Tally(NamedTuple):
         broken: `(index, name, sentence)` of each schedule in which something broke.
         lost: indexes of the schedules that killed the process they ran in.
         late: those of the lost ones that took too long.
+        gave_up: schedules in which the search for an order of what clients did met its bound, so that
+            nothing is known of that order; nothing else broke there.
     """
 
     schedules: int
@@ -67,6 +69,7 @@ class Tally(NamedTuple):
     broken: tuple[tuple[int, str, str], ...]
     lost: tuple[int, ...]
     late: tuple[int, ...] = ()
+    gave_up: tuple[int, ...] = ()
 
     def __add__(self, other: object) -> "Tally":
         if not isinstance(other, Tally):
@@ -198,6 +201,7 @@ def run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None
             {scenario.kind: 1},
             broken,
             (),
+            gave_up=(index,) if played.gave_up and violation is None else (),
         )
         if broken and not keep_going:
             break
@@ -494,7 +498,7 @@ def _no_state(path: Path, what: str) -> ConfigurationError:
 
 
 def _tally_of(data: Any) -> Tally:
-    """A tally that was saved. Releases before processes were timed saved none that was late."""
+    """A tally that was saved. Earlier releases saved neither who was late nor who gave up."""
 
     def named(part: str) -> dict[str, int]:
         return {str(name): int(times) for name, times in dict(data[part]).items()}
@@ -510,4 +514,5 @@ def _tally_of(data: Any) -> Tally:
         broken=tuple((int(index), str(name), str(sentence)) for index, name, sentence in data["broken"]),
         lost=tuple(map(int, data["lost"])),
         late=tuple(map(int, data.get("late", ()))),
+        gave_up=tuple(map(int, data.get("gave_up", ()))),
     )

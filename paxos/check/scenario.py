@@ -98,12 +98,15 @@ class Played(NamedTuple):
         skipped: numbers, from 1, of the lines of the schedule that could not be made.
         records: the steps, when they were asked for.
         effective: for walks and schedules: messages that made a node do something, by type.
+        gave_up: whether the search for an order of what clients did met its bound: whether that was
+            linearizable is not known.
     """
 
     result: Result
     skipped: tuple[int, ...] = ()
     records: tuple[Record, ...] = ()
     effective: Mapping[str, int] = {}
+    gave_up: bool = False
 
     @property
     def violation(self) -> Violation | None:
@@ -249,9 +252,11 @@ class Scenario:
             stepper.judge()
         elif self.walk is not None:
             walk(stepper, self.walk, source)
-        result = self._judged(stepper.result(source.recorded))
+        result, gave_up = self._judged(stepper.result(source.recorded))
         records = tuple(recorder.records) if recorder is not None else ()
-        return Played(result, tuple(index + 1 for index in skipped), records, dict(stepper.effective))
+        return Played(
+            result, tuple(index + 1 for index in skipped), records, dict(stepper.effective), gave_up
+        )
 
     def stepper(self, recorder: Recorder | None = None) -> Stepper:
         """The cluster of this scenario, to be moved by hand."""
@@ -286,20 +291,22 @@ class Scenario:
             max_steps=self.max_steps,
             trace=trace or record,
         )
+        judged, gave_up = self._judged(result)
         if recorder is None:
-            return Played(self._judged(result))
+            return Played(judged, gave_up=gave_up)
         # The trace is where times stand; whoever did not ask for it is not given it.
         records = with_times(recorder.records, result.trace or b"")
-        return Played(self._judged(result if trace else attrs.evolve(result, trace=None)), records=records)
+        return Played(judged if trace else attrs.evolve(judged, trace=None), records=records, gave_up=gave_up)
 
-    def _judged(self, result: Result) -> Result:
-        """The result with what the histories say, and without what does not count."""
+    def _judged(self, result: Result) -> tuple[Result, bool]:
+        """The result with what the histories say, without what does not count; whether a search gave up."""
+        gave_up = False
         violations = result.violations
         if not self.liveness:
             violations = tuple(each for each in violations if each.name not in LIVENESS)
         if not violations:
-            violations = _linearizable(protocol_named(self.protocol), result)
-        return attrs.evolve(result, violations=violations)
+            violations, gave_up = _linearizable(protocol_named(self.protocol), result)
+        return attrs.evolve(result, violations=violations), gave_up
 
     def expecting(self, violation: Violation | None) -> Self:
         """The same with what was found to break as what is expected."""
@@ -519,10 +526,13 @@ def _check_messages(protocol: ProtocolDescription, data: Mapping[str, Any]) -> N
         )
 
 
-def _linearizable(protocol: ProtocolDescription, result: Result) -> tuple[Violation, ...]:
-    """What a search for an order of all that clients did finds; it judges what no invariant looks at."""
+def _linearizable(protocol: ProtocolDescription, result: Result) -> tuple[tuple[Violation, ...], bool]:
+    """What a search for an order of all that clients did finds, and whether it gave up.
+
+    It judges what no invariant looks at.
+    """
     model = "decree" if protocol.decides is Decides.DECREES else "kv"
     verdict = check_linearizable(history_of(result), model, max_states=_MAX_STATES)
     if verdict.violation is None:
-        return ()
-    return (Violation("Linearizability", verdict.violation.sentence, result.steps),)
+        return (), verdict.gave_up
+    return (Violation("Linearizability", verdict.violation.sentence, result.steps),), verdict.gave_up

@@ -28,6 +28,8 @@ _TIMEOUT_S: Final = 120.0
 _LONGEST_S: Final = 86_400
 #: Of a run that was not made a schedule so many rows are shown here; `paxos replay` shows more.
 _ROWS: Final = 60
+#: Of many schedules that have something in common so many are named.
+_NAMED: Final = 8
 
 
 def add(commands: Commands) -> None:
@@ -160,6 +162,7 @@ def _json(found: "Exploration") -> dict[str, object]:
         "handlers": {
             name: {"arrived": arrived, "did": did} for name, (arrived, did) in found.handlers.items()
         },
+        "gave_up": list(tally.gave_up),
         "violations": [
             {
                 "schedule": finding.index,
@@ -215,10 +218,18 @@ def _tell(found: "Exploration", timeout_s: float) -> None:
             )
         else:
             print(f"KILLED: schedule {lost.index} killed the process it ran in; saved as {lost.path}")
+    if tally.gave_up:
+        some = ", ".join(map(str, tally.gave_up[:_NAMED])) + (", ..." if len(tally.gave_up) > _NAMED else "")
+        print(
+            f"NOT KNOWN: whether clients saw one order in {len(tally.gave_up)} schedules ({some}): the "
+            "search for it gave up"
+        )
     if found.findings:
         print("BROKEN: see below")
     else:
-        print("nothing that must hold broke" + (", in those that could be run" if found.lost else ""))
+        where = ", in those that could be run" if found.lost else ""
+        where += ", as far as is known" if tally.gave_up else ""
+        print(f"nothing that must hold broke{where}")
 
 
 def _show(finding: "Finding") -> None:
