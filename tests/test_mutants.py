@@ -117,6 +117,9 @@ def test_the_command_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["--only", "nonesuch"])
     assert "own_value_proposed" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--only", "own_value_proposed", "--protocol", "multipaxos"])
+    assert "none of own_value_proposed is a mutant of multipaxos" in capsys.readouterr().err
 
 
 #: Where a run is judged by more than invariants: what stands there as a text may be the name of a check.

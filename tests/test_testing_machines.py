@@ -76,6 +76,19 @@ class TestWithoutQueriesConforms(ShelfConformance):
         return None
 
 
+class _Talkative(Shelf):
+    """It prints while it works, which is no fault of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        print("a shelf")
+
+
+class TestTalkativeConforms(ShelfConformance):
+    machine = _Talkative
+    examples = 5
+
+
 # --- broken ones -------------------------------------------------------------------------------------
 
 

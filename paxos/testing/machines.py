@@ -42,6 +42,8 @@ _PROCESS_TIMEOUT_S: Final = 300.0
 _ELSEWHERE: Final = """
 import importlib, json, sys
 asked = json.loads(sys.stdin.read())
+# Whatever the machine or its module prints goes elsewhere than the results.
+answer, sys.stdout = sys.stdout, sys.stderr
 sys.path[:] = asked["path"]
 found = importlib.import_module(asked["module"])
 for name in asked["name"].split("."):
@@ -50,7 +52,7 @@ results = []
 for run in asked["runs"]:
     machine = found().make_machine()
     results.append([*(machine.apply(bytes.fromhex(each)).hex() for each in run), machine.snapshot().hex()])
-print(json.dumps(results))
+print(json.dumps(results), file=answer)
 """
 
 

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, mutant in mutants().items()
         if name in (arguments.only or mutants()) and arguments.protocol in (None, mutant.protocol)
     ]
+    if not names:
+        parser.error(f"none of {', '.join(arguments.only)} is a mutant of {arguments.protocol}")
     hunts: dict[str, Hunt] = {}
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(hunt, name, arguments.seed) for name in names]
