@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import pytest
 
 from paxos.check import spread
@@ -9,6 +10,7 @@ from paxos.check.draw import scenario_of
 from paxos.check.explore import Exploration, Inline, explore, run_batch
 from paxos.check.scenario import load_scenario
 from paxos.cli import main
+from paxos.cli.explore import _tell
 from paxos.errors import ConfigurationError
 
 
@@ -26,8 +28,8 @@ def test_the_sound_protocol_passes_and_everything_is_reached():
     for name in ("crash", "restart", "partition", "lost", "duplicated", "reordered", "wipe", "writes lost"):
         assert found.tally.seen.get(name, 0) > 0
     # Only a node itself says Reserved; all else arrived from others and did something.
-    assert {name for name, (arrived, _) in found.handlers.items() if not arrived} == {"Reserved"}
-    assert {name for name, (arrived, did) in found.handlers.items() if arrived and not did} == set()
+    assert {name for name, each in found.handlers.items() if not each.arrived} == {"Reserved"}
+    assert {name for name, each in found.handlers.items() if each.walked and not each.did} == set()
 
 
 def test_sizes_work_and_settings_differ():
@@ -266,6 +268,25 @@ def test_explore_says_it_in_json(capsys):
     assert told["schedules"] == 20
     assert told["violations"] == told["killed"] == []
     assert told["handlers"]["Prepare"]["arrived"] > 0
+
+
+def test_only_what_arrived_in_walks_is_said_to_have_done_nothing(capsys):
+    """In timed runs nobody looks whether a message does something."""
+    timed = next(n for n in range(99) if {scenario_of("paxos", 0, n + i).kind for i in (0, 1)} == {"timed"})
+    tally = run_batch("paxos", 0, timed, timed + 2, None, True)
+    assert sum(tally.received.values()) > 0
+    assert tally.walked == tally.effective == {}
+    found = Exploration("paxos", 0, 2, tally)
+    assert all(each.walked == each.did == 0 for each in found.handlers.values())
+    _tell(found, 1.0)
+    assert "never did anything" not in capsys.readouterr().out
+    idle = attrs.evolve(found, tally=tally._replace(walked={"Ask": 3, "Nack": 2}, effective={"Nack": 1}))
+    _tell(idle, 1.0)
+    assert "arrived in walks and never did anything there: Ask 3\n" in capsys.readouterr().out
+    both = run_batch("paxos", 1, 0, 12, None, True)
+    assert set(both.kinds) == {"timed", "walk"}
+    assert all(both.effective[name] <= times <= both.received[name] for name, times in both.walked.items())
+    assert sum(both.walked.values()) < sum(both.received.values())
 
 
 def test_a_search_that_gave_up_is_no_sound_run(tmp_path, capsys, monkeypatch):

@@ -28,7 +28,7 @@ from paxos.check.workers import Inline, Processes, in_time
 from paxos.errors import ConfigurationError
 from paxos.sim.ledger import probes_of
 
-__all__ = ["Exploration", "Finding", "Inline", "Lost", "Tally", "explore", "run_batch"]
+__all__ = ["Exploration", "Finding", "Handled", "Inline", "Lost", "Tally", "explore", "run_batch"]
 
 #: Schedules in one batch: a fraction of a second.
 BATCH: Final = 16
@@ -57,6 +57,7 @@ class Tally(NamedTuple):
         late: those of the lost ones that took too long.
         gave_up: schedules in which the search for an order of what clients did met its bound, so that
             nothing is known of that order; nothing else broke there.
+        walked: messages received in walks, by type: what `effective` is a part of.
     """
 
     schedules: int
@@ -70,6 +71,7 @@ class Tally(NamedTuple):
     lost: tuple[int, ...]
     late: tuple[int, ...] = ()
     gave_up: tuple[int, ...] = ()
+    walked: Mapping[str, int] = {}
 
     def __add__(self, other: object) -> "Tally":
         if not isinstance(other, Tally):
@@ -86,6 +88,20 @@ def _sum(one: Any, other: Any) -> Any:
         added.update(other)
         return dict(sorted(added.items()))
     return one + other
+
+
+class Handled(NamedTuple):
+    """How often messages of one type came from another node.
+
+    Args:
+        arrived: in all schedules.
+        walked: in walks only; elsewhere nobody looks whether a message does something.
+        did: of those in walks, how many did something.
+    """
+
+    arrived: int
+    walked: int
+    did: int
 
 
 @attrs.frozen
@@ -172,11 +188,12 @@ class Exploration:
         return tuple(probe for probe in probes if not self.tally.seen.get(probe))
 
     @property
-    def handlers(self) -> dict[str, tuple[int, int]]:
+    def handlers(self) -> dict[str, Handled]:
         """For every message type of the protocol, how often one arrived, and how often one did something."""
         names = [each.name for each in protocol_named(self.protocol).messages]
         tally = self.tally
-        return {name: (tally.received.get(name, 0), tally.effective.get(name, 0)) for name in names}
+        counts = (tally.received, tally.walked, tally.effective)
+        return {name: Handled(*(count.get(name, 0) for count in counts)) for name in names}
 
 
 def run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None, keep_going: bool) -> Tally:
@@ -202,6 +219,7 @@ def run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None
             broken,
             (),
             gave_up=(index,) if played.gave_up and violation is None else (),
+            walked={} if scenario.kind == "timed" else result.messages,
         )
         if broken and not keep_going:
             break
@@ -498,7 +516,7 @@ def _no_state(path: Path, what: str) -> ConfigurationError:
 
 
 def _tally_of(data: Any) -> Tally:
-    """A tally that was saved. Earlier releases saved neither who was late nor who gave up."""
+    """A tally that was saved. Earlier releases saved less: not who was late, gave up, or arrived in walks."""
 
     def named(part: str) -> dict[str, int]:
         return {str(name): int(times) for name, times in dict(data[part]).items()}
@@ -515,4 +533,5 @@ def _tally_of(data: Any) -> Tally:
         lost=tuple(map(int, data["lost"])),
         late=tuple(map(int, data.get("late", ()))),
         gave_up=tuple(map(int, data.get("gave_up", ()))),
+        walked=named("walked") if "walked" in data else {},
     )

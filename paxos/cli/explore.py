@@ -160,7 +160,8 @@ def _json(found: "Exploration") -> dict[str, object]:
         "seen": dict(tally.seen),
         "never_seen": list(found.missing),
         "handlers": {
-            name: {"arrived": arrived, "did": did} for name, (arrived, did) in found.handlers.items()
+            name: {"arrived": each.arrived, "arrived_in_walks": each.walked, "did_in_walks": each.did}
+            for name, each in found.handlers.items()
         },
         "gave_up": list(tally.gave_up),
         "violations": [
@@ -199,14 +200,14 @@ def _tell(found: "Exploration", timeout_s: float) -> None:
     print(f"seen: {seen or 'nothing of note'}")
     if found.missing:
         print(f"never seen: {', '.join(found.missing)}")
-    handlers = ", ".join(f"{name} {times}" for name, (times, _) in found.handlers.items() if times)
+    handlers = ", ".join(f"{name} {each.arrived}" for name, each in found.handlers.items() if each.arrived)
     print(f"arrived: {handlers}")
-    silent = [name for name, (times, _) in found.handlers.items() if not times]
-    idle = [name for name, (times, did) in found.handlers.items() if times and not did]
+    silent = [name for name, each in found.handlers.items() if not each.arrived]
+    idle = [f"{name} {each.walked}" for name, each in found.handlers.items() if each.walked and not each.did]
     if silent:
         print(f"never arrived from another node: {', '.join(silent)}")
     if idle:
-        print(f"arrived and never did anything: {', '.join(idle)}")
+        print(f"arrived in walks and never did anything there: {', '.join(idle)}")
     for first, last in found.again:
         which = f"schedules {first} to {last} were" if last > first else f"schedule {first} was"
         print(f"a worker died; {which} run again")
