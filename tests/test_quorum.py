@@ -32,7 +32,6 @@ from paxos.quorum import (
     check_intersections,
 )
 
-# What they show does not depend on the interpreter.
 pytestmark = pytest.mark.once
 
 Nodes = frozenset[NodeId]
