@@ -1,17 +1,20 @@
 """The explorer: what it finds, what it adds up, and that neither workers nor interruptions change it."""
 
+import hashlib
 import json
 
 import attrs
 import pytest
 
+from paxos.basic import protocol
 from paxos.check import spread
-from paxos.check.draw import scenario_of
+from paxos.check.draw import DRAWING, scenario_of
 from paxos.check.explore import Exploration, Inline, explore, run_batch
 from paxos.check.scenario import load_scenario
 from paxos.cli import main
 from paxos.cli.explore import _tell
 from paxos.errors import ConfigurationError
+from tests import planted
 
 
 def _totals(exploration):
@@ -128,12 +131,69 @@ def test_a_finding_is_remembered(tmp_path):
     assert again.findings
 
 
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_what_was_fixed_is_forgotten_and_the_search_goes_on(keep_going, tmp_path, capsys, monkeypatch):
+    state, out = tmp_path / "state.json", tmp_path / "found"
+    asked = {"seed": 1, "workers": 0, "state": state, "out": out, "keep_going": keep_going, "batch": 8}
+    schedules = 200 if not keep_going else 24
+    first = explore("tests.planted:half", schedules, **asked)
+    assert first.findings
+    files = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert files
+    monkeypatch.setattr(planted, "half", attrs.evolve(protocol, name="half"))
+    found = explore("tests.planted:half", 40, **asked)
+    assert found.fixed == tuple((each.index, each.name, each.sentence) for each in first.findings)
+    assert found.ok
+    assert found.tally.schedules == 40
+    assert found.ran == 40 - first.tally.schedules
+    assert json.loads(state.read_text())["tally"]["broken"] == []
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == files
+    _tell(found, 1.0)
+    index, name = first.findings[0].index, first.findings[0].name
+    assert f"fixed since: schedule {index}, run before, broke {name}: " in capsys.readouterr().out
+    monkeypatch.setattr("paxos.check.explore.explore", lambda *_, **__: found)
+    assert main(["explore", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fixed_since"][0]["schedule"] == index
+    again = explore("tests.planted:half", 40, **asked)
+    assert (again.ran, again.fixed) == (0, ())
+
+
+def test_what_breaks_something_else_now_is_told_as_it_is_now(tmp_path, monkeypatch):
+    state = tmp_path / "state.json"
+    (first,) = explore("tests.planted:half", 200, seed=1, workers=0, state=state).findings
+    data = json.loads(state.read_text())
+    data["tally"]["broken"] = [[first.index, "Other", "something"]]
+    state.write_text(json.dumps(data))
+    found = explore("tests.planted:half", 200, seed=1, workers=0, state=state)
+    assert found.findings == (first,)
+    assert found.fixed == ()
+
+
+def test_interrupted_while_it_looks_again_nothing_is_forgotten(tmp_path):
+    state = tmp_path / "state.json"
+    explore("tests.planted:half", 200, seed=1, workers=0, state=state)
+    before = state.read_text()
+    assert explore("tests.planted:half", 200, seed=1, state=state, executor=_Stopping(0)).interrupted
+    assert state.read_text() == before
+
+
+def test_schedules_are_drawn_as_the_version_of_the_drawing_says():
+    """Where this fails schedules are other ones than before: give DRAWING the next number."""
+    drawn = hashlib.sha256()
+    for name in ("paxos", "multipaxos"):
+        for index in range(60):
+            data = scenario_of(name, 7, index).to_json()
+            drawn.update(json.dumps({**data, "version": "", "messages": ""}, sort_keys=True).encode())
+    assert (DRAWING, drawn.hexdigest()[:16]) == (1, "ac78389ebb2a913c")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda data: data | {"seed": 5}, "of another exploration: its seed is 5, not 4"),
         (lambda data: data | {"messages": "other"}, "its messages is 'other'"),
         (lambda data: data | {"format": 9}, "its format is 9"),
+        (lambda data: data | {"drawing": DRAWING - 1}, f"its drawing is {DRAWING - 1}, not {DRAWING}"),
         (lambda data: data | {"tally": {}}, "no state of an exploration: its tally: KeyError"),
         (
             lambda data: data | {"tally": data["tally"] | {"lost": "x"}},

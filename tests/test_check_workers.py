@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 
+import attrs
 import pytest
 
 from paxos import sim
@@ -226,6 +227,20 @@ def test_what_does_not_repeat_is_found_and_kept(times, minimised, tmp_path, caps
     assert "the protocol or its invariants are not deterministic" in told
     assert main(["explore", "--json"]) == 5
     assert json.loads(capsys.readouterr().out)["violations"][0]["repeated"] is False
+
+
+def test_what_does_not_repeat_takes_the_place_of_no_file(tmp_path, monkeypatch):
+    drawn = scenario_of("tests.planted:fickle", WALK, 0)
+    there = tmp_path / "tests-planted-fickle-1-0-KeyError.json"
+    attrs.evolve(drawn, remark="found before, and small").save(there)
+    before = there.read_bytes()
+    monkeypatch.setattr(planted.Fickle, "left", 1)
+    found = explore("tests.planted:fickle", 1, seed=WALK, workers=0, out=tmp_path)
+    (finding,) = found.findings
+    assert not finding.repeated
+    assert there.read_bytes() == before
+    assert finding.path == str(tmp_path / "tests-planted-fickle-1-0-KeyError.unrepeated.json")
+    assert load_scenario(finding.path).remark.endswith("it did not break again when it was run again")
 
 
 def test_the_minimiser_names_what_does_not_repeat(monkeypatch):

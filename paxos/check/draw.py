@@ -26,10 +26,13 @@ from paxos.quorum import (
 from paxos.service import LogSettings, wipes_detected
 from paxos.sim import Faults, Hardware, Topology, Workload
 
-__all__ = ["scenario_of"]
+__all__ = ["DRAWING", "scenario_of"]
 
 T = TypeVar("T")
 
+#: The version of the drawing. It is another one when a number gives another schedule than before, or when a
+#: walk or a timed run makes something else of its seed: what was remembered of numbers is of no use then.
+DRAWING: Final = 1
 #: Cluster sizes, by how often they are drawn.
 _SIZES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 7)
 #: What a setting is multiplied by.

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from paxos.check.draw import scenario_of
+from paxos.check.draw import DRAWING, scenario_of
 from paxos.check.minimise import BUDGET, Minimised, NotRepeated, minimise
 from paxos.check.scenario import FATAL, Scenario, protocol_named
 from paxos.check.spread import Killed, Unit, in_order
@@ -162,6 +162,8 @@ class Exploration:
         ran_deliveries: messages delivered in those.
         again: `(first, last)` of the schedules that were run again, because a process died with them under
             way; this time, and not part of equality.
+        fixed: `(index, name, sentence)` of what broke in an earlier run and, run again now, does not; this
+            time, and not part of equality.
     """
 
     protocol: str
@@ -175,6 +177,7 @@ class Exploration:
     ran: int = attrs.field(default=0, eq=False)
     ran_deliveries: int = attrs.field(default=0, eq=False)
     again: tuple[tuple[int, int], ...] = attrs.field(default=(), eq=False)
+    fixed: tuple[tuple[int, str, str], ...] = attrs.field(default=(), eq=False)
 
     @property
     def ok(self) -> bool:
@@ -254,7 +257,8 @@ def explore(
         keep_going: go on after something broke.
         minimised: make what broke small.
         out: a directory to which scenarios are saved.
-        state: a file that remembers how far it came; when there, it goes on from it.
+        state: a file that remembers how far it came; when there, it goes on from it. What had broken is
+            run again first, and dropped if it does not break any more.
         executor: where to run batches instead; it is not shut down. A Dask cluster's, for instance.
         batch: schedules in one unit of work.
         budget: steps that making one scenario small may take.
@@ -291,6 +295,7 @@ def explore(
         ran=total.schedules - before.schedules,
         ran_deliveries=total.deliveries - before.deliveries,
         again=tuple(progress.again),
+        fixed=tuple(progress.fixed),
     )
     return exploration if interrupted else _with_scenarios(exploration, nodes, minimised, out, budget)
 
@@ -303,6 +308,14 @@ def _run(
     advance: Callable[[int], None] | None,
 ) -> bool:
     """Run what is left to run; whether it was interrupted."""
+    try:
+        _look_again(progress, spread)
+    except BaseException as error:
+        if isinstance(spread, Processes) and owned:
+            spread.stop()
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        raise
     end = 0 if progress.done else schedules
     units = (
         Unit(first, min(first + progress.batch, end), run_batch, *progress.arguments)
@@ -323,6 +336,17 @@ def _run(
         progress.save()
         results.close()
     return False
+
+
+def _look_again(progress: "_Progress", spread: Executor) -> None:
+    """Run again what broke in an earlier run: the protocol may be another one since."""
+    units = [Unit(index, index + 1, run_batch, *progress.arguments) for index, _, _ in progress.tally.broken]
+    again = {}
+    for unit, came in in_order(spread, units, owned=False):
+        again[unit.first] = _lost(unit.first, came) if isinstance(came, Killed) else came
+    if again:
+        progress.looked_again(again)
+        progress.save()
 
 
 def _lost(index: int, killed: Killed) -> Tally:
@@ -357,7 +381,7 @@ def _with_scenarios(
     for index, name, sentence in exploration.tally.broken:
         scenario = attrs.evolve(scenario_of(protocol, seed, index, nodes), violation=name, sentence=sentence)
         kept, small, repeated = _small(scenario, minimised, budget)
-        path = _saved(kept, out, f"{_stem(protocol)}-{seed}-{index}-{name}.json")
+        path = _saved(kept, out, f"{_stem(protocol)}-{seed}-{index}-{name}.json", spare=not repeated)
         findings.append(Finding(index, name, sentence, kept, small, path, repeated))
     for index in exploration.tally.lost:
         late = index in exploration.tally.late
@@ -390,7 +414,8 @@ def _stem(protocol: str) -> str:
     return "".join(c if c.isalnum() or c in "_-" else "-" for c in protocol)
 
 
-def _saved(scenario: Scenario, out: str | Path | None, name: str) -> str | None:
+def _saved(scenario: Scenario, out: str | Path | None, name: str, spare: bool = False) -> str | None:
+    """Save it, and say where; a file that is there is spared where the scenario may not repeat."""
     if out is None:
         return None
     directory = Path(out)
@@ -399,6 +424,8 @@ def _saved(scenario: Scenario, out: str | Path | None, name: str) -> str | None:
     except OSError as error:
         raise ConfigurationError(f"{out}: can not be made a directory: {error.strerror}") from error
     path = directory / name
+    if spare and path.exists():
+        path = path.with_suffix(".unrepeated.json")
     scenario.save(path)
     return str(path)
 
@@ -420,6 +447,8 @@ class _Progress:
         self.batch: int = batch
         #: Ranges of schedules that were run again.
         self.again: list[tuple[int, int]] = []
+        #: What broke in an earlier run and does not now.
+        self.fixed: list[tuple[int, str, str]] = []
         #: What `run_batch` takes before and after the numbers.
         self.arguments: tuple[tuple[Any, ...], tuple[Any, ...]] = ((protocol, seed), (nodes, keep_going))
         self._keep_going = keep_going
@@ -429,6 +458,7 @@ class _Progress:
             "format": _STATE_FORMAT,
             "protocol": protocol,
             "messages": protocol_named(protocol).messages.digest(),
+            "drawing": DRAWING,
             "seed": seed,
             "nodes": nodes,
             "keep_going": keep_going,
@@ -455,6 +485,20 @@ class _Progress:
             self.again[-1] = (self.again[-1][0], index)
         else:
             self.again.append((index, index))
+
+    def looked_again(self, again: Mapping[int, Tally]) -> None:
+        """What had broken was run again, each alone: keep what it breaks now, drop what is sound."""
+        tally, broken = self.tally, []
+        for index, name, sentence in tally.broken:
+            now = again[index]
+            broken += now.broken
+            tally = tally._replace(lost=tally.lost + now.lost, late=tally.late + now.late)
+            if not now.broken and not now.lost:
+                self.fixed.append((index, name, sentence))
+        if self.fixed and not self._keep_going:
+            # Its batch ended with it: what comes after was not run.
+            self.next = self.fixed[0][0] + 1
+        self.tally = tally._replace(broken=tuple(broken))
 
     def take(self, unit: Unit, tally: Tally) -> None:
         """A batch is done; it is the next one."""

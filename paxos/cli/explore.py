@@ -164,6 +164,9 @@ def _json(found: "Exploration") -> dict[str, object]:
             for name, each in found.handlers.items()
         },
         "gave_up": list(tally.gave_up),
+        "fixed_since": [
+            {"schedule": index, "name": name, "sentence": sentence} for index, name, sentence in found.fixed
+        ],
         "violations": [
             {
                 "schedule": finding.index,
@@ -208,6 +211,11 @@ def _tell(found: "Exploration", timeout_s: float) -> None:
         print(f"never arrived from another node: {', '.join(silent)}")
     if idle:
         print(f"arrived in walks and never did anything there: {', '.join(idle)}")
+    for index, name, sentence in found.fixed:
+        print(
+            f"fixed since: schedule {index}, run before, broke {name}: {sentence}; run again now, it breaks "
+            "nothing (if the code is the same, it is not deterministic)"
+        )
     for first, last in found.again:
         which = f"schedules {first} to {last} were" if last > first else f"schedule {first} was"
         print(f"a worker died; {which} run again")
