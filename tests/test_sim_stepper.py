@@ -12,7 +12,8 @@ from paxos.quorum import FlexibleQuorums
 from paxos.sim import Faults, Wipe, run
 from paxos.sim.moves import MOVE_KINDS, Asked, Move, parse_move, topic_of
 from paxos.sim.stepper import Stepper
-from tests import planted
+from paxos.sim.stepper_healing import ask_next
+from tests import mutants, planted
 
 A = '1 submits decide "d" = "a"'
 B = '2 submits decide "d" = "b"'
@@ -306,3 +307,62 @@ def test_a_node_with_a_new_disk_that_stops_for_another_reason_has_not_noticed():
     result = run(_stopping(2), faults=Faults(wipes=[Wipe(1.0, 2, 0.1)]), duration_s=3.0)
     assert [violation.name for violation in result.violations] == ["NodeStopped"]
     assert not result.seen.get("stopped")
+
+
+def test_a_full_pool_loses_messages_and_never_a_sync(monkeypatch):
+    monkeypatch.setattr("paxos.sim.stepper._MAX_FLIGHTS", 12)
+    stepper = Stepper(protocol, 5)
+    assert stepper.do(A)
+    assert stepper.seen["overflow"] == 0
+    for _ in range(4):  # node 1 asks again and again, and its own disk is not done
+        assert stepper.do("tick 1")
+    assert len(stepper.pool) == 12
+    assert stepper.seen["overflow"] > 0
+    assert stepper.do("sync 1")
+    assert stepper.settle()
+
+
+def _stopped_for_good():
+    """Node 1 stopped because its disk was lost; nothing is in flight."""
+    stepper = Stepper(protocol)
+    stepper.play(["wipe 1", "restart 1"])
+    assert stepper.settle()
+    assert stepper.up() == [2, 3]
+    return stepper
+
+
+def test_who_asks_a_node_that_is_gone_for_good_goes_to_the_next():
+    stepper = _stopped_for_good()
+    before = stepper.moved
+    stepper.requests.append((1, Asked("decide", b"d", b"a")))
+    assert stepper.settle()
+    assert [(op.home, op.outcome) for op in stepper.history()] == [(2, "done")]
+    assert stepper.moved - before < 40
+
+
+def test_requests_wait_while_nobody_is_up():
+    stepper = Stepper(protocol, requests=[(3, Asked("decide", b"d", b"a"))] * 2)
+    stepper.play(["crash 1", "crash 2", "crash 3"])
+    assert not ask_next(stepper)
+    assert len(stepper.requests) == 2
+    assert stepper.do("restart 3")
+    assert ask_next(stepper)
+    # The other one, though equal, is not taken off the list with it.
+    assert stepper.requests == [(3, Asked("decide", b"d", b"a"))]
+
+
+def test_healing_asks_again_and_tells_who_waits_still():
+    lost = [A, 'drop 1 -> 2 Prepare "d"', 'drop 1 -> 3 Prepare "d"']
+    stepper = Stepper(protocol, eager=True)
+    assert stepper.play([*lost, '2 submits decided "d"', "crash 2", "crash 1"]) == []
+    assert stepper.heal() == []
+    # The client of the read that a crash took asked anew.
+    assert [op.outcome for op in stepper.history()] == ["done", None, "done"]
+    deaf = Stepper(mutants.asks_only_once, eager=True)
+    assert deaf.play(lost) == []
+    assert deaf.heal(100) == ['decide "d" = "a"']
+    # Nobody is to blame where too few are left.
+    few = Stepper(protocol)
+    assert few.play(["wipe 1", "restart 1", "wipe 2", "restart 2", '3 submits decided "d"']) == []
+    assert few.heal() == []
+    assert few.unanswered == 1

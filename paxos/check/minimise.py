@@ -195,6 +195,7 @@ def _small_runs(scenario: Scenario, names: frozenset[str]) -> Iterator[Scenario]
                 nodes=min(size, scenario.nodes),
                 quorums=None,
                 settings=None,
+                walk=None,
                 topology=Topology.named("lan"),
                 hardware=Hardware(),
                 faults=faults,

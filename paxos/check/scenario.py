@@ -338,6 +338,7 @@ class Scenario:
         data["seed"] = self.seed
         data["choices"] = None if self.choices is None else pack_choices(self.choices)
         if self.walk is not None:
+            data["liveness"] = self.liveness
             return {**data, "eager": self.eager, "walk": fields.plain(self.walk)}
         for name in ("liveness", "duration_s", "grace_s", "max_steps"):
             data[name] = getattr(self, name)
@@ -508,7 +509,7 @@ def _check_whole(protocol: ProtocolDescription, data: Mapping[str, Any]) -> None
     if data.get("schedule") is not None:
         keys.append("eager")
     elif data.get("walk") is not None:
-        keys += ("eager", "seed")
+        keys += ("eager", "seed", "liveness")
     else:
         keys += ("seed", "liveness")
     missing = [key for key in keys if key not in data]

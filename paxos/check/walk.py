@@ -10,16 +10,19 @@ from typing import Any, Final
 import attrs
 
 from paxos.contract import Decides
-from paxos.sim import Choices, fields
+from paxos.sim import Choices, Violation, fields
 from paxos.sim.moves import Asked
 from paxos.sim.runner import fewer_collections
 from paxos.sim.stepper import Stepper
+from paxos.sim.stepper_healing import ask_next
 
 __all__ = ["Walk", "walk"]
 
 _PARTS: Final = 1000
 #: How much a walk may leave in flight: beyond it, arrivals take turns with all else.
 _CROWDED: Final = 200
+#: So many moves all has to settle in when it is healed and clients have asked again.
+_HEAL_MOVES: Final = 10_000
 
 
 def _share() -> Any:
@@ -43,7 +46,7 @@ class Walk:
         duplicate: share at which a message is copied.
         drop: share at which one is lost.
         wipe: share at which a node loses its disk; one node at most does.
-        settle: at the end let everything work again and everything arrive.
+        settle: at the end let everything work again and everything arrive; whoever waits must be answered.
 
     Raises:
         ConfigurationError: a field has a wrong type or is out of range; the message names it.
@@ -65,7 +68,7 @@ class Walk:
 
 
 def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
-    """Walk, and judge where it ended.
+    """Walk, and judge where it ended; who has no answer when all is healed breaks `Liveness`.
 
     Args:
         stepper: fresh.
@@ -79,11 +82,21 @@ def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
         name = draw("name", plan.names)
         reads = bool(plan.reads) and choices.happens("read", plan.reads)
         stepper.requests.append((node, ask(number, name, reads, choices)))
+    waiting: list[str] = []
     with fewer_collections():
         _walk(stepper, plan, choices)
         if plan.settle:
-            stepper.settle()
-    stepper.judge()
+            waiting = stepper.heal(_HEAL_MOVES)
+    # What is wrong counts more than who waits.
+    if not stepper.judge() and waiting:
+        stepper.violations.append(Violation("Liveness", _sentence(waiting), stepper.steps))
+
+
+def _sentence(waiting: list[str]) -> str:
+    return (
+        f"everything works again, messages arrive, and who had no answer asked again, but {len(waiting)} "
+        f"clients have none after {_HEAL_MOVES} moves: {', '.join(waiting[:5])}"
+    )
 
 
 def _ask_decree(number: int, name: int, reads: bool, choices: Choices) -> Asked:
@@ -119,13 +132,12 @@ def _walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
         drawn = draw("move", _PARTS)
         pool = stepper.pool
         if drawn < limits[0]:
-            if pool:
-                at = draw("which", len(pool)) if draw("order", _PARTS) >= disordered else 0
+            first = _first_up(stepper)
+            if first is not None:
+                at = draw("which", len(pool)) if draw("order", _PARTS) >= disordered else first
                 if not stepper.deliver_at(at) and len(pool) > _CROWDED:
                     stepper.drop_at(at)
-            elif stepper.requests:
-                _submit(stepper)
-            elif not _idle(stepper):
+            elif not ask_next(stepper) and not _idle(stepper):
                 break
             continue
         kind = next(kind for limit, kind in zip(reversed(limits), kinds, strict=True) if drawn >= limit)
@@ -142,13 +154,10 @@ def _table(plan: Walk) -> tuple[list[int], list[str]]:
     return limits[::-1], kinds
 
 
-def _submit(stepper: Stepper) -> None:
-    """The next request; if its node is down, to the next one that is up."""
-    node, asked = stepper.requests.pop(0)
-    if not stepper.submit(node, asked):
-        up = stepper.up()
-        if up:
-            stepper.submit(next((other for other in up if other > node), up[0]), asked)
+def _first_up(stepper: Stepper) -> int | None:
+    """Where in the pool the oldest is that can arrive: what waits for a node that is down holds nobody up."""
+    up = set(stepper.up())
+    return next((at for at, flight in enumerate(stepper.pool) if flight.recipient in up), None)
 
 
 def _idle(stepper: Stepper) -> bool:
@@ -163,7 +172,7 @@ def _remarkable(stepper: Stepper, kind: str, choices: Choices) -> None:
     draw, pool = choices.draw, stepper.pool
     if kind == "submit":
         if stepper.requests:
-            _submit(stepper)
+            ask_next(stepper)
     elif kind in ("drop", "duplicate"):
         if pool:
             at = draw("which", len(pool))

@@ -205,6 +205,10 @@ class Questions:
             self._all.append(Question(asked, self.words.message_of(number, asked), moved, node))
         return number, self._all[number].message
 
+    def asked(self) -> list[Asked]:
+        """What was asked, in order."""
+        return [question.asked for question in self._all]
+
     def number_of(self, asked: Asked) -> int | None:
         """The number of the question that was asked with these words last."""
         return self._known.get(asked)

@@ -46,7 +46,8 @@ from paxos.sim.loop import NO_TURN, complaint_of
 from paxos.sim.moves import Asked, Move, parse_move
 from paxos.sim.questions import DecreeWords, LogWords, Questions
 from paxos.sim.result import Operation, Result, Violation
-from paxos.sim.stepper_parts import Flight, Place, acquaintance, boring, given, store_id_of
+from paxos.sim.stepper_healing import heal, settle
+from paxos.sim.stepper_parts import Flight, Place, acquaintance, boring, given, overflowing, store_id_of
 from paxos.sim.verdict import judge_decisions, judge_history
 from paxos.sim.watch import Watch
 
@@ -206,6 +207,10 @@ class Stepper:
         """How many requests have no answer."""
         return self._questions.unanswered
 
+    def asked(self) -> list[Asked]:
+        """What clients asked, in the order of `history`."""
+        return self._questions.asked()
+
     @property
     def quiet(self) -> bool:
         """Whether nothing is in flight and nobody waits."""
@@ -313,21 +318,15 @@ class Stepper:
         Returns:
             Whether everything submitted was answered and nothing is left in flight.
         """
-        for node in self.down():
-            self.restart(node)
-        # Wake-ups of nodes that have nothing to do for a client never end: they do not count.
-        while not self.violations and most > 0:
-            most -= 1
-            if self.pool:
-                if not self.deliver_at(0):
-                    self.drop_at(0)
-            elif self.requests:
-                self.submit(*self.requests[0])
-            elif self.unanswered and self.wakeable():
-                self.tick(self.wakeable()[0])
-            else:
-                break
-        return not self.violations and self.quiet
+        return settle(self, most)
+
+    def heal(self, most: int = 2000) -> list[str]:
+        """Let all settle, let those ask again who have no answer, and let all settle, in `most` moves.
+
+        Returns:
+            What has no answer still; nothing when something broke, or too few nodes are left to answer.
+        """
+        return heal(self, most)
 
     def find(self, move: Move) -> int | None:
         """Where in the pool the message is that a move names; None if it is not there."""
@@ -634,7 +633,7 @@ class Stepper:
             else:
                 pool.append(Flight(me, to, message))
         if len(pool) > _MAX_FLIGHTS:
-            del pool[: len(pool) - _MAX_FLIGHTS]
+            self.seen["overflow"] += overflowing(pool, len(pool) - _MAX_FLIGHTS)
 
     def _synced(self, site: Place) -> None:
         released = site.disk.finish()

@@ -9,7 +9,7 @@ from paxos.service import Identity, Node
 from paxos.sim.disk import Disk
 from paxos.sim.moves import topic_of
 
-__all__ = ["Flight", "Place", "acquaintance", "boring", "given", "store_id_of"]
+__all__ = ["Flight", "Place", "acquaintance", "boring", "given", "overflowing", "store_id_of"]
 
 
 class Flight:
@@ -61,6 +61,19 @@ def boring(name: str, bound: int) -> int:
 def store_id_of(node: NodeId, life: int) -> bytes:
     """The id of a node's store; another one in each life that begins without it."""
     return hashlib.sha256(b"store %d %d" % (node, life)).digest()[:16]
+
+
+def overflowing(pool: list[Flight], surplus: int) -> int:
+    """The oldest messages in flight are lost, so many of them; how many were. A sync is never lost."""
+    kept = []
+    lost = 0
+    for flight in pool:
+        if lost < surplus and flight.message is not None:
+            lost += 1
+        else:
+            kept.append(flight)
+    pool[:] = kept
+    return lost
 
 
 @functools.lru_cache(maxsize=64)

@@ -210,7 +210,7 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         stepper = self.stepper
         if stepper.over:
             return
-        waiting = self._settle()
+        waiting = stepper.heal(_SETTLE_MOVES)
         if waiting and not stepper.over:
             sentence = (
                 f"everything works again, every message arrived, and who had no answer asked again, but "
@@ -221,25 +221,6 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         _require_sound(stepper, [*self.lines, "(from here on all is healed and arrives in order)"])
 
     # ---- inside
-
-    def _settle(self) -> list[str]:
-        """Heal all, let all arrive, and let those ask again whom a crash took the answer; who waits still."""
-        stepper = self.stepper
-        stepper.settle(_SETTLE_MOVES)
-        wanted: list[int] = []
-        before = stepper.history()
-        for op in before:
-            if op.outcome is None and stepper.up():
-                # A proposal repeated is the same request; a read is asked anew.
-                wanted.append(op.client if op.value is not None else len(stepper.history()))
-                self._ask(0, Asked(op.kind, op.name, op.value))
-        stepper.settle(_SETTLE_MOVES)
-        after = stepper.history()
-        return [
-            str(Asked(after[n].kind, after[n].name, after[n].value))
-            for n in wanted
-            if after[n].outcome is None
-        ]
 
     def _enabled(self, *kinds: str) -> list[Move]:
         # Every rule asks after every step whether it is its turn.

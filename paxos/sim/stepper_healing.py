@@ -1,0 +1,90 @@
+"""How a cluster that is moved by hand is healed: all works again, and whoever waits must be answered.
+
+Nodes that are down start, messages arrive in order, and time goes on as soon as nothing else can happen.
+Clients do what clients do: who finds a node gone goes to the next, and who got no answer, because a crash
+took it, asks again.  Nothing here is chosen, so what nodes draw is all that two healings differ in.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from paxos.contract import Decides
+from paxos.quorum import Phase
+
+if TYPE_CHECKING:
+    from paxos.sim.stepper import Stepper
+
+__all__ = ["ask_next", "heal", "settle"]
+
+#: How often clients are sent on, and nothing else happens, before time goes on.
+_PATIENCE: Final = 20
+#: Moves after which a client asks again. Nodes of a log talk for ever: they tell not that one is lost.
+_BEFORE_ASKING: Final = 1000
+
+
+def ask_next(stepper: "Stepper") -> bool:
+    """The next client asks; if its node does not run, the next node that does. False while none runs."""
+    up = stepper.up()
+    if not up or not stepper.requests or stepper.over:
+        return False
+    node, asked = stepper.requests[0]
+    if node not in up:
+        node = next((other for other in up if other > node), up[0])
+        stepper.requests[0] = (node, asked)
+    return stepper.submit(node, asked)
+
+
+def settle(stepper: "Stepper", most: int) -> bool:
+    """See `Stepper.settle`."""
+    for node in stepper.down():
+        stepper.restart(node)
+    sent_on = 0
+    # Wake-ups of nodes that have nothing to do for a client never end: they do not count.
+    while not stepper.over and most > 0:
+        most -= 1
+        wakeable = stepper.wakeable()
+        if stepper.pool:
+            if not stepper.deliver_at(0):
+                stepper.drop_at(0)
+        elif stepper.requests and (sent_on < _PATIENCE or not wakeable):
+            if not ask_next(stepper):
+                break
+            # Two nodes that send a client to each other learn better only when time goes on.
+            sent_on = 0 if stepper.pool else sent_on + 1
+        elif (stepper.requests or stepper.unanswered) and wakeable:
+            stepper.tick(wakeable[0])
+            sent_on = 0
+        else:
+            break
+    return not stepper.over and stepper.quiet
+
+
+def heal(stepper: "Stepper", most: int) -> list[str]:
+    """See `Stepper.heal`."""
+    settle(stepper, min(most, _BEFORE_ASKING))
+    before = stepper.history()
+    if stepper.over or not _quorate(stepper) or not any(op.outcome is None for op in before):
+        return []
+    wanted: list[int] = []
+    for op, asked in zip(before, stepper.asked(), strict=True):
+        up = stepper.up()
+        if op.outcome is None and up:
+            # Where it was asked first: a node that owes an answer is not helped by another one.
+            stepper.submit(op.home if op.home in up else up[0], asked)
+            # A proposal repeated is the same request; a read of a decree is asked anew.
+            repeated = op.value is not None or stepper.protocol.decides is Decides.LOG
+            wanted.append(op.client if repeated else len(stepper.history()) - 1)
+    settle(stepper, most)
+    if stepper.over:
+        return []
+    after = stepper.history()
+    return [str(stepper.asked()[n]) for n in wanted if after[n].outcome is None]
+
+
+def _quorate(stepper: "Stepper") -> bool:
+    """Whether the nodes that have not stopped for good can decide anything."""
+    alive = set()
+    for each in stepper.up():
+        node = stepper.node(each)
+        if node is not None and node.identity.introduced:
+            alive.add(each)
+    return all(stepper.quorums.is_quorum(alive, phase) for phase in (Phase.ONE, Phase.TWO))
