@@ -488,7 +488,8 @@ class _Progress:
 
     def looked_again(self, again: Mapping[int, Tally]) -> None:
         """What had broken was run again, each alone: keep what it breaks now, drop what is sound."""
-        tally, broken = self.tally, []
+        tally = self.tally
+        broken: tuple[tuple[int, str, str], ...] = ()
         for index, name, sentence in tally.broken:
             now = again[index]
             broken += now.broken
@@ -498,7 +499,7 @@ class _Progress:
         if self.fixed and not self._keep_going:
             # Its batch ended with it: what comes after was not run.
             self.next = self.fixed[0][0] + 1
-        self.tally = tally._replace(broken=tuple(broken))
+        self.tally = tally._replace(broken=broken)
 
     def take(self, unit: Unit, tally: Tally) -> None:
         """A batch is done; it is the next one."""
