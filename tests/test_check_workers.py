@@ -3,11 +3,12 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor, CancelledError, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
 
 import attrs
 import pytest
@@ -80,6 +81,23 @@ def test_only_the_schedule_that_kills_is_lost():
     assert found.again == ((0, 7), (16, 23))
     stopped = explore(schedules=24, seed=1, executor=_Broken(5), batch=8)
     assert stopped.tally.schedules == 5
+
+
+def test_a_given_executor_that_takes_no_more_work_is_told_of(tmp_path, capsys):
+    state = tmp_path / "state.json"
+    asked = {"seed": 2, "keep_going": True, "batch": 3, "state": state}
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, context) as executor,
+        pytest.raises(ConfigurationError, match="it takes no more work") as caught,
+    ):
+        explore("tests.planted:deadly", 6, executor=executor, **asked)
+    assert "executor ProcessPoolExecutor: a worker of it died" in str(caught.value)
+    assert re.search(r"schedules (0 to 2, )?3 to 5 were under way|schedules 0 to 2 were", str(caught.value))
+    # With processes that can be made anew the same search goes on.
+    found = explore("tests.planted:deadly", 6, workers=1, **asked)
+    assert found.tally.schedules + len(found.lost) == 6
+    assert found.lost
 
 
 def test_a_worker_killed_from_outside_costs_nothing_and_is_told(capsys, monkeypatch):

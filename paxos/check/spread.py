@@ -6,6 +6,9 @@ machines behind Dask.  A unit of work is a function of a module with plain argum
 When a process of a pool dies, the whole pool is broken and every unit under way with it, the guilty and the
 innocent.  So a new pool is made, and each of these units is run alone, one number at a time: what breaks the
 pool then is the number that kills, and only that one is given up.
+
+A new pool can be made of one that was made here.  An executor that was given and refuses all work since a
+worker died is at an end: whoever gave it is told what was under way.
 """
 
 import time
@@ -15,13 +18,15 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, Final, NamedTuple
 
 from paxos.check.workers import Inline, Processes
-from paxos.errors import PaxosError
+from paxos.errors import ConfigurationError, PaxosError
 
 __all__ = ["Killed", "Unit", "in_order"]
 
 #: Units under way for each worker: enough that none waits for the next.
 _AHEAD: Final = 3
 _DEFAULT_AHEAD: Final = 16
+#: So many units are named when an executor is at an end.
+_NAMED: Final = 20
 
 
 class Killed(NamedTuple):
@@ -77,6 +82,7 @@ def in_order(
 
     Raises:
         Exception: whatever the function raised.
+        ConfigurationError: a given executor takes no more work since a worker of it died.
     """
     waiting = iter(units)
     refused: list[Unit] = []
@@ -106,11 +112,12 @@ def in_order(
             under_way.clear()
             refused.clear()
             _renew(executor)
+            guilty = [unit for unit in suspects if unit not in finished]
             for unit in suspects:
                 if unit in finished:
                     yield unit, finished[unit].result()
                 else:
-                    yield from _one_by_one(executor, unit, again)
+                    yield from _one_by_one(executor, unit, again, guilty)
     finally:
         for _, future in under_way:
             future.cancel()
@@ -140,17 +147,33 @@ def _renew(executor: Executor) -> None:
 
 
 def _one_by_one(
-    executor: Executor, unit: Unit, again: Callable[[int], None] | None
+    executor: Executor, unit: Unit, again: Callable[[int], None] | None, guilty: list[Unit]
 ) -> Iterator[tuple[Unit, Any]]:
     limit_s = executor.limit_s if isinstance(executor, Processes) else None
     for single in unit.singles():
         if again is not None:
             again(single.first)
         began_s = time.monotonic()
-        future = single.submit(executor)
+        try:
+            future = single.submit(executor)
+        except BrokenExecutor as error:
+            raise _at_an_end(executor, guilty) from error
         if _died(future):
             took_s = time.monotonic() - began_s
             _renew(executor)
             yield single, Killed(late=limit_s is not None and took_s >= limit_s)
         else:
             yield single, future.result()
+
+
+def _at_an_end(executor: Executor, guilty: list[Unit]) -> ConfigurationError:
+    which = ", ".join(
+        f"{unit.first} to {unit.last - 1}" if unit.last - unit.first > 1 else f"{unit.first}"
+        for unit in guilty[:_NAMED]
+    )
+    more = f" and {len(guilty) - _NAMED} batches more" if len(guilty) > _NAMED else ""
+    return ConfigurationError(
+        f"executor {type(executor).__name__}: a worker of it died and it takes no more work; schedules "
+        f"{which}{more} were under way, and one of them may be what killed it: run them without an executor, "
+        "which names the one, or give a new executor"
+    )
