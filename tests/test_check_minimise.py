@@ -167,6 +167,26 @@ def test_another_violation_is_not_taken_for_the_same():
     assert schedule is None
 
 
+def test_a_run_whose_end_was_not_kept_says_so(monkeypatch):
+    scenario, result = _long_run("own_value", 9)
+    scenario = attrs.evolve(scenario, choices=result.choices)
+    budget = Budget(10**6)
+    assert to_schedule(scenario, frozenset({"AcceptSafe"}), budget) is not None
+    assert budget.why == ""
+    assert to_schedule(scenario, frozenset({"Agreement"}), budget) is None
+    assert budget.why == "as a list of moves it does not break the same"
+    monkeypatch.setattr("paxos.check.recording._MAX_RECORDS", 20)
+    played = scenario.run(record=True)
+    assert played.truncated
+    assert len(played.records) == 20
+    assert played.records == attrs.evolve(scenario).run(record=True).records
+    assert to_schedule(scenario, frozenset({"AcceptSafe"}), budget) is None
+    assert budget.why == "it is longer than the 20 steps that are kept, and broke after them"
+    small = minimise(scenario, budget=1).scenario
+    assert small.kind == "timed"
+    assert small.remark.endswith(f"; no schedule: {budget.why})")
+
+
 def test_a_schedule_can_be_made_shorter_too():
     scenario = Scenario(
         protocol="tests.planted:half",

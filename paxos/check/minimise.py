@@ -117,6 +117,8 @@ def minimise(
         )
     remark = scenario.remark + (" " if scenario.remark else "")
     note = f"minimised from {played.result.steps} steps"
+    if found.schedule is None and purse.why:
+        note += f"; no schedule: {purse.why}"
     return Minimised(
         scenario=attrs.evolve(found.expecting(after.violation), remark=f"{remark}({note})"),
         violation=after.violation,

@@ -7,7 +7,7 @@ the few facts that somebody may ask for later.  A run without one pays nothing.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -24,19 +24,25 @@ from paxos.contract import (
 )
 from paxos.quorum import QuorumSystem
 from paxos.service import Introduce
+from paxos.service.log_messages import Query, SubmitMany
 from paxos.sim.moves import Asked, Move, topic_of
 from paxos.sim.questions import asked_of
 from paxos.sim.stepper import Stepper
 
 __all__ = ["Record", "Recorder", "asked_in", "recorded", "schedule_of", "with_times"]
 
-#: What one schedule is made of at most: longer runs are cut at the front, where nothing happened yet.
+#: What one schedule is made of at most. The end of a longer run is not kept, and there it broke: it can not
+#: be made a schedule.
 _MAX_RECORDS: Final = 200_000
 #: How many syncs one may stand for.
 _MAX_SYNCS: Final = 4
 _SERVICE: Final = Introduce.__module__
 #: How many moves are tried as the last one, when a run did not tell.
 _MAX_LAST: Final = 30
+
+
+#: Of a log: which requests were asked with the same words, in order.
+_Requests: TypeAlias = dict[Asked, list[Hashable]]
 
 
 class Record(NamedTuple):
@@ -72,19 +78,23 @@ class Recorder:
 
     Attributes:
         name: as every invariant has one.
-        records: the steps so far.
+        records: the steps so far; the first 200000 of a longer run.
+        truncated: whether there were more.
     """
 
     name: str = "Recorder"
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.truncated: bool = False
         self._started: set[NodeId] = set()
         self._disks: dict[NodeId, dict[bytes, bytes]] = {}
 
     def observe(self, step: Step) -> str | None:
         """Write one step down; nothing breaks."""
-        if len(self.records) < _MAX_RECORDS:
+        if len(self.records) >= _MAX_RECORDS:
+            self.truncated = True
+        else:
             applies = tuple((mark, command.payload) for mark, command in step.applies) if step.applies else ()
             durable = self._durable(step) if step.action in ("crash", "durable") else None
             first = step.node not in self._started
@@ -209,15 +219,16 @@ def _moves(records: Sequence[Record], stepper: Stepper) -> Iterator[Move]:
     # A node that is not yet known to the others drops what it hears, and keeps what it is asked.
     awake = _awake(records)
     early: dict[NodeId, list[Move]] = defaultdict(list)
+    asked: _Requests = defaultdict(list)
     for index, record in enumerate(records):
         if index < awake.get(record.node, len(records)) and record.action in ("request", "receive", "tick"):
             if record.action == "request":
-                early[record.node] += _move_of(record, stepper)
+                early[record.node] += _move_of(record, stepper, asked)
             continue
         yield from early.pop(record.node, ())
         content = _content(record)
         to_come[content] -= 1
-        for move in _move_of(record, stepper):
+        for move in _move_of(record, stepper, asked):
             if move.kind == "deliver" and to_come[content] > 0:
                 yield move._replace(kind="duplicate")
             yield move
@@ -243,7 +254,7 @@ def _content(record: Record) -> Hashable:
     return (record.sender, record.node, type(message), message)
 
 
-def _move_of(record: Record, stepper: Stepper) -> Iterator[Move]:
+def _move_of(record: Record, stepper: Stepper, requests: _Requests) -> Iterator[Move]:
     action, node = record.action, record.node
     if action == "durable":
         yield from _syncs(record, stepper)
@@ -254,11 +265,25 @@ def _move_of(record: Record, stepper: Stepper) -> Iterator[Move]:
     elif action == "request":
         asked = asked_in(record)
         if asked is not None:
-            yield Move("submit", node, asked=asked)
+            yield Move("submit", node, asked=_numbered(asked, record.message, requests))
     elif action == "crash":
         yield _crash(record, stepper)
     elif action in ("tick", "restart"):
         yield Move(action, node)
+
+
+def _numbered(asked: Asked, message: Message | None, requests: _Requests) -> Asked:
+    """Requests of a log that have the same words, told apart: the second of them is number 2."""
+    if isinstance(message, SubmitMany):
+        name: Hashable = message.run.request(0)
+    elif isinstance(message, Query):
+        name = message.sequence
+    else:
+        return asked
+    known = requests[asked]
+    if name not in known:
+        known.append(name)
+    return asked._replace(number=known.index(name) + 1 if name != known[0] else 0)
 
 
 def _delivery(record: Record, stepper: Stepper) -> Move | None:

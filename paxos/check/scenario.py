@@ -100,6 +100,7 @@ class Played(NamedTuple):
         effective: for walks and schedules: messages that made a node do something, by type.
         gave_up: whether the search for an order of what clients did met its bound: whether that was
             linearizable is not known.
+        truncated: whether there were more steps than `records` holds; it is the end that is missing.
     """
 
     result: Result
@@ -107,6 +108,7 @@ class Played(NamedTuple):
     records: tuple[Record, ...] = ()
     effective: Mapping[str, int] = {}
     gave_up: bool = False
+    truncated: bool = False
 
     @property
     def violation(self) -> Violation | None:
@@ -254,9 +256,9 @@ class Scenario:
             walk(stepper, self.walk, source)
         result, gave_up = self._judged(stepper.result(source.recorded))
         records = tuple(recorder.records) if recorder is not None else ()
-        return Played(
-            result, tuple(index + 1 for index in skipped), records, dict(stepper.effective), gave_up
-        )
+        lines = tuple(index + 1 for index in skipped)
+        truncated = recorder is not None and recorder.truncated
+        return Played(result, lines, records, dict(stepper.effective), gave_up, truncated)
 
     def stepper(self, recorder: Recorder | None = None) -> Stepper:
         """The cluster of this scenario, to be moved by hand."""
@@ -296,7 +298,8 @@ class Scenario:
             return Played(judged, gave_up=gave_up)
         # The trace is where times stand; whoever did not ask for it is not given it.
         records = with_times(recorder.records, result.trace or b"")
-        return Played(judged if trace else attrs.evolve(judged, trace=None), records=records, gave_up=gave_up)
+        judged = judged if trace else attrs.evolve(judged, trace=None)
+        return Played(judged, records=records, gave_up=gave_up, truncated=recorder.truncated)
 
     def _judged(self, result: Result) -> tuple[Result, bool]:
         """The result with what the histories say, without what does not count; whether a search gave up."""

@@ -35,12 +35,14 @@ class Budget:
     Attributes:
         spent: steps so far.
         runs: runs so far.
+        why: why the last run that should be made a schedule is none; empty when it is one.
     """
 
     def __init__(self, steps: int, advance: Callable[[int], None] | None = None) -> None:
         self.steps: int = steps
         self.spent: int = 0
         self.runs: int = 0
+        self.why: str = ""
         self._advance = advance
 
     @property
@@ -68,14 +70,20 @@ def to_schedule(scenario: Scenario, accepted: frozenset[str], budget: Budget) ->
     Args:
         scenario: it breaks one of `accepted`.
         accepted: names of violations.
-        budget: what may be spent.
+        budget: what may be spent; for None it holds the reason, in `why`.
     """
     played = scenario.run(record=True)
     budget.spend(2 * played.result.steps)
     bare = attrs.evolve(scenario, schedule=(), walk=None, choices=None, liveness=True)
     lines = schedule_of(played.records, bare.stepper, accepted)
     if lines is None:
+        budget.why = (
+            f"it is longer than the {len(played.records)} steps that are kept, and broke after them"
+            if played.truncated
+            else "as a list of moves it does not break the same"
+        )
         return None
+    budget.why = ""
     return attrs.evolve(bare, schedule=lines, eager=scenario.eager if scenario.kind == "walk" else False)
 
 
@@ -230,6 +238,8 @@ def _plainer(scenario: Scenario, accepted: frozenset[str], budget: Budget) -> Sc
 def _plainer_moves(move: Move) -> Iterator[Move]:
     if move.kind == "crash" and move.unsynced != "lost":
         yield move._replace(unsynced="lost", keep=0)
+    if move.asked is not None and move.asked.number:
+        yield move._replace(asked=move.asked._replace(number=0))
     for nth in range(1, move.nth):
         yield move._replace(nth=nth)
 
@@ -245,10 +255,10 @@ def _renamed(scenario: Scenario, accepted: frozenset[str], budget: Budget) -> Sc
     renamed = []
     for move in moves:
         if move.asked is not None:
-            kind, name, value, old = move.asked
+            kind, name, value, old, _ = move.asked
             value = values.get(value, value) if kind != "increment" and value is not None else value
             old = None if old is None else values[old]
-            move = move._replace(asked=Asked(kind, names[name], value, old))
+            move = move._replace(asked=move.asked._replace(name=names[name], value=value, old=old))
         renamed.append(move._replace(topic=topics.get(move.topic, move.topic)))
     made = _played(scenario, renamed, accepted, Budget(1 << 40))
     return _with(scenario, renamed) if made == renamed else scenario
