@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import attrs
 import pytest
 
 import multipaxos
@@ -211,6 +212,38 @@ def test_a_name_that_one_side_lacks_is_found():
     # What a model puts in the place of an action is its own affair.
     of_model = _result({"A": 1, "B": 1, "AtOnce": 1}, modules={"A": "Paxos", "AtOnce": "MCPaxos"})
     assert check_actions([of_model], [both]) == ()
+
+
+def test_a_specification_that_no_model_takes_is_wrong():
+    here, gone = Specification("Paxos", {"A": "A"}), Specification("Gone", {"A": "A"})
+    sentence = "Gone: the code tells of its actions, and no model takes them: add one to models.toml"
+    assert check_actions([_result({"A": 1})], [here, gone]) == (sentence,)
+    # What was only left out this time is not judged.
+    assert check_actions([], [here, gone]) == (sentence,)
+    assert check_actions([], [here, gone], [attrs.evolve(_model("paxos-one-ballot"), actions_of="Gone")]) == (
+        "Paxos: the code tells of its actions, and no model takes them: add one to models.toml",
+    )
+
+
+def test_the_command_says_that_a_specification_has_no_model(tmp_path, capsys, monkeypatch):
+    """Whether or not only some models are asked for; of own modules those that are there count."""
+    monkeypatch.setattr("paxos.check.tlc.find_tlc", lambda jar: None)
+    monkeypatch.setattr(
+        "paxos.check.spec.check_models",
+        lambda tlc, models, **more: [attrs.evolve(_result({}), model=model) for model in models],
+    )
+    directory = copy_specs(tmp_path)
+    manifest = directory / "models.toml"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace('actions_of = "MultiPaxos"', 'actions_of = "Other"'), encoding="utf-8")
+    for more in ([], ["--model", "paxos-one-ballot"]):
+        assert main(["spec", "--specs", str(directory), *more, "--json"]) == 5
+        told = json.loads(capsys.readouterr().out)["actions"]
+        assert [each for each in told if "no model takes them" in each] == [
+            "MultiPaxos: the code tells of its actions, and no model takes them: add one to models.toml"
+        ]
+    (directory / "MultiPaxos.tla").unlink()
+    assert main(["spec", "--specs", str(directory), "--model", "paxos-one-ballot"]) == 0
 
 
 @pytest.mark.parametrize("verdict", ["violated", "deadlock", "broken", "timeout"])

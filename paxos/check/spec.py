@@ -277,14 +277,22 @@ def _for_model(
     return None if on_progress is None else lambda distinct: on_progress(model, distinct)
 
 
-def check_actions(results: Iterable[ModelResult], specifications: Iterable[Specification]) -> tuple[str, ...]:
+def check_actions(
+    results: Iterable[ModelResult],
+    specifications: Iterable[Specification],
+    models: Iterable[Model] | None = None,
+) -> tuple[str, ...]:
     """What is wrong with the actions, in sentences: never taken, or with no counterpart in the code.
 
     Args:
         results: of all models of the modules concerned; what one leaves out another may take. Where one did
             not get to its end, nothing is said to be missing: it may have come after that.
-        specifications: what protocols say of their handlers.
+        specifications: what protocols say of their handlers. One whose models were all left out, this time,
+            is not judged; one of which there is no model at all is wrong.
+        models: the whole list of models, of which some were checked; None for the one that came with the
+            package.
     """
+    known = {model.actions_of for model in (load_models() if models is None else models)}
     taken: dict[str, dict[str, int]] = {}
     unfinished: set[str] = set()
     for result in results:
@@ -305,6 +313,9 @@ def check_actions(results: Iterable[ModelResult], specifications: Iterable[Speci
     for specification in specifications:
         module = specification.module
         if module not in taken:
+            if module not in known:
+                what = "the code tells of its actions, and no model takes them"
+                wrong.append(f"{module}: {what}: add one to {_MANIFEST}")
             continue
         lacking = set() if module in unfinished else specification.actions.keys() - taken[module].keys()
         for name in sorted(lacking):

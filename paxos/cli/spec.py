@@ -92,13 +92,14 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     about_traces = arguments.traces or arguments.trace_events
     if about_traces and (arguments.model or arguments.long or arguments.list):
         raise UsageError("--traces and --trace-events are about traces; leave out --model, --long and --list")
-    models = _chosen(load_models(arguments.specs), arguments)
+    every = load_models(arguments.specs)
+    models = _chosen(every, arguments)
     if arguments.list:
         return _list(models, out)
     tlc = find_tlc(arguments.jar)
     if about_traces:
         return _check_traces(tlc, arguments, out)
-    return _check_models(tlc, models, arguments, out)
+    return _check_models(tlc, models, every, arguments, out)
 
 
 def _chosen(models: "tuple[Model, ...]", arguments: argparse.Namespace) -> "list[Model]":
@@ -124,7 +125,13 @@ def _list(models: "list[Model]", out: Output) -> int:
 # --- models ------------------------------------------------------------------------------------------
 
 
-def _check_models(tlc: "Tlc", models: "list[Model]", arguments: argparse.Namespace, out: Output) -> int:
+def _check_models(
+    tlc: "Tlc",
+    models: "list[Model]",
+    every: "tuple[Model, ...]",
+    arguments: argparse.Namespace,
+    out: Output,
+) -> int:
     from paxos.check.spec import check_actions, check_models
 
     cores = os.cpu_count() or 1
@@ -147,7 +154,7 @@ def _check_models(tlc: "Tlc", models: "list[Model]", arguments: argparse.Namespa
                 bar.advance()
     results.sort(key=lambda each: models.index(each.model))
     # Of some models alone it can not be said that an action is never taken.
-    wrong = () if arguments.model else check_actions(results, _specifications())
+    wrong = check_actions(() if arguments.model else results, _specifications(arguments.specs), every)
     rows = [
         (
             result.model.name,
@@ -187,13 +194,16 @@ def _show_counterexample(result: "ModelResult") -> None:
     print(describe_counterexample(states))
 
 
-def _specifications() -> "list[Any]":
+def _specifications(directory: Path | None) -> "list[Any]":
+    """What protocols say of their handlers; of the user's own modules, where there are such."""
     from paxos.contract import find_protocol, protocol_names
 
     found = []
     for name in protocol_names():
         specification = find_protocol(name).specification
-        if specification is not None:
+        if specification is not None and (
+            directory is None or (directory / f"{specification.module}.tla").is_file()
+        ):
             found.append(specification)
     return found
 
