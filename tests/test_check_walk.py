@@ -4,6 +4,7 @@ import attrs
 
 from paxos.check.draw import scenario_of
 from paxos.check.minimise import minimise
+from paxos.check.recording import _moves as moves_of
 from paxos.check.scenario import Scenario
 from paxos.check.walk import Walk, walk
 from paxos.sim import Choices
@@ -63,3 +64,46 @@ def test_a_walk_keeps_what_nobody_could_be_asked():
     stepper.requests.append((1, Asked("decide", b"d", b"a")))
     walk(stepper, Walk(moves=1, operations=0, submit=0.5, settle=False), Choices(0, (999,)))
     assert len(stepper.requests) == 1
+
+
+def test_the_same_words_with_another_number_are_another_request():
+    stepper = Stepper("multipaxos", 1, eager=True)
+    lines = [
+        '1 submits delete "k"',
+        '1 submits delete "k" @2',
+        '1 submits delete "k"',
+        '1 submits delete "k" @2',
+    ]
+    assert stepper.play(lines) == []
+    assert len(stepper.history()) == 2
+    assert len({op.request for op in stepper.history()}) == 2
+    assert [str(each) for each in stepper.asked()] == ['delete "k"', 'delete "k" @2']
+    assert stepper.settle()
+
+
+def test_walks_of_logs_ask_the_same_words_anew_and_now_and_then_again():
+    plan = Walk(moves=0, operations=30, reads=0.3)
+    same_words, repeats = 0, 0
+    for seed in range(10):
+        stepper = Stepper("multipaxos")
+        walk(stepper, plan, Choices(seed))
+        asked = stepper.asked()
+        # Asked again it is the same question, unless it is a query that was answered.
+        commands = [each for each in asked if each.kind not in ("read", "stale")]
+        assert len(set(commands)) == len(commands)
+        same_words += len(commands) - len({each._replace(number=0) for each in commands})
+        repeats += 30 - len(asked)
+    assert same_words > 30
+    assert 10 < repeats < 60
+
+
+def test_a_schedule_made_of_a_walk_asks_as_often():
+    plan = Walk(moves=200, operations=12, reads=0.3, tick=0.02)
+    scenario = Scenario(protocol="multipaxos", nodes=3, walk=plan, seed=1)
+    played = scenario.run(record=True)
+    bare = attrs.evolve(scenario, schedule=(), walk=None)
+    stepper = bare.stepper()
+    lines = [str(move) for move in moves_of(played.records, stepper) if stepper.do(move)]
+    assert any(" @2" in line for line in lines)
+    commands = [op.request for op in played.result.operations if op.request is not None]
+    assert len([op for op in stepper.history() if op.request is not None]) == len(commands)

@@ -258,6 +258,9 @@ def test_quorums_and_randomness_are_the_callers():
         "wipe 3",
         "restart 3",
         '2 forgets decide "d" = "a"',
+        '1 submits delete "k @4" @2',
+        '3 submits cas "k" = "w" if nothing @12',
+        '2 forgets get "k" @3',
     ],
 )
 def test_lines_read_back_as_they_were_written(line):
@@ -267,7 +270,8 @@ def test_lines_read_back_as_they_were_written(line):
 @pytest.mark.parametrize(
     "line",
     ["", "hello", "1 > 2 Prepare", "0 -> 2 Prepare", "crash", "crash 1 burnt", "sync x", "1 submits",
-     '1 submits decide "d"', '1 submits decide "d" = 3', "tick 1 2", '1 submits decided hex"0g"'],
+     '1 submits decide "d"', '1 submits delete "k" @0', '1 submits delete "k" 2',
+     '1 submits decide "d" = 3', "tick 1 2", '1 submits decided hex"0g"'],
 )  # fmt: skip
 def test_what_is_no_move_is_refused(line):
     with pytest.raises(ConfigurationError, match=r"not a (move|request|quoted)"):

@@ -5,6 +5,7 @@ crashes or wakes.  0 is the boring move, the oldest message, so that a list of n
 a quiet run.
 """
 
+from collections import Counter
 from typing import Any, Final
 
 import attrs
@@ -21,6 +22,8 @@ __all__ = ["Walk", "walk"]
 _PARTS: Final = 1000
 #: How much a walk may leave in flight: beyond it, arrivals take turns with all else.
 _CROWDED: Final = 200
+#: Of a log: one in so many requests is an earlier one that a client repeats.
+_REPEATS: Final = 10
 #: So many moves all has to settle in when it is healed and clients have asked again.
 _HEAL_MOVES: Final = 10_000
 
@@ -76,12 +79,21 @@ def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
         choices: decides; the same choices walk the same way.
     """
     members, draw = stepper.members, choices.draw
-    ask = _ask_log if stepper.protocol.decides is Decides.LOG else _ask_decree
+    log = stepper.protocol.decides is Decides.LOG
+    ask = _ask_log if log else _ask_decree
+    words: Counter[Asked] = Counter()
     for number in range(plan.operations):
         node = members[draw("client", len(members))]
         name = draw("name", plan.names)
         reads = bool(plan.reads) and choices.happens("read", plan.reads)
-        stepper.requests.append((node, ask(number, name, reads, choices)))
+        asked = ask(number, name, reads, choices)
+        if log and number and draw("again", _REPEATS) == _REPEATS - 1:
+            asked = stepper.requests[draw("which", number)][1]
+        elif log:
+            words[asked] += 1
+            # Without a number the same words would be the same request.
+            asked = asked._replace(number=words[asked] if words[asked] > 1 else 0)
+        stepper.requests.append((node, asked))
     waiting: list[str] = []
     with fewer_collections():
         _walk(stepper, plan, choices)

@@ -4,6 +4,8 @@
     2 submits decided "d"           a client asks node 2 what is decided
     1 submits put "k" = "v"         a client of a log; also `delete "k"`, `increment "n" = "1"`,
                                     `cas "k" = "w" if "v"` (or `if nothing`), `get "k"`; these are commands
+    1 submits delete "k" @2         the same words, but not the same request: without a number, or with the
+                                    same, a client asks again what it had asked
     2 submits read "k"              a query, linearizable; `stale "k"` is one that need not be
     1 -> 2 Prepare "d"              the oldest such message in flight arrives
     1 -> 2 Prepare "d" #2           the one after it
@@ -61,6 +63,7 @@ _LINES: Final = (
 _QUOTED: Final = r'(?:hex)?"(?:[^"\\]|\\.)*"'
 _REQUEST: Final = re.compile(
     rf"(?P<kind>[a-z]+) (?P<name>{_QUOTED})(?: = (?P<value>{_QUOTED}))?(?: if (?P<old>{_QUOTED}|nothing))?"
+    r"(?: @(?P<number>[1-9][0-9]{0,5}))?"
 )
 #: Whether a question says a value, and what is expected.
 _SAYS: Final = {
@@ -79,18 +82,20 @@ class Asked(NamedTuple):
         name: the decree's, or the key.
         value: what is proposed, put or added; None for what has none.
         old: of a cas: what it expects; None for absent.
+        number: tells requests of the same words apart; 0 for none.
     """
 
     kind: str
     name: bytes
     value: bytes | None
     old: bytes | None = None
+    number: int = 0
 
     def __str__(self) -> str:
         tail = "" if self.value is None else f" = {quoted(self.value)}"
         if self.kind == "cas":
             tail += f" if {'nothing' if self.old is None else quoted(self.old)}"
-        return f"{self.kind} {quoted(self.name)}{tail}"
+        return f"{self.kind} {quoted(self.name)}{tail}" + (f" @{self.number}" if self.number else "")
 
 
 class Move(NamedTuple):
@@ -173,12 +178,13 @@ def _asked(text: str) -> Asked:
             'put "key" = "value", delete "key", cas "key" = "value" if "old", increment "key" = "1", '
             'get "key", read "key" or stale "key"'
         )
-    kind, name, value, old = found.groups()
+    kind, name, value, old, number = found.groups()
     return Asked(
         kind,
         _unquoted(name),
         None if value is None else _unquoted(value),
         None if old in (None, "nothing") else _unquoted(old),
+        int(number or 0),
     )
 
 

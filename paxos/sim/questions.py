@@ -1,7 +1,8 @@
 """What clients of the directed simulator asked, and what became of it.
 
 A question is one request of one client.  The same words asked again are the same request, as a client
-repeats it: a proposal, a command of a log, or a query that has no answer yet.  Of a log, three questions
+repeats it: a proposal, a command of a log, or a query that has no answer yet.  With another number they are
+another request.  Of a log, three questions
 after each other are one client's, so that nodes have clients with several requests under way.
 
 A node of a log may send a client on to another, or have no room for it; such a question waits to be asked

@@ -523,8 +523,9 @@ def requests(names: Collection[bytes] = (b"d", b"e"), *, reads: bool = True) -> 
     """
     name = st.sampled_from(sorted(names))
     values = st.sampled_from([b"a", b"b", b"c"])
-    proposal = st.builds(Asked, st.just("decide"), name, values, st.none())
-    return proposal | st.builds(Asked, st.just("decided"), name, st.none(), st.none()) if reads else proposal
+    proposal = st.builds(Asked, st.just("decide"), name, values, st.none(), st.just(0))
+    question = st.builds(Asked, st.just("decided"), name, st.none(), st.none(), st.just(0))
+    return proposal | question if reads else proposal
 
 
 def moves(of: Members = (1, 2, 3)) -> SearchStrategy[Move]:
