@@ -249,6 +249,38 @@ def test_equal_states_may_have_different_snapshots_where_the_subclass_compares_t
     Compared().test_commands_that_do_not_conflict_commute()
 
 
+_COMPARING = {
+    "test_what_declares_no_write_changes_nothing": "every command that was tried writes something",
+    "test_commands_that_do_not_conflict_commute": "all commands that were tried conflict with each other",
+    "test_commands_beside_a_query_do_not_change_its_answer": "tried conflict with all queries",
+}
+
+
+@pytest.mark.parametrize(("test", "reason"), _COMPARING.items())
+def test_what_compared_nothing_is_skipped_and_has_not_passed(test: str, reason: str) -> None:
+    class Jealous(Shelf):
+        """Every command says that it reads and writes all."""
+
+        def footprint(self, command: bytes) -> Footprint:
+            return ALL
+
+    suite = ShelfConformance()
+    suite.examples = 20
+    suite.machine = Jealous
+    with pytest.raises(pytest.skip.Exception, match=reason):
+        getattr(suite, test)()
+    suite.machine = Shelf
+    getattr(suite, test)()
+
+
+@pytest.mark.parametrize(
+    "test", ["test_queries_change_nothing", "test_commands_beside_a_query_do_not_change_its_answer"]
+)
+def test_without_queries_their_tests_are_skipped(test: str) -> None:
+    with pytest.raises(pytest.skip.Exception, match=r"the machine has no queries: queries\(\) gives None"):
+        getattr(TestWithoutQueriesConforms(), test)()
+
+
 def test_a_suite_without_a_subject_says_what_is_missing() -> None:
     with pytest.raises(NotImplementedError, match="define make_machine"):
         StateMachineConformance().make_machine()
