@@ -31,6 +31,11 @@ __all__ = ["LogFacts", "LogJudge"]
 class LogFacts(Facts):
     """What can be true in the world of a log, each fact one bit."""
 
+    # Said again, so that every type checker knows what they are here.
+    votes: int
+    valued: int
+    specified: int
+
     def __init__(self, first_bit: int) -> None:
         super().__init__(first_bit)
         #: By ballot: votes that left.

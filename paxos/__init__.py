@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from paxos.command import ALL, Command, Footprint, KeyRange, RequestId
     from paxos.errors import (
         ConfigurationError,
+        DiskLost,
         NodeStopped,
         OutcomeUnknown,
         PaxosError,
@@ -63,6 +64,7 @@ _ROOMS: Final = {
     "paxos.command": ("ALL", "Command", "Footprint", "KeyRange", "RequestId"),
     "paxos.errors": (
         "ConfigurationError",
+        "DiskLost",
         "NodeStopped",
         "OutcomeUnknown",
         "PaxosError",
@@ -119,6 +121,7 @@ __all__ = [
     "Command",
     "ConfigurationError",
     "Decision",
+    "DiskLost",
     "ExplicitQuorums",
     "FastQuorums",
     "FlexibleQuorums",

@@ -25,7 +25,7 @@ from anyio.abc import SocketListener, TaskGroup
 
 from paxos.ballot import NodeId
 from paxos.contract import Configuration, Draw, Records
-from paxos.errors import ConfigurationError, NodeStopped, RecordError, StoreError, StoreRefused
+from paxos.errors import ConfigurationError, DiskLost, NodeStopped, RecordError, StoreError, StoreRefused
 from paxos.runtime.config import Address, ClusterConfig, NodeConfig, parse_address
 from paxos.runtime.connections import Inbound
 from paxos.runtime.descriptors import available, fit
@@ -396,4 +396,4 @@ class NodeServer:
             text = refused.reason
             if not text.startswith(f"node {self.id} lost its disk"):
                 text = lost_disk(self.id, identity.store_id, peer, refused.store_id)
-            engine.stop(NodeStopped(text))
+            engine.stop(DiskLost(text))
