@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def test_the_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
     for program in (explorer, script, drawn):
         exec(compile(program, "<docs/testing.md>", "exec"), {"__name__": "page"})
     shown = capsys.readouterr().out
-    assert shown.startswith("Agreement 4\n")
+    assert shown.startswith("Agreement 2\n")
     assert shown.count("★ decides") == 2
     exec(compile(counters, "<docs/testing.md>", "exec"), namespace := {"__name__": "page"})
     suite: StateMachineConformance = namespace["TestCounters"]()  # type: ignore[operator]
@@ -61,7 +62,9 @@ def test_the_suites_for_stores_and_transports_run(tmp_path: Path) -> None:
     assert len(tests) > 25
     for number, test in enumerate(tests):
         (place := tmp_path / str(number)).mkdir()
-        test(**dict.fromkeys(inspect.signature(test).parameters, place))
+        # What a machine on the page does not have, such as queries, is no test of it.
+        with suppress(pytest.skip.Exception):
+            test(**dict.fromkeys(inspect.signature(test).parameters, place))
 
 
 def test_the_types_that_are_registered_are_those_that_are_listed() -> None:
