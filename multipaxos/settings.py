@@ -6,34 +6,12 @@ memory a peer that is slow or far behind may cost.  One can make reads stale: a 
 what is stated of them.
 """
 
-import math
-from collections.abc import Callable
-
 import attrs
 
+from paxos.contract.settings import count, seconds
 from paxos.errors import ConfigurationError
 
 __all__ = ["MultiPaxosSettings"]
-
-
-def _seconds(low: float, high: float) -> Callable[[object, "attrs.Attribute[float]", float], None]:
-    def check(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ConfigurationError(f"{attribute.name}: expected seconds, got {value!r}")
-        if not low <= value <= high:
-            raise ConfigurationError(f"{attribute.name}: {value} s is outside {low}..{high} s")
-
-    return check
-
-
-def _count(low: int, high: int) -> Callable[[object, "attrs.Attribute[int]", int], None]:
-    def check(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
-        if type(value) is not int:
-            raise ConfigurationError(f"{attribute.name}: expected a whole number, got {value!r}")
-        if not low <= value <= high:
-            raise ConfigurationError(f"{attribute.name}: {value} is outside {low}..{high}")
-
-    return check
 
 
 def _share(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -80,27 +58,27 @@ class MultiPaxosSettings:
             disk. A restart skips what was left of them.
     """
 
-    heartbeat_s: float = attrs.field(default=0.1, validator=_seconds(0.001, 60))
-    election_min_s: float = attrs.field(default=0.8, validator=_seconds(0.002, 600))
-    election_max_s: float = attrs.field(default=1.6, validator=_seconds(0.002, 1200))
-    repeat_s: float = attrs.field(default=0.25, validator=_seconds(0.001, 60))
-    repeat_max_s: float = attrs.field(default=4.0, validator=_seconds(0.001, 600))
-    fetch_s: float = attrs.field(default=0.02, validator=_seconds(0.0001, 60))
+    heartbeat_s: float = attrs.field(default=0.1, validator=seconds(0.001, 60))
+    election_min_s: float = attrs.field(default=0.8, validator=seconds(0.002, 600))
+    election_max_s: float = attrs.field(default=1.6, validator=seconds(0.002, 1200))
+    repeat_s: float = attrs.field(default=0.25, validator=seconds(0.001, 60))
+    repeat_max_s: float = attrs.field(default=4.0, validator=seconds(0.001, 600))
+    fetch_s: float = attrs.field(default=0.02, validator=seconds(0.0001, 60))
     lease_s: float = attrs.field(
         default=0.0,
-        validator=_seconds(0, 600),
+        validator=seconds(0, 600),
         metadata={"agreed": True},  # told to peers when nodes meet
     )
     lease_drift: float = attrs.field(default=0.01, validator=_share)
-    transfer_s: float = attrs.field(default=2.0, validator=_seconds(0.001, 600))
-    window: int = attrs.field(default=1024, validator=_count(1, 65_536))
-    window_bytes: int = attrs.field(default=32 << 20, validator=_count(1, 1 << 34))
-    page_slots: int = attrs.field(default=4096, validator=_count(1, 16_384))
-    page_bytes: int = attrs.field(default=1 << 20, validator=_count(1, 1 << 22))
-    repeat_slots: int = attrs.field(default=128, validator=_count(1, 65_536))
-    pending_reads: int = attrs.field(default=10_000, validator=_count(1, 10_000_000))
-    hint_slots: int = attrs.field(default=1024, validator=_count(1, 1 << 32))
-    reserve_rounds: int = attrs.field(default=64, validator=_count(1, 1_000_000))
+    transfer_s: float = attrs.field(default=2.0, validator=seconds(0.001, 600))
+    window: int = attrs.field(default=1024, validator=count(1, 65_536))
+    window_bytes: int = attrs.field(default=32 << 20, validator=count(1, 1 << 34))
+    page_slots: int = attrs.field(default=4096, validator=count(1, 16_384))
+    page_bytes: int = attrs.field(default=1 << 20, validator=count(1, 1 << 22))
+    repeat_slots: int = attrs.field(default=128, validator=count(1, 65_536))
+    pending_reads: int = attrs.field(default=10_000, validator=count(1, 10_000_000))
+    hint_slots: int = attrs.field(default=1024, validator=count(1, 1 << 32))
+    reserve_rounds: int = attrs.field(default=64, validator=count(1, 1_000_000))
 
     def __attrs_post_init__(self) -> None:
         """Refuse what can not work together."""

@@ -4,35 +4,13 @@ No value here can make Basic Paxos unsafe; what they move is how soon a lost mes
 contention ends, and how much work one node takes on at once.
 """
 
-import math
-from collections.abc import Callable
-
 import attrs
 
 from paxos.ballot import NodeId
+from paxos.contract.settings import count, seconds
 from paxos.errors import ConfigurationError
 
 __all__ = ["BasicSettings"]
-
-
-def _seconds(low: float, high: float) -> Callable[[object, "attrs.Attribute[float]", float], None]:
-    def check(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ConfigurationError(f"{attribute.name}: expected seconds, got {value!r}")
-        if not low <= value <= high:
-            raise ConfigurationError(f"{attribute.name}: {value} s is outside {low}..{high} s")
-
-    return check
-
-
-def _count(low: int, high: int) -> Callable[[object, "attrs.Attribute[int]", int], None]:
-    def check(_: object, attribute: "attrs.Attribute[int]", value: int) -> None:
-        if type(value) is not int:
-            raise ConfigurationError(f"{attribute.name}: expected a whole number, got {value!r}")
-        if not low <= value <= high:
-            raise ConfigurationError(f"{attribute.name}: {value} is outside {low}..{high}")
-
-    return check
 
 
 def _node(_: object, attribute: "attrs.Attribute[NodeId | None]", value: NodeId | None) -> None:
@@ -64,17 +42,17 @@ class BasicSettings:
             the disk. A restart skips what was left of them.
     """
 
-    repeat_s: float = attrs.field(default=0.25, validator=_seconds(0.001, 60))
-    repeat_max_s: float = attrs.field(default=4.0, validator=_seconds(0.001, 600))
-    backoff_s: float = attrs.field(default=0.02, validator=_seconds(0.0001, 60))
-    backoff_max_s: float = attrs.field(default=4.0, validator=_seconds(0.001, 600))
+    repeat_s: float = attrs.field(default=0.25, validator=seconds(0.001, 60))
+    repeat_max_s: float = attrs.field(default=4.0, validator=seconds(0.001, 600))
+    backoff_s: float = attrs.field(default=0.02, validator=seconds(0.0001, 60))
+    backoff_max_s: float = attrs.field(default=4.0, validator=seconds(0.001, 600))
     distinguished: NodeId | None = attrs.field(
         default=None,
         validator=_node,
         metadata={"agreed": True},  # told to peers when nodes meet
     )
-    patience_s: float = attrs.field(default=0.5, validator=_seconds(0.001, 60))
-    ask_s: float = attrs.field(default=1.0, validator=_seconds(0.001, 600))
-    ask_tries: int = attrs.field(default=8, validator=_count(0, 64))
-    max_open: int = attrs.field(default=4096, validator=_count(1, 1_000_000))
-    reserve_rounds: int = attrs.field(default=1024, validator=_count(1, 1_000_000))
+    patience_s: float = attrs.field(default=0.5, validator=seconds(0.001, 60))
+    ask_s: float = attrs.field(default=1.0, validator=seconds(0.001, 600))
+    ask_tries: int = attrs.field(default=8, validator=count(0, 64))
+    max_open: int = attrs.field(default=4096, validator=count(1, 1_000_000))
+    reserve_rounds: int = attrs.field(default=1024, validator=count(1, 1_000_000))

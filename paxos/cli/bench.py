@@ -16,7 +16,7 @@ import attrs
 
 from paxos.cli.arguments import Commands, add_command, count, seconds
 from paxos.cli.histories import bench_histories
-from paxos.cli.output import Output
+from paxos.cli.output import Output, Progress
 from paxos.errors import EXIT_DONE, ConfigurationError
 
 if TYPE_CHECKING:
@@ -168,6 +168,18 @@ def _explore(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]
     return {"repeats": arguments.repeats, **measured}
 
 
+def _by_share(bar: Progress) -> Callable[[float], None]:
+    """What a measure with a share of its work done calls, for a bar of 100."""
+    shown = 0
+
+    def tell(share: float) -> None:
+        nonlocal shown
+        bar.advance(round(100 * share) - shown)
+        shown = round(100 * share)
+
+    return tell
+
+
 def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     import anyio
 
@@ -176,12 +188,6 @@ def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]
 
     require_backend(arguments.loop)
     with out.progress("a cluster of real processes", 100) as bar:
-        shown = 0
-
-        def tell(share: float) -> None:
-            nonlocal shown
-            bar.advance(round(100 * share) - shown)
-            shown = round(100 * share)
 
         async def main() -> ClusterFigures:
             return await benchmark_cluster(
@@ -191,7 +197,7 @@ def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]
                 value_bytes=arguments.value_bytes,
                 loop=arguments.loop,
                 directory=arguments.directory,
-                progress=tell,
+                progress=_by_share(bar),
             )
 
         found = anyio.run(main)
@@ -257,12 +263,6 @@ def _catch_up(arguments: argparse.Namespace, out: Output) -> Mapping[str, object
 
     require_backend(arguments.loop)
     with out.progress("nodes that come back", 100) as bar:
-        shown = 0
-
-        def tell(share: float) -> None:
-            nonlocal shown
-            bar.advance(round(100 * share) - shown)
-            shown = round(100 * share)
 
         async def main() -> CatchUpFigures:
             return await benchmark_catch_up(
@@ -270,7 +270,7 @@ def _catch_up(arguments: argparse.Namespace, out: Output) -> Mapping[str, object
                 commands=arguments.operations or 1_000_000,
                 loop=arguments.loop,
                 directory=arguments.directory,
-                progress=tell,
+                progress=_by_share(bar),
             )
 
         found = anyio.run(main)
