@@ -8,7 +8,7 @@ from multipaxos import MultiPaxosReplica, protocol
 from paxos.command import RequestId
 from paxos.contract import Instant, Outcome, OutcomeKind, ProtocolDescription
 
-__all__ = ["lost_votes", "stale_reads"]
+__all__ = ["lost_votes", "mute", "stale_reads"]
 
 
 class _Stale(MultiPaxosReplica):
@@ -26,5 +26,14 @@ class _Amnesiac(MultiPaxosReplica):
         super().__init__(configuration, kept, draw, now)
 
 
+class _Mute(MultiPaxosReplica):
+    """Never lets go of what was decided."""
+
+    def receive(self, sender: Any, message: Any, now: Instant) -> None:
+        if type(message).__name__ != "Accepted":
+            super().receive(sender, message, now)
+
+
 stale_reads: ProtocolDescription = attrs.evolve(protocol, name="stale-reads", replica=_Stale)
+mute: ProtocolDescription = attrs.evolve(protocol, name="mute", replica=_Mute)
 lost_votes: ProtocolDescription = attrs.evolve(protocol, name="lost-votes", replica=_Amnesiac, invariants=())

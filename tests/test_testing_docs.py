@@ -32,8 +32,8 @@ def _in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
-    explorer, script, counters, _, _, drawn = _blocks("python")
-    for program in (explorer, script, drawn):
+    explorer, script, log_script, counters, _, _, drawn = _blocks("python")
+    for program in (explorer, script, log_script, drawn):
         exec(compile(program, "<docs/testing.md>", "exec"), {"__name__": "page"})
     shown = capsys.readouterr().out
     assert shown.startswith("Agreement 2\n")
@@ -55,7 +55,7 @@ def test_the_programs_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_suites_for_stores_and_transports_run(tmp_path: Path) -> None:
     namespace: dict[str, Any] = {"__name__": "page"}
-    for program in _blocks("python")[3:5]:
+    for program in _blocks("python")[4:6]:
         exec(compile(program, "<docs/testing.md>", "exec"), namespace)
     suites = [namespace[name]() for name in ("TestMyStore", "TestMyTransport")]
     tests = [getattr(suite, name) for suite in suites for name in dir(suite) if name.startswith("test_")]

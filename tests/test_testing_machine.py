@@ -6,15 +6,19 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import paxos
-from paxos.basic import protocol as basic
-from paxos.contract import Decides
+from multipaxos import protocol as multipaxos
+from paxos.service import LogSettings
 from paxos.testing import ProtocolStateMachine
+from tests.mutants.build import described, mutants
 from tests.planted import amnesiac, deaf, early, half
+from tests.planted_log import lost_votes, mute
 
 TestPaxos = ProtocolStateMachine.of("paxos").TestCase
+TestMultipaxos = ProtocolStateMachine.of("multipaxos").TestCase
 # A share of what the profile says, which is more with --hypothesis-profile=long.
 _SHARE = settings().max_examples // 3
 TestPaxos.settings = settings(max_examples=_SHARE)
+TestMultipaxos.settings = settings(max_examples=_SHARE)
 
 
 class FiveEager(ProtocolStateMachine):
@@ -25,6 +29,18 @@ class FiveEager(ProtocolStateMachine):
 
 TestFiveEager = FiveEager.TestCase
 TestFiveEager.settings = settings(max_examples=_SHARE // 2)
+
+
+class FiveOfALog(ProtocolStateMachine):
+    protocol = "multipaxos"
+    nodes = 5
+    eager = True
+    names = (b"d", b"e")
+    settings_of_log = LogSettings(marker_requests=2)
+
+
+TestFiveOfALog = FiveOfALog.TestCase
+TestFiveOfALog.settings = settings(max_examples=_SHARE // 2)
 
 #: What is found is not made small: that takes a minute, and is not what is tested here.
 _FIND = settings(max_examples=200, phases=[Phase.generate])
@@ -45,6 +61,100 @@ def test_planted_mistakes_are_found_and_shown_as_a_script(
     with pytest.raises(AssertionError, match=name):
         ProtocolStateMachine.play(protocol, script)
     assert ProtocolStateMachine.play("paxos", script, strict=False).violations == []
+
+
+@pytest.mark.parametrize(
+    ("mutant", "name"),
+    [
+        ("log_vote_before_durable", "DurableBeforeSend"),
+        ("log_first_vote_decides", "CommitAtBallot"),
+        ("gap_filled_over_a_vote", "AcceptSafe"),
+        ("follower_reads_by_itself", "ReadFresh"),
+        ("retry_applied_twice", "AtMostOnce"),
+    ],
+)
+def test_planted_mistakes_of_a_log_are_found_and_shown_as_a_script(mutant: str, name: str) -> None:
+    broken = described(mutants()[mutant])
+    with pytest.raises(AssertionError, match=name) as found:
+        run_state_machine_as_test(ProtocolStateMachine.of(broken), settings=_FIND)
+    script = [line for line in str(found.value).splitlines() if line.startswith("    ")]
+    if not script[-1].startswith("    (from here on"):
+        with pytest.raises(AssertionError, match=name):
+            ProtocolStateMachine.play(broken, script)
+    # Of what was found at the end, when all is healed, the moves of the healing are not in the script.
+    sound = [line for line in script if "(" not in line]
+    assert ProtocolStateMachine.play("multipaxos", sound, strict=False).violations == []
+
+
+def test_without_invariants_what_a_log_holds_and_clients_were_told_is_judged() -> None:
+    with pytest.raises(AssertionError, match=r"^(SlotAgreement|AnswerExact|Durability|ReadFresh)"):
+        run_state_machine_as_test(ProtocolStateMachine.of(lost_votes), settings=_FIND)
+
+
+def test_whoever_waits_for_ever_for_a_log_is_found() -> None:
+    machine = ProtocolStateMachine.of(mute)()
+    machine.command(which=0, command="put", name=0, value=0, old=0, again=False)
+    with pytest.raises(AssertionError, match=r'(?s)Liveness .* 1 clients have none .* put "d" = "a"'):
+        machine.teardown()
+
+
+def test_clients_of_a_log_write_read_repeat_and_follow() -> None:
+    machine = ProtocolStateMachine.of("multipaxos", eager=True)()
+    machine.command(which=0, command="put", name=0, value=1, old=0, again=False)
+    machine.command(which=0, command="put", name=0, value=1, old=0, again=True)
+    machine.command(which=0, command="put", name=0, value=1, old=0, again=False)
+    machine.command(which=1, command="increment", name=0, value=1, old=0, again=False)
+    machine.command(which=1, command="cas", name=0, value=2, old=2, again=False)
+    while machine.stepper.unanswered:
+        machine.rush(20)
+    machine.query(which=2, query="read", name=0)
+    while machine.stepper.unanswered:
+        machine.rush(20)
+    asked = [line.partition(" submits ")[2] for line in machine.lines if " submits " in line]
+    assert asked[:5] == ['put "d" = "b"'] * 2 + [
+        'put "d" = "b" @2',
+        'increment "n" = "2"',
+        'cas "d" = "c" if "b"',
+    ]
+    # Asked again, elsewhere, because the node that they asked had sent them on.
+    assert asked.count('increment "n" = "2"') > 1
+    assert machine.stepper.seen["redirected"]
+    outs = [(each.kind, each.outcome, each.out) for each in machine.stepper.history()]
+    assert outs == [
+        ("put", "done", None),
+        ("put", "done", None),
+        ("increment", "done", 2),
+        ("cas", "done", True),
+        ("read", "done", b"c"),
+    ]
+    machine.teardown()
+
+
+def test_a_client_that_was_sent_on_follows_by_a_rule() -> None:
+    machine = ProtocolStateMachine.of("multipaxos", eager=True)()
+    machine.command(which=0, command="put", name=0, value=0, old=0, again=False)
+    machine.rush(20)
+    machine.command(which=1, command="put", name=0, value=1, old=0, again=False)
+    while not machine.stepper.requests:
+        machine.deliver(0)
+    machine.follow()
+    assert machine.lines[-1] == '1 submits put "d" = "b"'
+
+
+def test_a_script_of_a_log_is_played_to_its_end() -> None:
+    script = """
+        tick 1
+        1 -> 2 PreVote
+        2 -> 1 PreVoted
+        1 -> 2 Prepare
+        2 -> 1 Promise
+        1 submits put "k" = "v"
+        1 -> 2 Accept 1
+        2 -> 1 Accepted
+    """
+    stepper = ProtocolStateMachine.play("multipaxos", script.splitlines(), eager=True)
+    assert stepper.applied() == {1: 1, 2: 0, 3: 0}
+    assert [each.outcome for each in stepper.history()] == ["done"]
 
 
 def test_without_invariants_what_nodes_know_and_clients_were_told_is_judged() -> None:
@@ -94,12 +204,11 @@ def test_it_says_what_it_can_not_try() -> None:
         ProtocolStateMachine.of("nonesuch")
     with pytest.raises(paxos.ConfigurationError, match="expected a name"):
         ProtocolStateMachine.of(None)  # type: ignore[arg-type]
-    with pytest.raises(paxos.ConfigurationError, match="decides a log"):
-        ProtocolStateMachine.of(attrs.evolve(basic, decides=Decides.LOG))
 
 
 def test_a_machine_is_named_for_its_protocol() -> None:
     machine = ProtocolStateMachine.of("paxos", nodes=5)
     assert machine.__name__ == "PaxosStateMachine"
     assert machine.__doc__ == "Tries paxos."
+    assert ProtocolStateMachine.of(multipaxos).__name__ == "MultipaxosStateMachine"
     assert len(machine().stepper.members) == 5

@@ -111,9 +111,32 @@ def test_schedules_drive_the_directed_simulator(numbers: list[int]) -> None:
     assert stepper.judge() == []
 
 
-@given(strategies.moves())
+@settings(max_examples=30)
+@given(strategies.schedules(), st.lists(strategies.requests([b"d"], log=True), min_size=1, max_size=4))
+def test_schedules_drive_a_cluster_with_a_log(numbers: list[int], asked: list[Asked]) -> None:
+    stepper = Stepper("multipaxos", 3, requests=[(1 + at % 3, each) for at, each in enumerate(asked)])
+    assert stepper.drive(numbers) == len(numbers)
+    assert stepper.judge() == []
+
+
+@given(strategies.moves() | strategies.moves(log=True))
 def test_moves_are_lines(move: Move) -> None:
     assert parse_move(str(move)) == move
+
+
+@pytest.mark.parametrize("kind", ["put", "increment", "cas", "delete", "get", "read", "stale"])
+def test_clients_of_a_log_ask_everything(kind: str) -> None:
+    found = find(
+        strategies.moves([3], log=True),
+        lambda move: move.asked is not None and move.asked.kind == kind and move.asked.number == 2,
+        settings=settings(derandomize=True, database=None, max_examples=2000),
+    )
+    assert found.node == 3
+
+
+@given(strategies.requests([b"d"], reads=False, log=True))
+def test_clients_of_a_log_may_only_write(asked: Asked) -> None:
+    assert asked.kind in ("put", "increment", "cas", "delete")
 
 
 @pytest.mark.parametrize("model", ["decree", "register", "kv", "log"])

@@ -514,30 +514,52 @@ def workloads(max_operations: int = 40) -> SearchStrategy[Workload]:
 # --- schedules of the directed simulator -------------------------------------------------------------
 
 
-def requests(names: Collection[bytes] = (b"d", b"e"), *, reads: bool = True) -> SearchStrategy[Asked]:
-    """What a client asks of a cluster that decides decrees.
+def requests(
+    names: Collection[bytes] = (b"d", b"e"), *, reads: bool = True, log: bool = False
+) -> SearchStrategy[Asked]:
+    """What a client asks of a cluster: of one that decides decrees, or of one with a log.
 
     Args:
-        names: of the decrees.
-        reads: some only ask what is decided.
+        names: of the decrees, or keys of the log.
+        reads: some only read.
+        log: commands and queries of the key-value machine above a log.
     """
     name = st.sampled_from(sorted(names))
     values = st.sampled_from([b"a", b"b", b"c"])
+    if log:
+        return _log_requests(name, values, reads)
     proposal = st.builds(Asked, st.just("decide"), name, values, st.none(), st.just(0))
     question = st.builds(Asked, st.just("decided"), name, st.none(), st.none(), st.just(0))
     return proposal | question if reads else proposal
 
 
-def moves(of: Members = (1, 2, 3)) -> SearchStrategy[Move]:
+def _log_requests(
+    name: SearchStrategy[bytes], values: SearchStrategy[bytes], reads: bool
+) -> SearchStrategy[Asked]:
+    nothing, number = st.none(), st.integers(0, 3).map(lambda each: 0 if each == 1 else each)
+    written = st.builds(Asked, st.just("put"), name, values, nothing, number)
+    counted = st.builds(
+        Asked, st.just("increment"), st.just(b"n"), st.sampled_from([b"1", b"2"]), nothing, number
+    )
+    swapped = st.builds(Asked, st.just("cas"), name, values, nothing | values, number)
+    deleted = st.builds(Asked, st.just("delete"), name, nothing, nothing, number)
+    kinds = st.sampled_from(["read", "get", "stale"])
+    question = st.builds(Asked, kinds, name | st.just(b"n"), nothing, nothing, number)
+    commands = written | counted | swapped | deleted
+    return commands | question if reads else commands
+
+
+def moves(of: Members = (1, 2, 3), *, log: bool = False) -> SearchStrategy[Move]:
     """Moves that need no message: requests, ticks, syncs, crashes, restarts.
 
     Args:
         of: the members, or a strategy for them.
+        log: requests of clients of a log; of decrees otherwise.
     """
     node = _given(of).flatmap(st.sampled_from)
     kinds = st.sampled_from(["tick", "sync", "restart", "crash"])
     plain = st.tuples(kinds, node).map(lambda pair: Move(*pair))
-    asks = st.builds(lambda at, asked: Move("submit", at, asked=asked), node, requests())
+    asks = st.builds(lambda at, asked: Move("submit", at, asked=asked), node, requests(log=log))
     return asks | plain
 
 
