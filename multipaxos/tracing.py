@@ -37,6 +37,7 @@ from paxos.command import Command
 from paxos.contract import Configuration, Draw, Effects, Event, Instant, Mark, Records, Specification
 from paxos.contract.traces import PlainEvent, TraceForm, uncut
 from paxos.errors import ConfigurationError
+from paxos.quorum import QuorumSystem
 
 __all__ = ["SPECIFICATION", "TracedReplica", "make_replica"]
 
@@ -44,7 +45,7 @@ __all__ = ["SPECIFICATION", "TracedReplica", "make_replica"]
 _SLOTS: Final = ("slot", "first", "following", "compacted", "floor", "committed")
 
 
-def _constants(events: Iterable[PlainEvent]) -> dict[str, int]:
+def _constants(events: Iterable[PlainEvent], quorums: QuorumSystem) -> dict[str, int]:
     """The last slot that is spoken of, and how many slots a page has, which nodes tell when they start."""
     last, pages = 1, set()
     for event in events:

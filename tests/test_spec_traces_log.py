@@ -218,7 +218,7 @@ def _rejected(tlc: Tlc, traces: list[Trace]) -> list[Rejection]:
     """The rejections, where the pages of one net are not those of another."""
     by_page: dict[int, list[Trace]] = {}
     for trace in traces:
-        page = SPECIFICATION.traces.constants(trace.events)["PageSize"]
+        (page,) = {event["page"] for event in trace.events if "page" in event}
         by_page.setdefault(page, []).append(trace)
     return [
         rejection

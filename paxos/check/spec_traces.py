@@ -18,20 +18,19 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from paxos.ballot import Ballot, NodeId
-from paxos.check.spec import describe_state, work_directory
-from paxos.check.tlaplus import Function
-from paxos.check.tlc import State, Tlc, TlcReport
+from paxos.ballot import NodeId
+from paxos.check.spec import work_directory
+from paxos.check.spec_batch import DATA, Batch, WrittenEvent, written
+from paxos.check.tlc import Tlc, TlcReport
 from paxos.contract import Event, ProtocolDescription, Specification, find_protocol
 from paxos.contract.traces import PlainEvent, TraceForm, plain_event
 from paxos.errors import ConfigurationError
-from paxos.quorum import Phase, QuorumSystem
+from paxos.quorum import QuorumSystem
 
 __all__ = [
     "Rejection",
@@ -42,14 +41,10 @@ __all__ = [
     "traces_of_events",
 ]
 
-_WORD: Final = re.compile(r"[A-Za-z]\w{0,63}")
 _PROGRESS: Final = re.compile(r"<<(\d+), (\d+)>>")
 #: Quorums are listed one by one, so there can not be many nodes.
 _MAX_NODES: Final = 9
 _MAX_FILE_BYTES: Final = 256 * 1024 * 1024
-#: Fields of the specification's records that hold a ballot.
-_BALLOT_FIELDS: Final = frozenset({"bal", "vbal", "mbal", "best", "promised"})
-_DATA: Final = "TraceData"
 
 
 @attrs.frozen
@@ -206,159 +201,6 @@ def _lines(path: Path) -> Iterator[PlainEvent]:
         yield event
 
 
-# --- writing the module ----------------------------------------------------------------------------------
-
-
-class _Misfit(Exception):
-    """An event that no specification could even be asked about."""
-
-
-class _Batch:
-    """Writes traces of one cluster's shape as a module.
-
-    Ballots become their ranks among all that occur, since TLC's numbers have 32 bits; values become short
-    names, since a value may be anything.
-    """
-
-    def __init__(
-        self, quorums: QuorumSystem, traces: Sequence[tuple[PlainEvent, ...]], form: TraceForm
-    ) -> None:
-        self._quorums = quorums
-        self._words = form.words
-        self._constants = form.constants(event for trace in traces for event in trace)
-        self._values: dict[str, str] = {}
-        ballots = {ballot for trace in traces for event in trace for ballot in _ballots(event)}
-        self._ranks = {ballot: rank for rank, ballot in enumerate(sorted(ballots))}
-        self._traces = [self._trace(trace) for trace in traces]
-
-    def _trace(self, events: Sequence[PlainEvent]) -> str:
-        return "<<" + ",\n  ".join(map(self._event, events)) + ">>"
-
-    def _event(self, event: PlainEvent) -> str:
-        fields = [f'action |-> "{event["action"]}"']
-        for name, value in event.items():
-            if name not in ("action", "decree"):
-                fields.append(f"{name} |-> {self._value(value)}")
-        return f"[{', '.join(fields)}]"
-
-    def _value(self, value: Any) -> str:
-        if value is None:
-            return '"none"'
-        if type(value) is int:
-            return str(value)
-        if isinstance(value, list):
-            ballot = Ballot(*value)
-            return str(self._ranks[ballot]) if ballot.round >= 0 else "-1"
-        if isinstance(value, dict) and "nodes" in value:
-            return "{" + ", ".join(map(str, value["nodes"])) + "}"
-        if isinstance(value, str) and value in self._words:
-            return f'"{self._words[value].lower()}"'
-        name = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        return '"' + self._values.setdefault(name, f"v{len(self._values) + 1}") + '"'
-
-    def _sets(self, phase: Phase) -> str:
-        members = self._quorums.members
-        sets = (each for size in range(1, len(members) + 1) for each in combinations(members, size))
-        quorums = (each for each in sets if self._quorums.is_quorum(each, phase))
-        return "{" + ", ".join("{" + ", ".join(map(str, each)) + "}" for each in quorums) + "}"
-
-    def module(self, stop: int) -> str:
-        """The module. TLC works out what a module itself defines once, and not at each use."""
-        owners = ", ".join(str(ballot.node) for ballot in sorted(self._ranks)) or "0"
-        values = ", ".join(f'"{name}"' for name in self._values.values())
-        return "\n".join(
-            [
-                f"---- MODULE {_DATA} ----",
-                "EXTENDS Integers",
-                f"TheAcceptor == {{{', '.join(map(str, self._quorums.members))}}}",
-                f"TheQuorum1 == {self._sets(Phase.ONE)}",
-                f"TheQuorum2 == {self._sets(Phase.TWO)}",
-                f"TheBallot == 0..{len(self._ranks) - 1}",
-                f"TheOwners == <<{owners}>>",
-                "TheOwner(b) == TheOwners[b + 1]",
-                f"TheValue == {{{values}}}",
-                f"Until == {stop}",
-                "Traces == <<",
-                ",\n".join(self._traces),
-                ">>",
-                "====",
-                "",
-            ]
-        )
-
-    def config(self, stop: int) -> str:
-        """The .cfg file that goes with it."""
-        names = ("Acceptor", "Quorum1", "Quorum2", "Ballot", "Owner", "Value")
-        lines = [f"  {name} <- The{name}" for name in names]
-        lines += [f'  {name} = "{name.lower()}"' for name in self._words.values()]
-        lines += [f"  {name} = {number}" for name, number in self._constants.items()]
-        if stop:
-            lines.append("INVARIANT Unreached")
-        return "\n".join(["INIT TraceInit", "NEXT TraceNext", "CONSTANTS", '  None = "none"', *lines, ""])
-
-    def readable(self, state: State, node: NodeId) -> str:
-        """What a state holds of a node, with ballots and values as they were."""
-        ballots = dict(enumerate(map(str, sorted(self._ranks)))) | {-1: "none"}
-        values = {name: _with_ballots(value, ballots) for name, value in state.values.items()}
-        text = describe_state(attrs.evolve(state, values=values), str(node))
-        originals = {short: value for value, short in self._values.items()}
-        return re.sub(r"\bv\d+\b", lambda found: originals.get(found[0], found[0]), text)
-
-
-def _with_ballots(value: Any, ballots: Mapping[int, str]) -> Any:
-    """A value of TLA+ with ballots in place of their ranks."""
-    if isinstance(value, Function):
-        items = {
-            key: ballots.get(each, each) if key in _BALLOT_FIELDS else _with_ballots(each, ballots)
-            for key, each in value.items()
-        }
-        return Function(items, value.record)
-    if isinstance(value, frozenset):
-        return frozenset(_with_ballots(each, ballots) for each in value)
-    if isinstance(value, tuple):
-        return tuple(_with_ballots(each, ballots) for each in value)
-    return value
-
-
-def _ballots(event: PlainEvent) -> Iterator[Ballot]:
-    for value in event.values():
-        if isinstance(value, list):
-            ballot = Ballot(*value)
-            if ballot.round >= 0:
-                yield ballot
-
-
-def _fitting(events: Sequence[PlainEvent], members: Sequence[NodeId]) -> int:
-    """How many events there are before the first that can not be written as one of the specification."""
-    for at, event in enumerate(events):
-        try:
-            _require(event, members)
-        except _Misfit:
-            return at
-    return len(events)
-
-
-def _require(event: PlainEvent, members: Sequence[NodeId]) -> None:
-    if event.get("node") not in members or event.get("sender", event["node"]) not in members:
-        raise _Misfit
-    if not isinstance(event.get("action"), str):
-        raise _Misfit
-    for name, value in event.items():
-        if not _WORD.fullmatch(name) or (name == "action" and not _WORD.fullmatch(value)):
-            raise _Misfit
-        if isinstance(value, list):
-            if len(value) != 3 or any(type(part) is not int for part in value):
-                raise _Misfit
-            round_, node, step = value
-            if round_ >= 0 and (node not in members or step != 0):
-                raise _Misfit
-        elif isinstance(value, dict) and "nodes" in value:
-            if not isinstance(value["nodes"], list) or not set(value["nodes"]) <= set(members):
-                raise _Misfit
-        elif value is not None and not isinstance(value, int | str | dict):
-            raise _Misfit
-
-
 # --- checking --------------------------------------------------------------------------------------------
 
 
@@ -438,20 +280,28 @@ class _Checker:
         quorums = traces[0][1].quorums
         if len(quorums.members) > _MAX_NODES:
             raise ConfigurationError(f"traces of more than {_MAX_NODES} nodes can not be checked")
-        fitting = [_fitting(trace.events, quorums.members) for _, trace in traces]
-        events = [trace.events[:fits] for (_, trace), fits in zip(traces, fitting, strict=True)]
-        batch = _Batch(quorums, events, self._form)
+        batch = Batch(quorums, [self._written(trace)[0] for _, trace in traces], self._form)
         reached = self._reached(batch, len(traces))
         rejections: list[Rejection] = []
         for (at, trace), steps in zip(traces, reached, strict=True):
             if steps < len(trace.events):
                 state = ""
                 if len(rejections) < self._explain:
-                    state = self._state(quorums, trace.events[: steps + 1], steps, trace.events[steps])
+                    state = self._state(trace, steps)
                 rejections.append(Rejection(at + 1, trace.origin, steps + 1, trace.events[steps], state))
         return rejections
 
-    def _reached(self, batch: _Batch, count: int) -> list[int]:
+    def _written(self, trace: Trace) -> tuple[list[WrittenEvent], str]:
+        """The events before the first that no specification could be asked about, and why that one is."""
+        events: list[WrittenEvent] = []
+        for event in trace.events:
+            try:
+                events.append(written(event, trace.quorums, self._form))
+            except ValueError as error:
+                return events, str(error)
+        return events, ""
+
+    def _reached(self, batch: Batch, count: int) -> list[int]:
         """For each trace how many of its events were steps."""
         report = self._run(batch)
         if not report.ok:
@@ -464,27 +314,26 @@ class _Checker:
                 reached[trace] = max(reached[trace], event)
         return reached
 
-    def _state(
-        self, quorums: QuorumSystem, events: tuple[PlainEvent, ...], steps: int, event: PlainEvent
-    ) -> str:
+    def _state(self, trace: Trace, steps: int) -> str:
         """What the specification knows of an event's node just before it."""
-        if _fitting(events, quorums.members) <= steps:
-            return "  it is not about nodes and ballots of this cluster"
-        batch = _Batch(quorums, [events], self._form)
+        events, why = self._written(trace)
+        if len(events) <= steps:
+            return f"  {why}"
+        batch = Batch(trace.quorums, [events[: steps + 1]], self._form)
         report = self._run(batch, stop=steps + 1)
         if not report.counterexample:
             return ""
-        return batch.readable(report.counterexample[-1], event["node"])
+        return batch.readable(report.counterexample[-1], trace.events[steps]["node"])
 
-    def _run(self, batch: _Batch, *, stop: int = 0) -> TlcReport:
+    def _run(self, batch: Batch, *, stop: int = 0) -> TlcReport:
         """Walk the traces; if `stop` is not 0, up to that event, where the counterexample ends."""
         with work_directory(self._directory) as place:
-            (place / f"{_DATA}.tla").write_text(batch.module(stop), encoding="utf-8")
-            (place / f"{_DATA}.cfg").write_text(batch.config(stop), encoding="utf-8")
+            (place / f"{DATA}.tla").write_text(batch.module(stop), encoding="utf-8")
+            (place / f"{DATA}.cfg").write_text(batch.config(stop), encoding="utf-8")
             return self._tlc.run(
                 place,
                 self._companion,
-                f"{_DATA}.cfg",
+                f"{DATA}.cfg",
                 coverage=False,
                 timeout_s=self._timeout_s,
             )

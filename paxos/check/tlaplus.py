@@ -1,16 +1,17 @@
-"""Values of TLA+: read from what TLC prints, compared state by state, and written for people.
+"""Values of TLA+: written for TLC, read from what it prints, compared state by state, and shown to people.
 
 A number is an int, a string or a model value a str, a boolean a bool, a set a frozenset, a sequence a tuple,
-and a record or function a `Mapping`, here `Function`, which can be an element of a set.
+and a record or function a `Mapping`, here `Function`, which can be an element of a set.  In TLA+ a record is
+a function of strings, and a sequence one of the numbers from 1: which of them is written does not matter.
 """
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Set
 from typing import Any, Final, TypeAlias
 
 from paxos.errors import ConfigurationError
 
-__all__ = ["Function", "Value", "differences", "parse_value", "show"]
+__all__ = ["Function", "Value", "differences", "parse_value", "show", "write_value"]
 
 #: A value of TLA+ in Python.
 Value: TypeAlias = Hashable
@@ -19,6 +20,12 @@ _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+)|(?P<name>\w+)"""
     r"""|(?P<sign><<|>>|\|->|:>|@@|[\[\]{}(),]))"""
 )
+
+_FIELD: Final = re.compile(r"[a-z][a-zA-Z0-9_]*")
+#: What TLC's strings may hold.
+_STRING: Final = re.compile(r"[ -~]*")
+#: TLC counts in 32 bits.
+_MAX_NUMBER: Final = 2**31 - 1
 
 
 class Function(Mapping[Any, Any]):
@@ -96,7 +103,7 @@ class _Reader:
             return int(word)
         if kind == "text":
             self.advance()
-            return word[1:-1]
+            return re.sub(r"\\(.)", r"\1", word[1:-1])
         if kind == "name":
             self.advance()
             return {"TRUE": True, "FALSE": False}.get(word, word)
@@ -157,6 +164,44 @@ def parse_value(text: str) -> Any:
     if not reader.done:
         raise reader.wrong("something follows the value")
     return value
+
+
+def write_value(value: object) -> str:
+    """A value as an expression of TLA+, for a module that extends `Integers` and `TLC`.
+
+    Args:
+        value: a bool, int, str, or any set, tuple, list or mapping of such, nested as one likes.
+
+    Raises:
+        ValueError: TLC has no such number, string or type.
+    """
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        if abs(value) > _MAX_NUMBER:
+            raise ValueError(f"TLC has no numbers as large as {value}")
+        return str(value)
+    if isinstance(value, str):
+        if not _STRING.fullmatch(value):
+            raise ValueError(f"TLC has no strings such as {value!r:.60}")
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, Set):
+        return "{" + ", ".join(sorted(map(write_value, value))) + "}"
+    if isinstance(value, tuple | list):
+        return "<<" + ", ".join(map(write_value, value)) + ">>"
+    if isinstance(value, Mapping):
+        return _write_function(value)
+    raise ValueError(f"TLA+ has no {type(value).__name__}: {value!r:.60}")
+
+
+def _write_function(value: Mapping[Any, Any]) -> str:
+    if all(type(key) is int for key in value) and sorted(value) == list(range(1, len(value) + 1)):
+        return write_value([value[key] for key in sorted(value)])  # the empty one too
+    # Names in lower case are no words of the language.
+    if all(isinstance(key, str) and _FIELD.fullmatch(key) for key in value):
+        return "[" + ", ".join(f"{key} |-> {write_value(each)}" for key, each in value.items()) + "]"
+    pairs = sorted(f"{write_value(key)} :> {write_value(each)}" for key, each in value.items())
+    return "(" + " @@ ".join(pairs) + ")"
 
 
 def show(value: Any) -> str:

@@ -4,26 +4,57 @@ A replica that is configured with `trace` makes one `Event` for each thing a han
 protocol's specification, with the state that the specification knows as it is afterwards.  Here such an
 event becomes plain data, the same whether it comes from a simulated run or from the file of a real node.
 
-What an argument may be: a ballot, bytes, a number, None, or a set of node ids.  Bytes are text where they
-are valid UTF-8, else `{"base64": ...}`; a ballot is a list of its three numbers; a set of nodes is
-`{"nodes": [...]}`.  The argument `decree` says which decree the event is about; an event without one is
-about all decrees that the node has not named since.
+What an argument may be, and what it is in JSON and in TLA+:
+
+    value of Python            in JSON                          in TLA+
+    None                       null                             "none"
+    bool, int                  itself                           itself; numbers of 32 bits
+    bytes: a user's value      its text if it is valid UTF-8,   a short string, another for each other value
+                               else {"base64": ...}
+    str: a word of the         {"word": "accepted"}             that string
+    specification
+    Ballot                     [round, node, step]              its rank among the ballots of all traces; -1
+                                                                for one below all, such as BOTTOM
+    frozenset of numbers       {"nodes": [1, 2]}                a set
+    any other set              {"set": [...]}                   a set
+    tuple, list                {"sequence": [...]}              a sequence; a pair is one of two elements
+    dict with names for keys   {"record": {"deps": ...}}        a record
+    dict with other keys       {"function": [[key, value]]}     a function
+
+They nest to any depth that a person can still read (`MAX_DEPTH`).  A NamedTuple other than a ballot is a
+tuple; as a record it goes in as `value._asdict()`.  The argument `decree` says which decree the event is
+about; an event without one is about all decrees that the node has not named since.
 
 How a run becomes traces the protocol says, by a `TraceForm`: where every decree is an instance of the
 protocol by itself, a run is cut into one trace for each; a log is one trace, uncut.
 """
 
 import base64
+import enum
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from paxos.ballot import Ballot, NodeId
 from paxos.contract.replica import Event
+from paxos.quorum import QuorumSystem
 
-__all__ = ["PlainEvent", "TraceForm", "by_decree", "plain_event", "uncut"]
+__all__ = [
+    "MAX_DEPTH",
+    "Given",
+    "PlainEvent",
+    "TraceForm",
+    "by_decree",
+    "plain_event",
+    "same_arguments",
+    "uncut",
+]
+
+#: How deep values may be nested in an argument of an event.
+MAX_DEPTH: Final = 12
 
 #: A trace event as JSON carries it.
 PlainEvent: TypeAlias = Mapping[str, Any]
@@ -33,7 +64,7 @@ def plain_event(event: Event) -> dict[str, Any]:
     """A trace event as JSON carries it.
 
     Raises:
-        TypeError: an argument is of a type that traces do not have.
+        TypeError: an argument is of a type that traces do not have, or nested deeper than `MAX_DEPTH`.
     """
     arguments: Mapping[str, object] = event.arguments
     return {
@@ -43,8 +74,8 @@ def plain_event(event: Event) -> dict[str, Any]:
     }
 
 
-def _plain(value: object) -> object:
-    if value is None or type(value) is int:
+def _plain(value: object, depth: int = 0) -> object:
+    if value is None or type(value) is int or type(value) is bool:
         return value
     if isinstance(value, bytes):
         try:
@@ -53,13 +84,26 @@ def _plain(value: object) -> object:
             return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, Ballot):
         return list(value)
-    if isinstance(value, frozenset):
-        return {"nodes": sorted(value)}
+    if isinstance(value, str):
+        return {"word": value}
+    if depth >= MAX_DEPTH:
+        raise TypeError(f"a trace event has no values in {depth} others: {value!r:.60}")
+    if isinstance(value, frozenset | set):
+        if all(type(each) is int for each in value):
+            return {"nodes": sorted(value)}
+        return {"set": sorted((_plain(each, depth + 1) for each in value), key=_key)}
+    if isinstance(value, tuple | list):
+        return {"sequence": [_plain(each, depth + 1) for each in value]}
+    if isinstance(value, Mapping):
+        if value and all(isinstance(key, str) for key in value):
+            return {"record": {key: _plain(each, depth + 1) for key, each in value.items()}}
+        pairs = [[_plain(key, depth + 1), _plain(each, depth + 1)] for key, each in value.items()]
+        return {"function": sorted(pairs, key=_key)}
     raise TypeError(f"a trace event has no {type(value).__name__}: {value!r:.60}")
 
 
-def _key(decree: object) -> str:
-    return decree if isinstance(decree, str) else json.dumps(decree, sort_keys=True)
+def _key(plain: object) -> str:
+    return plain if isinstance(plain, str) else json.dumps(plain, sort_keys=True)
 
 
 def by_decree(events: Iterable[PlainEvent]) -> dict[str, tuple[PlainEvent, ...]]:
@@ -93,8 +137,40 @@ def uncut(events: Iterable[PlainEvent]) -> dict[str, tuple[PlainEvent, ...]]:
     return {"": tuple(events)}
 
 
-def _no_constants(events: Iterable[PlainEvent]) -> Mapping[str, int]:
+class Given(enum.Enum):
+    """What is known of the cluster and of the traces, for constants of the specification."""
+
+    MEMBERS = "members"  #: the set of node ids
+    PHASE_1 = "phase-1 quorums"  #: a set of sets of node ids, every superset included
+    PHASE_2 = "phase-2 quorums"  #: the same
+    FAST = "fast quorums"  #: the same; only for quorum systems that have them
+    BALLOTS = "ballots"  #: the ranks of all ballots that occur: `0..n`
+    OWNER = "owner"  #: an operator, `Owner(b)`: the node of the ballot with that rank
+    VALUES = "values"  #: the set of all users' values that occur
+    NONE = "none"  #: what None is
+
+
+#: The constants of `Paxos` and `MultiPaxos`.
+_USUAL: Final[Mapping[str, Given | str]] = MappingProxyType(
+    {
+        "None": Given.NONE,
+        "Acceptor": Given.MEMBERS,
+        "Quorum1": Given.PHASE_1,
+        "Quorum2": Given.PHASE_2,
+        "Ballot": Given.BALLOTS,
+        "Owner": Given.OWNER,
+        "Value": Given.VALUES,
+    }
+)
+
+
+def _no_constants(events: Iterable[PlainEvent], quorums: QuorumSystem) -> Mapping[str, object]:
     return {}
+
+
+def same_arguments(event: Mapping[str, Any], quorums: QuorumSystem) -> Mapping[str, object]:
+    """An event as it is, without its decree: that is what a trace is about."""
+    return {name: value for name, value in event.items() if name != "decree"}
 
 
 @attrs.frozen
@@ -103,13 +179,27 @@ class TraceForm:
 
     Args:
         cut: the traces of a run, each under the name of what it is about, from the run's events in order.
-        constants: numbers that the specification is a function of, by name, from all events of all traces.
-        words: values with a meaning of their own, in plain form, each with the constant that stands for it.
+        constants: constants of the specification that depend on the traces, by name, from all events of all
+            traces; each of any value that an argument may have. Raises ConfigurationError for traces that
+            can not be checked together.
+        words: users' values with a meaning of their own, in plain form, each with the constant that stands
+            for it.
         settings: the protocol's own settings, by the number of nodes, for runs whose traces tell much: where
             much happens within a hundred events. None for the usual ones.
+        given: constants of the specification, each with what it is here; a str names an operator of the
+            module `...Traces`.
+        event: what the module `...Traces` is given of an event: the fields of a record, from the event with
+            its arguments as Python has them (a set a frozenset, a sequence a tuple, a record or a function a
+            Mapping that can be hashed, a user's value bytes). `action` must be among them, and stay. Raises
+            ValueError or LookupError for an event that no specification could be asked about.
+        ballot_fields: fields of the specification's records that hold the rank of a ballot: there people are
+            shown the ballot.
     """
 
     cut: Callable[[Iterable[PlainEvent]], Mapping[str, tuple[PlainEvent, ...]]] = by_decree
-    constants: Callable[[Iterable[PlainEvent]], Mapping[str, int]] = _no_constants
+    constants: Callable[[Iterable[PlainEvent], QuorumSystem], Mapping[str, object]] = _no_constants
     words: Mapping[str, str] = attrs.field(factory=dict)
     settings: Callable[[int], object] | None = None
+    given: Mapping[str, Given | str] = _USUAL
+    event: Callable[[Mapping[str, Any], QuorumSystem], Mapping[str, object]] = same_arguments
+    ballot_fields: frozenset[str] = frozenset({"bal", "vbal", "mbal", "best", "promised"})
