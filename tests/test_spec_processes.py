@@ -15,7 +15,8 @@ import pytest
 import paxos
 from multipaxos import MultiPaxosSettings, protocol
 from multipaxos.tracing import SPECIFICATION
-from paxos.check.spec_traces import check_traces, merge_trace_files
+from paxos.check.spec_traces import check_traces
+from paxos.check.trace_files import merge_trace_files
 from paxos.runtime import ClusterConfig, dump_cluster
 from paxos.service import LogSettings
 from tests.processes import write_config

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import attrs
 import pytest
@@ -14,7 +13,7 @@ from paxos.basic.messages import MESSAGES
 from paxos.basic.proposer import ProposerState
 from paxos.basic.tracing import SPECIFICATION
 from paxos.check.spec_runs import simulated_traces
-from paxos.check.spec_traces import Trace, check_traces, merge_trace_files, traces_of_events
+from paxos.check.spec_traces import Trace, check_traces, traces_of_events
 from paxos.cli import main
 from paxos.contract import Event
 from paxos.contract.traces import by_decree, plain_event
@@ -242,42 +241,6 @@ def test_only_traced_events_count():
         plain_event(Event("Submit", 1, {"at": 1.0}, "submit", True))
 
 
-def test_files_are_merged_by_their_clocks(tmp_path: Path):
-    lines = {
-        "1": [(1, "Phase1a"), (4, "Learn")],
-        "2": [(2, "Phase1b"), (3, "Phase2b")],
-    }
-    paths = []
-    for node, events in lines.items():
-        path = tmp_path / f"{node}.jsonl"
-        told = [{"clock": c, "action": a, "node": int(node), "decree": "x"} for c, a in events]
-        path.write_text("".join(json.dumps(each) + "\n" for each in told) + '{"clock": 9, "act')
-        paths.append(path)
-    (trace,) = merge_trace_files(paths, THREE)
-    assert [event["action"] for event in trace.events] == ["Phase1a", "Phase1b", "Phase2b", "Learn"]
-    assert "clock" not in trace.events[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("{\n", "line 1: not JSON"),
-        ("3\n", "line 1: no event"),
-        (
-            '{"clock": 1, "node": 1, "action": "Tell"}\n{"clock": 1}\n',
-            "line 2: no event: clock, node or action",
-        ),
-    ],
-)
-def test_a_file_that_is_no_trace_says_where(tmp_path, text, match):
-    path = tmp_path / "1.jsonl"
-    path.write_text(text)
-    with pytest.raises(ConfigurationError, match=match):
-        merge_trace_files([path], THREE)
-    with pytest.raises(ConfigurationError, match="can not be read"):
-        merge_trace_files([tmp_path / "absent"], THREE)
-
-
 # --- the file of a real node -------------------------------------------------------------------------
 
 
@@ -287,29 +250,58 @@ def _event(value: bytes) -> Event:
 
 def test_a_trace_file_goes_on_where_it_was_cut_off(tmp_path):
     path = tmp_path / "1.jsonl"
-    with TraceFile(path) as trace:
+    with TraceFile(path, 1) as trace:
         assert trace.write([_event(b"a"), Event("chosen", 1, {}, "Accepted"), _event(b"b")])
         trace.heard(10)
         trace.heard(7)
         trace.write([_event(b"c")])
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"clock": 12, "acti')
-    with TraceFile(path) as trace:
+    with TraceFile(path, 1) as trace:
         assert trace.clock == 11
         trace.write([_event(b"d")])
     assert path.read_bytes().startswith(whole)
-    told = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [each["clock"] for each in told] == [1, 2, 11, 12]
+    first, *told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert first == {"trace": {"node": 1, "protocol": "paxos", "cluster": ""}}
+    assert [(each["clock"], each["number"]) for each in told] == [
+        (1, 1), (2, 2), (11, 3), (11, 3), (12, 4), (12, 4)
+    ]  # fmt: skip
+    assert [line for line in told if "end" in line] == [told[3], told[5]]
     assert told[0]["ballot"] == [1, 1, 0]
-    path.write_text("nonsense\n")
+    with pytest.raises(ConfigurationError, match=r"it is of .*'node': 1.* this is .*'node': 2.*name another"):
+        TraceFile(path, 2)
+    with pytest.raises(ConfigurationError, match="'protocol': 'multipaxos'"):
+        TraceFile(path, 1, protocol="multipaxos")
+    with path.open("a") as file:
+        file.write("nonsense\n")
     with pytest.raises(ConfigurationError, match="its last line is no event"):
-        TraceFile(path)
+        TraceFile(path, 1)
+    path.write_text("nonsense\n")
+    with pytest.raises(ConfigurationError, match="its first line is not that of a trace"):
+        TraceFile(path, 1)
     with pytest.raises(ConfigurationError, match="trace file"):
-        TraceFile(tmp_path)
+        TraceFile(tmp_path, 1)
+
+
+def test_a_node_that_told_nothing_leaves_an_empty_file(tmp_path):
+    path = tmp_path / "1.jsonl"
+    for _ in range(2):
+        with TraceFile(path, 1) as trace:
+            trace.heard(7)
+        assert path.read_bytes() == b""
+    # A node that was killed before its first event was whole begins again.
+    path.write_text('{"trace": {"node": 1, "protocol": "paxos", "cluster": ""}}\n{"cloc')
+    with TraceFile(path, 1) as trace:
+        trace.write([_event(b"a")])
+    assert [list(json.loads(line))[:2] for line in path.read_text().splitlines()] == [
+        ["trace"],
+        ["clock", "number"],
+        ["clock", "number"],
+    ]
 
 
 def test_a_trace_file_that_can_not_be_written_ends_the_trace_and_says_so_once(tmp_path):
-    trace = TraceFile(tmp_path / "1.jsonl")
+    trace = TraceFile(tmp_path / "1.jsonl", 1)
     trace.close()
     assert not trace.write([_event(b"a")])
     assert trace.failure
@@ -317,7 +309,7 @@ def test_a_trace_file_that_can_not_be_written_ends_the_trace_and_says_so_once(tm
 
 
 def test_frames_carry_the_clock_and_move_it(tmp_path):
-    with TraceFile(tmp_path / "1.jsonl") as one, TraceFile(tmp_path / "2.jsonl") as two:
+    with TraceFile(tmp_path / "1.jsonl", 1) as one, TraceFile(tmp_path / "2.jsonl", 2) as two:
         sender, receiver = ClockedTable(MESSAGES, one), ClockedTable(MESSAGES, two)
         one.heard(41)
         one.write([_event(b"a")])

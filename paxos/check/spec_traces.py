@@ -16,14 +16,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from paxos.ballot import NodeId
 from paxos.check.spec import work_directory
 from paxos.check.spec_batch import DATA, Batch, WrittenEvent, written
 from paxos.check.tlc import Tlc, TlcReport
@@ -37,14 +36,13 @@ __all__ = [
     "Trace",
     "TraceReport",
     "check_traces",
-    "merge_trace_files",
+    "trace_origin",
     "traces_of_events",
 ]
 
 _PROGRESS: Final = re.compile(r"<<(\d+), (\d+)>>")
 #: Quorums are listed one by one, so there can not be many nodes.
 _MAX_NODES: Final = 9
-_MAX_FILE_BYTES: Final = 256 * 1024 * 1024
 
 
 @attrs.frozen
@@ -55,11 +53,14 @@ class Trace:
         origin: where it is from, for people: the run, and which decree.
         events: in an order that agrees with what caused what; as `plain_event` makes them.
         quorums: of the cluster.
+        open_files: files of nodes that may have done more than their files say, each with how many of these
+            events are surely not after that.
     """
 
     origin: str
     events: tuple[PlainEvent, ...]
     quorums: QuorumSystem
+    open_files: tuple[tuple[str, int], ...] = ()
 
 
 @attrs.frozen
@@ -72,6 +73,8 @@ class Rejection:
         event: the place of the first event that does not fit, from 1.
         what: that event.
         state: what the specification knows of its node just before, for people; empty if not looked at.
+        open_files: files that end before that event without having been ended: if one of them was cut short,
+            the event may fit to what is missing.
     """
 
     trace: int
@@ -79,11 +82,19 @@ class Rejection:
     event: int
     what: PlainEvent
     state: str = ""
+    open_files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         told = json.dumps(self.what, ensure_ascii=False)
         text = f"trace {self.trace} ({self.origin}), event {self.event} does not fit: {told}"
-        return f"{text}\n{self.state}" if self.state else text
+        if self.state:
+            text += f"\n{self.state}"
+        for name in self.open_files:
+            text += (
+                f"\n  {name} ends before that, and not as the file of a node that was stopped: if it was cut "
+                "short, give all of it; if its node was killed, start and stop it once more with that file"
+            )
+        return text
 
 
 @attrs.frozen
@@ -111,6 +122,11 @@ class TraceReport:
         """Whether all are behaviours of the specification."""
         return not self.rejections
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether some are rejected, and all of those only where a file may have been cut short."""
+        return not self.ok and all(each.open_files for each in self.rejections)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON carries it."""
         return {
@@ -119,7 +135,13 @@ class TraceReport:
             "shortest": self.shortest,
             "actions": dict(self.actions),
             "rejections": [
-                {"trace": each.trace, "origin": each.origin, "event": each.event, "what": dict(each.what)}
+                {
+                    "trace": each.trace,
+                    "origin": each.origin,
+                    "event": each.event,
+                    "what": dict(each.what),
+                    "open_files": list(each.open_files),
+                }
                 for each in self.rejections
             ],
             "seconds": round(self.duration_s, 3),
@@ -140,65 +162,13 @@ def traces_of_events(
         quorums: of the cluster.
         form: of the protocol's traces; None for one trace of each decree.
     """
-    return _cut(origin, (plain_event(event) for event in events if event.trace), quorums, form)
+    cuts = (form or TraceForm()).cut(plain_event(event) for event in events if event.trace)
+    return [Trace(trace_origin(origin, name), each, quorums) for name, each in cuts.items()]
 
 
-def _cut(
-    origin: str, events: Iterable[PlainEvent], quorums: QuorumSystem, form: TraceForm | None
-) -> list[Trace]:
-    cuts = (form or TraceForm()).cut(events)
-    return [
-        Trace(f"{origin}, decree {name}" if name else origin, each, quorums) for name, each in cuts.items()
-    ]
-
-
-def merge_trace_files(
-    paths: Sequence[Path], quorums: QuorumSystem, form: TraceForm | None = None
-) -> list[Trace]:
-    """The traces of a cluster of real nodes, from the files that its nodes wrote.
-
-    Events are put in the order of their Lamport clocks, which agrees with what caused what. A last line that
-    was cut off, by the end of its node, is left out.
-
-    Args:
-        paths: the files, one or more for each node.
-        quorums: of the cluster.
-        form: of the protocol's traces; None for one trace of each decree.
-
-    Raises:
-        ConfigurationError: a file can not be read, or a line is no event.
-    """
-    stamped: list[tuple[int, NodeId, int, PlainEvent]] = []
-    for path in paths:
-        for number, event in enumerate(_lines(path), 1):
-            clock, node = event.get("clock"), event.get("node")
-            if type(clock) is not int or type(node) is not int or not isinstance(event.get("action"), str):
-                raise ConfigurationError(f"{path}, line {number}: no event: clock, node or action is missing")
-            plain = {name: value for name, value in event.items() if name != "clock"}
-            stamped.append((clock, node, number, plain))
-    stamped.sort(key=lambda each: each[:3])
-    where = ", ".join(path.name for path in paths)
-    return _cut(where, (event for _, _, _, event in stamped), quorums, form)
-
-
-def _lines(path: Path) -> Iterator[PlainEvent]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: can not be read: {error.strerror}") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise ConfigurationError(f"{path}: longer than {_MAX_FILE_BYTES} bytes")
-    lines = data.split(b"\n")
-    # What follows the last newline is a line that its node did not live to finish.
-    for number, line in enumerate(lines[:-1], 1):
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ConfigurationError(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(event, dict):
-            raise ConfigurationError(f"{path}, line {number}: no event")
-        yield event
+def trace_origin(origin: str, name: str) -> str:
+    """Where a trace is from: the run, and which decree, if it is about one."""
+    return f"{origin}, decree {name}" if name else origin
 
 
 # --- checking --------------------------------------------------------------------------------------------
@@ -288,7 +258,9 @@ class _Checker:
                 state = ""
                 if len(rejections) < self._explain:
                     state = self._state(trace, steps)
-                rejections.append(Rejection(at + 1, trace.origin, steps + 1, trace.events[steps], state))
+                open_files = tuple(name for name, before in trace.open_files if steps >= before)
+                event = trace.events[steps]
+                rejections.append(Rejection(at + 1, trace.origin, steps + 1, event, state, open_files))
         return rejections
 
     def _written(self, trace: Trace) -> tuple[list[WrittenEvent], str]:

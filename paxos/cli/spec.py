@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paxos.cli.arguments import Commands, Parser, UsageError, add_command, count, seconds
 from paxos.cli.explore import look_here
 from paxos.cli.output import Output
-from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, ConfigurationError
+from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE, ConfigurationError
 
 if TYPE_CHECKING:
     from paxos.check.spec import Model, ModelResult
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
         "and checks that what every handler did is a step of the specification. With --trace-events it does "
         "so for what real nodes wrote with `paxos serve --trace-events`.\n\n"
         "It needs Java and TLC's tla2tools.jar, and says what to install when they are not there. Exit code "
-        "2 without them, 5 when something is wrong.",
+        "2 without them, or when what it is given is not whole, 5 when something is wrong.",
         "  paxos spec                                    every quick model\n"
         "  paxos spec --long                             every model; some take minutes\n"
         "  paxos spec --model paxos-two-nodes            one, by name; its counterexample is shown\n"
@@ -74,7 +74,9 @@ def _add_traces(parser: Parser) -> None:
     group.add_argument(
         "--config", metavar="FILE", help="with --trace-events: their cluster file, for its nodes and quorums"
     )
-    group.add_argument("--protocol", default="paxos", metavar="NAME", help="whose traces (paxos)")
+    group.add_argument(
+        "--protocol", metavar="NAME", help="whose traces (paxos; with --trace-events that of --config)"
+    )
     group.add_argument(
         "--count", type=count(1, 10_000), default=200, metavar="N", help="of simulated traces (200)"
     )
@@ -214,14 +216,16 @@ def _specifications(directory: Path | None) -> "list[Any]":
 def _check_traces(tlc: "Tlc", arguments: argparse.Namespace, out: Output) -> int:
     from paxos.check.spec_traces import check_traces
 
-    protocol = arguments.protocol
-    look_here(protocol)
     if arguments.trace_events:
         protocol, traces = _read_traces(arguments)
     else:
-        traces = _simulate(arguments, out)
+        protocol = arguments.protocol or "paxos"
+        look_here(protocol)
+        traces = _simulate(protocol, arguments, out)
     report = check_traces(tlc, traces, protocol, directory=arguments.specs, timeout_s=arguments.timeout)
     _tell(report, out)
+    if report.in_doubt:
+        return EXIT_USAGE
     return EXIT_DONE if report.ok else EXIT_CHECK_FAILED
 
 
@@ -238,7 +242,7 @@ def _tell(report: "TraceReport", out: Output) -> None:
     )
 
 
-def _simulate(arguments: argparse.Namespace, out: Output) -> "list[Trace]":
+def _simulate(protocol: str, arguments: argparse.Namespace, out: Output) -> "list[Trace]":
     from paxos.check.spec_runs import simulated_traces
 
     traces: list[Trace] = []
@@ -247,7 +251,7 @@ def _simulate(arguments: argparse.Namespace, out: Output) -> "list[Trace]":
             share = (arguments.count + at) // len(_SIZES)
             if share:
                 traces += simulated_traces(
-                    arguments.protocol,
+                    protocol,
                     nodes=nodes,
                     count=share,
                     min_events=arguments.events,
@@ -258,16 +262,28 @@ def _simulate(arguments: argparse.Namespace, out: Output) -> "list[Trace]":
 
 
 def _read_traces(arguments: argparse.Namespace) -> "tuple[str, list[Trace]]":
-    from paxos.check.spec_traces import merge_trace_files
+    from paxos.check.trace_files import merge_trace_files
     from paxos.contract import find_protocol
     from paxos.runtime.config import load_cluster
 
     if not arguments.config:
         raise UsageError("--trace-events needs --config, the cluster file of the nodes that wrote the files")
     config = load_cluster(arguments.config)
+    if arguments.protocol not in (None, config.protocol):
+        raise UsageError(
+            f"--protocol {arguments.protocol}: the cluster of {arguments.config} runs {config.protocol}; "
+            "leave it out"
+        )
+    look_here(config.protocol)
     specification = find_protocol(config.protocol).specification
     form = specification.traces if specification is not None else None
-    traces = merge_trace_files(arguments.trace_events, config.quorum_system(), form)
+    traces = merge_trace_files(
+        arguments.trace_events,
+        config.quorum_system(),
+        form,
+        protocol=config.protocol,
+        cluster=config.id,
+    )
     if not traces:
         raise ConfigurationError("the files hold no events")
     return config.protocol, traces

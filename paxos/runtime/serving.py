@@ -82,7 +82,11 @@ async def run_node(
 
     # Signals are taken from the very beginning: one that comes while the node starts ends the start.
     with ExitStack() as kept, anyio.open_signal_receiver(*_stop_signals()) as signals:
-        trace = None if trace_events is None else kept.enter_context(TraceFile(trace_events))
+        trace: TraceFile | None = None
+        if trace_events is not None:
+            mine = cluster.members[0] if node is None else node
+            trace = TraceFile(trace_events, mine, protocol=cluster.protocol, cluster=cluster.id)
+            kept.enter_context(trace)
 
         async def wait_for_signals() -> None:
             async for each in signals:

@@ -7,14 +7,20 @@ of its sender; who receives one moves its own clock up to it.  So what caused so
 An event is in the file before any message that follows from it can leave, because both happen on the event
 loop in this order; and what was written survives the end of the process, `kill -9` included.  So a merged
 trace has no gaps but at its very end.  Nothing is synced: after a power failure a trace is worth nothing.
+
+The first line says of which node of which cluster the file is, and of which protocol; each event carries its
+number, from 1, over all restarts; and a node that is stopped ends its file with a line that says how many
+there are.  So who reads the files of a cluster sees that one is missing, given twice, or not whole
+(`paxos.check.trace_files`).
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from paxos.ballot import NodeId
 from paxos.contract import Event
 from paxos.contract.traces import plain_event
 from paxos.errors import ConfigurationError
@@ -31,17 +37,28 @@ class TraceFile:
 
     Args:
         path: of the file; what is there already is kept, and the clock goes on from it.
+        node: whose events they are.
+        protocol: of which they tell.
+        cluster: the id of the node's cluster.
 
     Raises:
-        ConfigurationError: the file can not be opened or read, or is no trace.
+        ConfigurationError: the file can not be opened or read, is no trace, or that of another node.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], node: NodeId, *, protocol: str = "paxos", cluster: str = ""
+    ) -> None:
         self.path: Path = Path(path)
         #: The node's Lamport clock.
         self.clock: int = 0
+        #: How many events were written.
+        self.number: int = 0
         #: Why writing ended early; empty while it has not.
         self.failure: str = ""
+        self._header = {"node": node, "protocol": protocol, "cluster": cluster}
+        # The first line is written with the first event, and the last one only after an event.
+        self._empty = True
+        self._open_ended = False
         try:
             self._file: int = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
@@ -53,7 +70,7 @@ class TraceFile:
             raise
 
     def _resume(self) -> None:
-        """Cut off a line that was not finished, and take the clock from the last one that was."""
+        """Cut off a line that was not finished, and go on from the last one that was."""
         size = os.lseek(self._file, 0, os.SEEK_END)
         start = max(size - _TAIL_BYTES, 0)
         os.lseek(self._file, start, os.SEEK_SET)
@@ -61,16 +78,40 @@ class TraceFile:
         whole = tail.rfind(b"\n") + 1
         if start and not whole:
             raise ConfigurationError(f"trace file {self.path}: it does not end in lines of a trace")
+        if start + whole:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            head = os.read(self._file, min(_TAIL_BYTES, start + whole)).partition(b"\n")[0]
+            self._check_header(head)
         os.ftruncate(self._file, start + whole)
+        # Without an event there is only the first line.
         lines = tail[:whole].splitlines()
-        if lines:
-            try:
-                clock = json.loads(lines[-1])["clock"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ConfigurationError(f"trace file {self.path}: its last line is no event") from error
-            if type(clock) is not int or clock < 0:
-                raise ConfigurationError(f"trace file {self.path}: its last clock is {clock!r:.40}")
-            self.clock = clock
+        if start or len(lines) > 1:
+            self._go_on(lines[-1])
+
+    def _check_header(self, line: bytes) -> None:
+        try:
+            header = json.loads(line)["trace"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ConfigurationError(
+                f"trace file {self.path}: its first line is not that of a trace"
+            ) from error
+        if header != self._header:
+            raise ConfigurationError(
+                f"trace file {self.path}: it is of {header!r:.200}, and this is {self._header}: name another "
+                "file"
+            )
+        self._empty = False
+
+    def _go_on(self, line: bytes) -> None:
+        try:
+            last = json.loads(line)
+            clock, number = last["clock"], last["number"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ConfigurationError(f"trace file {self.path}: its last line is no event") from error
+        for name, value in (("clock", clock), ("number", number)):
+            if type(value) is not int or value < 0:
+                raise ConfigurationError(f"trace file {self.path}: its last {name} is {value!r:.40}")
+        self.clock, self.number = clock, number
 
     def heard(self, clock: int) -> None:
         """A message came whose sender's clock stood there."""
@@ -83,10 +124,15 @@ class TraceFile:
         for event in events:
             if event.trace:
                 self.clock += 1
-                lines.append(json.dumps({"clock": self.clock, **plain_event(event)}, ensure_ascii=False))
+                self.number += 1
+                lines.append({"clock": self.clock, "number": self.number, **plain_event(event)})
         if not lines or self.failure:
             return True
-        data = "".join(line + "\n" for line in lines).encode()
+        self._open_ended = True
+        return self._append(*([{"trace": self._header}] if self._empty else []), *lines)
+
+    def _append(self, *lines: Mapping[str, object]) -> bool:
+        data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         try:
             while data:
                 data = data[os.write(self._file, data) :]
@@ -94,6 +140,7 @@ class TraceFile:
             # Tracing is for whoever looks on: the node goes on without it.
             self.failure = error.strerror or type(error).__name__
             return False
+        self._empty = False
         return True
 
     def __enter__(self) -> Self:
@@ -103,8 +150,10 @@ class TraceFile:
         self.close()
 
     def close(self) -> None:
-        """Write no more."""
+        """Write that this is the end, and no more."""
         if self._file >= 0:
+            if self._open_ended and not self.failure:
+                self._append({"clock": self.clock, "number": self.number, "end": True})
             os.close(self._file)
             self._file = -1
 
