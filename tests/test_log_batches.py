@@ -8,7 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from paxos.command import ALL, MAX_COMMAND_BYTES, NOP, NOTHING, Command, RequestId, digest_of
+from paxos.command import (
+    ALL,
+    MAX_COMMAND_BYTES,
+    NOP,
+    NOTHING,
+    Command,
+    Footprint,
+    RequestId,
+    digest_of,
+)
 from paxos.errors import NodeStopped, WireError
 from paxos.service.batches import (
     FILL_BYTES,
@@ -23,6 +32,7 @@ from paxos.service.batches import (
     is_marker,
     marker_command,
     read_batch,
+    read_command,
     run_bytes,
     run_digests,
     skip_command,
@@ -83,6 +93,28 @@ def test_the_bytes_of_a_skip_are_these() -> None:
     assert read_batch(command) == Batch(BatchKind.SKIP, skipped=request)
 
 
+def test_the_bytes_of_a_read_are_these() -> None:
+    footprint = Footprint.of(reads=[b"k"])
+    command = read_command(OWNER, 7, 9, footprint)
+    digest = hashlib.sha256(b"\x81\x04").digest()[:8]
+    assert command == Command(RequestId(OWNER, 7, 9, digest), footprint, b"\x81\x04")
+    assert not is_housekeeping(command)
+    assert read_batch(command) == Batch(BatchKind.READ)
+
+
+def test_where_lives_are_counted_no_two_commands_have_one_id() -> None:
+    request = RequestId(CLIENT, 2, 5, b"12345678")
+    for one, other in (
+        (batch_command(OWNER, 1, [run()], life=1), batch_command(OWNER, 1, [run()], life=2)),
+        (read_command(OWNER, 1, 1, NOTHING), read_command(OWNER, 2, 1, NOTHING)),
+        (marker_command(3, 1, 1), marker_command(3, 1, 2)),
+        (skip_command(3, 1, request, 1), skip_command(3, 1, request, 2)),
+    ):
+        assert one.request != other.request
+        assert one.payload == other.payload
+    assert is_marker(marker_command(3, 1, 2))
+
+
 def test_a_no_op_carries_nothing() -> None:
     assert read_batch(NOP) is None
     assert not is_housekeeping(NOP)
@@ -141,7 +173,8 @@ def packed(index: int, value: object) -> bytes:
         (dumps(1), "an array that is not empty"),
         (dumps([]), "an array that is not empty"),
         (dumps([0]), "unknown kind 0"),
-        (dumps([4]), "unknown kind 4"),
+        (dumps([5]), "unknown kind 5"),
+        (dumps([4, 0]), "read: expected an array of 0"),
         (dumps([True, PACKED]), "is an integer"),
         (dumps([1.0, PACKED]), "is an integer"),
         (dumps(["requests"]), "is an integer"),

@@ -30,6 +30,8 @@ __all__ = [
     "Decides",
     "Invariant",
     "InvariantMaker",
+    "Orders",
+    "Outline",
     "ProtocolDescription",
     "Specification",
     "Step",
@@ -45,6 +47,22 @@ class Decides(Enum):
 
     DECREES = "decrees"  # named, independent values, each decided once
     LOG = "log"  # commands, applied by a state machine
+
+
+class Orders(Enum):
+    """In which order the commands of a log come to the nodes.
+
+    Under `TOTAL` it is one order for all, and marks are whole numbers that rise with it; a read finds its
+    place by `Replica.read`.
+
+    Under `CONFLICTS` only commands whose footprints conflict come in the same order everywhere. A mark names
+    a place, as any value that is hashable and travels as CBOR, and nothing follows from comparing two. A read
+    is a command with a read footprint, and its place is where that is applied. A marker touches everything,
+    so what was applied before it is the same at every node: only there are snapshots made.
+    """
+
+    TOTAL = "total"
+    CONFLICTS = "conflicts"
 
 
 class Step(NamedTuple):
@@ -80,8 +98,30 @@ class Step(NamedTuple):
     placed: Sequence[Command] = ()
 
 
+class Outline(NamedTuple):
+    """What kind of a step it is: what an invariant may go by to say that it does not concern it.
+
+    Args:
+        action: as the step has it.
+        received: class of the message that was taken in; None for none.
+        created: classes of the messages that the step created.
+        left: classes of those that left.
+        applied: whether it applied something.
+    """
+
+    action: str
+    received: type | None
+    created: frozenset[type]
+    left: frozenset[type]
+    applied: bool
+
+
 class Invariant(Protocol):
-    """Watches one run and says when a named property breaks."""
+    """Watches one run and says when a named property breaks.
+
+    It may also have a method `concerns(outline: Outline) -> bool`. Then it is shown only steps of outlines of
+    which that says yes; what it says of an outline must be the same for all of its class, whenever asked.
+    """
 
     @property
     def name(self) -> str:
@@ -123,6 +163,7 @@ class ProtocolDescription:
         settings: the attrs class of the protocol's own settings.
         messages: its message table, durability column included.
         decides: single decrees or a log.
+        orders: of a log: in which order its commands come.
         quorums: the default quorum system for given member ids.
         invariants: makers of the properties that must hold, checked at every simulated step.
         probes: names of events that a run of some length should have seen at least once.
@@ -154,6 +195,7 @@ class ProtocolDescription:
     scope: ScopeMaker | None = None
     record_name: Callable[[bytes], str] = lambda key: ""
     stored_log: Callable[[Records], StoredLog] | None = None
+    orders: Orders = Orders.TOTAL
     documentation: str = ""
 
 

@@ -190,7 +190,10 @@ class Replica(Protocol):
         ...
 
     def read(self, request: RequestId, now: Instant) -> None:
-        """Find a mark up to which a linearizable read must see; answered in outcomes."""
+        """Find a mark up to which a linearizable read must see; answered in outcomes.
+
+        Not asked for under `Orders.CONFLICTS`, where a read is a command.
+        """
         ...
 
     def receive(self, sender: NodeId, message: Message, now: Instant) -> None:
@@ -206,11 +209,20 @@ class Replica(Protocol):
         ...
 
     def part(self, mark: Mark) -> bytes:
-        """What the protocol adds to a snapshot at `mark`, the last mark applied; empty for nothing."""
+        """What the protocol adds to a snapshot at `mark`, the last mark applied; empty for nothing.
+
+        Under `Orders.CONFLICTS` that is the mark of a marker, at most one of a cut. It is asked for while
+        what `effects` gave is carried out, and the replica itself may be further already.
+        """
         ...
 
     def install(self, mark: Mark, part: bytes, now: Instant) -> None:
-        """The state was replaced by a snapshot at `mark`, durably; `part` is what its maker added."""
+        """The state was replaced by a snapshot at `mark`, durably; `part` is what its maker added.
+
+        Called at a start, too, if the store holds a snapshot. What `effects` gives after it is what the
+        snapshot does not hold. Of a cluster that began with a backup under `Orders.CONFLICTS` nothing is
+        told: the log begins empty, and the state does not.
+        """
         ...
 
     def instruct(self, action: str, node: NodeId, now: Instant) -> None:

@@ -8,7 +8,8 @@ run will do: this is what lets a Python program take a hundred thousand requests
 
 Some batches carry no requests.  A *marker* is a point in the order at which every node does the same
 housekeeping: it prunes the client table and may take a snapshot.  A *skip* is an operator's decision that a
-request which the state machine can not carry out counts as carried out.
+request which the state machine can not carry out counts as carried out.  A *read* is a place in the order at
+which the node that asked for it answers queries; to every other node it is nothing.
 
 The bytes are a format: they are in the logs on disk.
 """
@@ -44,6 +45,7 @@ __all__ = [
     "is_marker",
     "marker_command",
     "read_batch",
+    "read_command",
     "run_bytes",
     "run_digests",
     "skip_command",
@@ -66,7 +68,6 @@ _DIGEST_BYTES: Final = 8
 _MAX_SEQUENCE: Final = (1 << 62) - 1
 #: The request id of a marker or a skip begins with this client, which no real client is.
 _HOUSEKEEPING: Final = b"\xff" * _CLIENT_BYTES
-_NO_DIGEST: Final = bytes(_DIGEST_BYTES)
 
 
 class BatchKind(IntEnum):
@@ -75,6 +76,7 @@ class BatchKind(IntEnum):
     REQUESTS = 1
     MARKER = 2
     SKIP = 3
+    READ = 4
 
 
 class Run(NamedTuple):
@@ -147,7 +149,7 @@ def _piece(run: Run, first: int, end: int) -> Run:
 
 
 def batch_command(
-    owner: bytes, sequence: int, runs: Sequence[Run], footprint: Footprint = NOTHING
+    owner: bytes, sequence: int, runs: Sequence[Run], footprint: Footprint = NOTHING, life: int = 0
 ) -> Command:
     """The requests of these runs as one command.
 
@@ -159,14 +161,25 @@ def batch_command(
         sequence: the owner's count of them in this life.
         runs: what it carries.
         footprint: of all its requests together; protocols that order everything do not look at it.
+        life: the number of this life of the owner, where that is known.
     """
     payload = dumps((BatchKind.REQUESTS, *runs))
-    return Command(RequestId(owner, 0, sequence, digest_of(payload)), footprint, payload)
+    return Command(RequestId(owner, life, sequence, digest_of(payload)), footprint, payload)
 
 
-def marker_command(node: NodeId, sequence: int) -> Command:
+def read_command(owner: bytes, life: int, sequence: int, footprint: Footprint) -> Command:
+    """A place in the order for queries with this footprint; for the arguments see `batch_command`.
+
+    What is answered there is not in it, so the life must be: a read of an earlier one may be decided in this
+    one, and what is asked now must not be answered at its place.
+    """
+    payload = dumps((BatchKind.READ,))
+    return Command(RequestId(owner, life, sequence, digest_of(payload)), footprint, payload)
+
+
+def marker_command(node: NodeId, sequence: int, life: int = 0) -> Command:
     """A marker: it conflicts with everything, so that every node has the same state when it is applied."""
-    return Command(_housekeeping(node, sequence), ALL, dumps((BatchKind.MARKER,)))
+    return Command(_housekeeping(node, sequence, life), ALL, dumps((BatchKind.MARKER,)))
 
 
 def is_marker(command: Command) -> bool:
@@ -179,13 +192,14 @@ def is_housekeeping(command: Command) -> bool:
     return command.request.client == _HOUSEKEEPING
 
 
-def skip_command(node: NodeId, sequence: int, skipped: RequestId) -> Command:
+def skip_command(node: NodeId, sequence: int, skipped: RequestId, life: int = 0) -> Command:
     """An operator's decision that `skipped` counts as carried out, with an empty answer."""
-    return Command(_housekeeping(node, sequence), ALL, dumps((BatchKind.SKIP, *skipped)))
+    return Command(_housekeeping(node, sequence, life), ALL, dumps((BatchKind.SKIP, *skipped)))
 
 
-def _housekeeping(node: NodeId, sequence: int) -> RequestId:
-    return RequestId(_HOUSEKEEPING, node, sequence, _NO_DIGEST)
+def _housekeeping(node: NodeId, sequence: int, life: int) -> RequestId:
+    # In place of a digest, of which there is no need: the same words mean the same.
+    return RequestId(_HOUSEKEEPING, node, sequence, life.to_bytes(_DIGEST_BYTES, "big"))
 
 
 def read_batch(command: Command) -> Batch | None:
@@ -209,6 +223,9 @@ def read_batch(command: Command) -> Batch | None:
         if kind == BatchKind.MARKER:
             expect_fields(fields, 0, "marker")
             return Batch(BatchKind.MARKER)
+        if kind == BatchKind.READ:
+            expect_fields(fields, 0, "read")
+            return Batch(BatchKind.READ)
         if kind == BatchKind.SKIP:
             return Batch(BatchKind.SKIP, skipped=_take_request(fields))
         raise WireError(f"unknown kind {kind!r:.40}")

@@ -15,8 +15,8 @@ not conflict in different orders at different nodes:
   everything, and only there a number stands for all requests that bear it.
 - A client is forgotten only at a marker, by what the table itself says: nothing of it was applied since so
   many markers.  A client says when it was born, as the number of the last marker that it knew.  One that
-  the table does not know and that is older than what the table remembers is refused: it may be one that
-  was forgotten, and its request one that was applied.
+  the table did not know at the last marker and that is older than what the table remembers is refused: it
+  may be one that was forgotten, and its request one that was applied.
 
 An acknowledgement lets a node drop results.  It is never evidence that something was applied.
 
@@ -109,6 +109,7 @@ class Session:
     """What is remembered of one client.
 
     Attributes:
+        since: the number of markers when it came into the table; -1 for long ago.
         last: the number of markers when something of it was last applied.
         acknowledged: it has the results up to this number.
         highest: no request of a higher number was applied.
@@ -129,9 +130,11 @@ class Session:
         "last",
         "others",
         "settled",
+        "since",
     )
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, last: int, since: int = -1) -> None:
+        self.since: int = since
         self.last: int = last
         self.acknowledged: int = 0
         self.highest: int = 0
@@ -346,10 +349,13 @@ class Sessions:
         if not remember:
             return _kept(apply(sequence, bodies), sequence)
         session = self._sessions.get(client)
-        if session is None:
+        if session is None or session.since == self.markers:
+            # Which request of a client is its first may differ from node to node, between two markers. One
+            # that says two births is nevertheless told the same everywhere.
             if not self.horizon <= birth <= self.markers:
                 return [self._stranger(birth)] * len(bodies)
-            session = self._sessions[client] = Session(self.markers)
+            if session is None:
+                session = self._sessions[client] = Session(self.markers, self.markers)
         session.last = self.markers
         if acknowledged > session.acknowledged:
             session.acknowledge(acknowledged)
