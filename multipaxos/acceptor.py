@@ -93,7 +93,7 @@ class LogAcceptor:
 
     def __init__(self, record: LogRecord | None = None, limits: PageLimits | None = None) -> None:
         promised, votes, compacted = record or LogRecord(BOTTOM, {}, 0)
-        self.votes: dict[int, Vote] = {slot: Vote(*vote) for slot, vote in votes.items()}
+        self.votes: dict[int, Vote[bytes]] = {slot: Vote(*vote) for slot, vote in votes.items()}
         self.compacted: int = compacted
         self.limits: PageLimits = limits or PageLimits()
         self.highest: int = max(votes, default=compacted)

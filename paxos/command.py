@@ -16,6 +16,8 @@ from paxos.wire import expect_fields, take_bool, take_bytes, take_int
 
 __all__ = [
     "ALL",
+    "HOUSEKEEPING",
+    "MARKER",
     "MAX_COMMAND_BYTES",
     "MAX_KEYS",
     "MAX_KEY_BYTES",
@@ -26,6 +28,7 @@ __all__ = [
     "KeyRange",
     "RequestId",
     "digest_of",
+    "is_marker",
     "pack_command",
     "take_command",
     "take_request_id",
@@ -162,6 +165,20 @@ class Command(NamedTuple):
 
 #: Decides nothing: fills a gap that no command may fill any more.
 NOP: Final = Command(RequestId(b"\0" * _CLIENT_BYTES, 0, 0, b"\0" * _DIGEST_BYTES), NOTHING, b"")
+
+
+#: The request id of what a service itself puts into a log begins with this client, which no real one is.
+HOUSEKEEPING: Final = b"\xff" * _CLIENT_BYTES
+#: The payload of a marker: a batch of kind 2 with nothing in it.
+MARKER: Final = b"\x81\x02"
+
+
+def is_marker(command: Command) -> bool:
+    """Whether the command is a marker: a point in the order at which every replica has the same state.
+
+    It touches everything. A protocol may forget what is behind one, once a snapshot at it is durable.
+    """
+    return command.payload == MARKER and command.request.client == HOUSEKEEPING
 
 
 def digest_of(payload: bytes) -> bytes:

@@ -8,7 +8,7 @@ which it has many, with the rule of phase 2, to which the promise is handed in.
 Source: Lamport, *Paxos Made Simple* (2001), section 2.2, P1a and P2.
 """
 
-from typing import Final, NamedTuple, NoReturn, Self, overload
+from typing import Final, Generic, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from paxos.ballot import BOTTOM, Ballot, NodeId
 from paxos.basic.messages import MAX_ROUND, Accept, Accepted, Nack, Prepare, Promise
@@ -18,6 +18,7 @@ __all__ = ["Acceptor", "AcceptorRecord", "Vote"]
 
 # Called directly on the hot path: a NamedTuple's own constructor is a Python function.
 _new: Final = tuple.__new__
+_Value = TypeVar("_Value")
 
 
 class AcceptorRecord(NamedTuple):
@@ -37,7 +38,7 @@ class AcceptorRecord(NamedTuple):
 _NEW: Final = AcceptorRecord(BOTTOM, BOTTOM, None)
 
 
-class Vote:
+class Vote(Generic[_Value]):
     """One vote, and the rule by which it is cast: what an acceptor has one of for each decree or slot.
 
     Attributes:
@@ -49,11 +50,11 @@ class Vote:
 
     __slots__ = ("accepted_ballot", "accepted_value")
 
-    def __init__(self, accepted_ballot: Ballot = BOTTOM, accepted_value: bytes | None = None) -> None:
+    def __init__(self, accepted_ballot: Ballot = BOTTOM, accepted_value: _Value | None = None) -> None:
         self.accepted_ballot: Ballot = accepted_ballot
-        self.accepted_value: bytes | None = accepted_value
+        self.accepted_value: _Value | None = accepted_value
 
-    def cast(self, promised: Ballot, ballot: Ballot, value: bytes) -> bool:
+    def cast(self, promised: Ballot, ballot: Ballot, value: _Value) -> bool:
         """Vote for `value` at `ballot`, unless `promised` is above; a vote is never replaced at its ballot.
 
         Returns:
@@ -72,7 +73,7 @@ class Vote:
         return True
 
 
-class Acceptor(Vote):
+class Acceptor(Vote[bytes]):
     """Remembers one promise and one vote, for one decree.
 
     An answer it returns reports durable state: put `record()` on disk before sending it.

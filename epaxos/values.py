@@ -1,0 +1,138 @@
+"""Values: a command as the bytes that replicas send and store, made once by its owner.
+
+    client (16) | birth (8) | sequence (8) | digest (8) | form (1) | footprint | payload
+
+The footprint comes before the payload, since every replica has to read it and only the state machine reads
+the payload:
+
+    form 0    nothing is touched
+    form 1    everything is touched
+    form 2    reads (4) | writes (4) | then each key, reads first, as length (2) | bytes
+    form 3    length (4) | the footprint as CBOR: one that names ranges
+
+Keys are in strictly rising order, which makes equal footprints equal values everywhere.
+"""
+
+from itertools import pairwise
+from struct import Struct
+from struct import error as StructError
+from typing import Final
+
+from paxos.command import (
+    ALL,
+    MAX_COMMAND_BYTES,
+    MAX_KEY_BYTES,
+    MAX_KEYS,
+    NOTHING,
+    Command,
+    Footprint,
+    RequestId,
+    take_command,
+)
+from paxos.errors import WireError
+from paxos.wire import dumps, loads_strict
+
+__all__ = ["MAX_VALUE_BYTES", "pack_value", "take_value"]
+
+#: The longest value: a command of the longest payload, and as much again for what it says it touches.
+MAX_VALUE_BYTES: Final = 2 * MAX_COMMAND_BYTES
+
+_HEAD: Final = Struct(">16sQQ8sB")
+_COUNTS: Final = Struct(">II")
+_LENGTH: Final = Struct(">I")
+_NOTHING: Final = 0
+_ALL: Final = 1
+_KEYS: Final = 2
+_RANGES: Final = 3
+_MAX_SEQUENCE: Final = (1 << 63) - 1
+# Where the counts of keys are, and the first key.
+_AT_COUNTS: Final = _HEAD.size
+_AT_KEYS: Final = _HEAD.size + _COUNTS.size
+
+# Called directly on the hot path: a NamedTuple's own constructor is a Python function.
+_new: Final = tuple.__new__
+
+
+def pack_value(command: Command) -> bytes:
+    """The value that stands for `command`."""
+    request, footprint, payload = command
+    reads, writes, read_ranges, write_ranges, everything = footprint
+    if everything:
+        return _HEAD.pack(*request, _ALL) + payload
+    if read_ranges or write_ranges:
+        touched = dumps(footprint)
+        return b"".join((_HEAD.pack(*request, _RANGES), _LENGTH.pack(len(touched)), touched, payload))
+    if not reads and not writes:
+        return _HEAD.pack(*request, _NOTHING) + payload
+    parts = [_HEAD.pack(*request, _KEYS), _COUNTS.pack(len(reads), len(writes))]
+    for keys in (reads, writes):
+        for key in keys:
+            parts.append(len(key).to_bytes(2, "big"))
+            parts.append(key)
+    parts.append(payload)
+    return b"".join(parts)
+
+
+def take_value(value: bytes, where: str = "value") -> Command:
+    """The command that a value stands for, checked. Raises WireError."""
+    if len(value) > MAX_VALUE_BYTES:
+        raise WireError(
+            f"{where}: a command of {len(value)} bytes, keys included; the limit is {MAX_VALUE_BYTES}"
+        )
+    try:
+        client, birth, sequence, digest, form = _HEAD.unpack_from(value)
+        request = _new(RequestId, (client, birth, sequence, digest))
+        if birth > _MAX_SEQUENCE or sequence > _MAX_SEQUENCE:
+            raise WireError(f"{where}: a birth or sequence number above 2^63-1")
+        if form == _KEYS:
+            footprint, at = _take_keys(value, where)
+        elif form == _NOTHING:
+            footprint, at = NOTHING, _AT_COUNTS
+        elif form == _ALL:
+            footprint, at = ALL, _AT_COUNTS
+        elif form == _RANGES:
+            return _take_ranges(value, request, where)
+        else:
+            raise WireError(f"{where}: a command of no form that this release knows")
+    except StructError:
+        raise WireError(f"{where}: {len(value)} bytes are too few for a command") from None
+    payload = value[at:]
+    if len(payload) > MAX_COMMAND_BYTES:
+        raise WireError(f"{where}: a command of {len(payload)} bytes; the limit is {MAX_COMMAND_BYTES}")
+    return _new(Command, (request, footprint, payload))
+
+
+def _take_keys(value: bytes, where: str) -> tuple[Footprint, int]:
+    reads, writes = _COUNTS.unpack_from(value, _AT_COUNTS)
+    if not 0 < reads + writes <= MAX_KEYS:
+        raise WireError(f"{where}: a footprint of {reads + writes} keys; the limit is {MAX_KEYS}")
+    at = _AT_KEYS
+    keys = []
+    end = len(value)
+    for _ in range(reads + writes):
+        start = at + 2
+        at = start + (value[at] << 8 | value[at + 1]) if start <= end else end + 1
+        if at > end:
+            raise WireError(f"{where}: a footprint longer than the command")
+        keys.append(value[start:at])
+    if len(max(keys, key=len)) > MAX_KEY_BYTES:
+        raise WireError(f"{where}: a key of more than {MAX_KEY_BYTES} bytes")
+    read, written = tuple(keys[:reads]), tuple(keys[reads:])
+    # Strictly rising is the one canonical form: equal footprints must be equal values everywhere.
+    if any(a >= b for a, b in pairwise(read)) or any(a >= b for a, b in pairwise(written)):
+        raise WireError(f"{where}: keys are not strictly rising")
+    return _new(Footprint, (read, written, (), (), False)), at
+
+
+def _take_ranges(value: bytes, request: RequestId, where: str) -> Command:
+    (length,) = _LENGTH.unpack_from(value, _AT_COUNTS)
+    start = _AT_COUNTS + _LENGTH.size
+    if length > len(value) - start:
+        raise WireError(f"{where}: a footprint longer than the command")
+    footprint = loads_strict(value[start : start + length])
+    command = take_command([list(request), footprint, value[start + length :]], where)
+    reads, writes, read_ranges, write_ranges, everything = command.footprint
+    if everything or not (read_ranges or write_ranges):
+        # The one canonical form again.
+        raise WireError(f"{where}: a footprint without ranges in the form for ranges")
+    return command
