@@ -43,6 +43,7 @@ class DurableBeforeSend(Watch):
     """
 
     name = "DurableBeforeSend"
+    _when = ()
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -57,7 +58,7 @@ class DurableBeforeSend(Watch):
     def observe(self, step: Step) -> str | None:
         """See one step; a sentence naming what broke, or None."""
         try:
-            return super().observe(step)
+            return Watch.observe(self, step)
         except RecordError as error:
             return f"node {step.node}: its disk holds what no restart could read: {error}"
 
@@ -150,6 +151,7 @@ class PromiseMonotone(Watch):
     """
 
     name = "PromiseMonotone"
+    _when = ("crash", "restart", Prepare, Accept)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -171,14 +173,15 @@ class PromiseMonotone(Watch):
         return None
 
     def _answers(self, step: Step, message: Promise | Accepted) -> str | None:
-        decree, ballot = message[:2]
-        ghost = self._promised.of(step.node, decree)
-        ghost.now = max(ghost.now, ballot)
-        return self._compare(step, decree, ghost)
+        ghost = self._promised.of(step.node, message.decree)
+        if message.ballot > ghost.now:
+            ghost.now = message.ballot
+        return self._compare(step, message.decree, ghost)
 
     def _leaves(self, step: Step, message: Promise | Accepted) -> str | None:
         ghost = self._promised.of(step.node, message.decree)
-        ghost.left = max(ghost.left, message.ballot)
+        if message.ballot > ghost.left:
+            ghost.left = message.ballot
         return None
 
     @staticmethod
@@ -233,6 +236,7 @@ class PromiseTruthful(Watch):
     """A promise reports the acceptor's highest vote below it, and no vote between the two is cast later."""
 
     name = "PromiseTruthful"
+    _when = ("crash",)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -254,7 +258,10 @@ class PromiseTruthful(Watch):
             return None  # the same answer again; what may not come between is watched since the first
         if accepted_ballot != BOTTOM and ghost.cast.get(accepted_ballot) != accepted_value:
             return at(step, decree, f"a promise reports a vote at {accepted_ballot} that was never cast")
-        highest = max((vote for vote in ghost.now if vote < ballot), default=BOTTOM)
+        highest = BOTTOM
+        for vote in ghost.now:
+            if highest < vote < ballot:
+                highest = vote
         if accepted_ballot < highest:
             what = f"a promise of {ballot} reports its vote at {accepted_ballot} and not the one at {highest}"
             return at(step, decree, what)

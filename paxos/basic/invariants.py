@@ -91,6 +91,7 @@ class Validity(_Decisions):
     """What is decided was submitted by some client for that decree."""
 
     name = "Validity"
+    _when = ("request",)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -147,6 +148,7 @@ class VotesOnce(Watch):
     """
 
     name = "VotesOnce"
+    _when = ("crash", Promise, Accepted)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -234,6 +236,7 @@ class BallotOwnership(Watch):
     """Only its node uses a ballot, and in one of the node's lives only."""
 
     name = "BallotOwnership"
+    _when = ("crash",)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

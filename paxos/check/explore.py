@@ -27,6 +27,7 @@ from paxos.check.spread import Killed, Unit, in_order
 from paxos.check.workers import Inline, Processes, in_time
 from paxos.errors import ConfigurationError
 from paxos.sim.ledger import probes_of
+from paxos.sim.runner import fewer_collections
 
 __all__ = ["Exploration", "Finding", "Handled", "Inline", "Lost", "Tally", "explore", "run_batch"]
 
@@ -204,6 +205,12 @@ def run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None
 
     It is what travels to workers: a function of a module, with plain arguments.
     """
+    # Between schedules, too: the first look after one would go through all that it left.
+    with fewer_collections():
+        return _run_batch(protocol, seed, first, last, nodes, keep_going)
+
+
+def _run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None, keep_going: bool) -> Tally:
     total = NOTHING
     for index in range(first, last):
         scenario = scenario_of(protocol, seed, index, nodes)

@@ -168,6 +168,9 @@ def _table(plan: Walk) -> tuple[list[int], list[str]]:
 
 def _first_up(stepper: Stepper) -> int | None:
     """Where in the pool the oldest is that can arrive: what waits for a node that is down holds nobody up."""
+    pool = stepper.pool
+    if not pool or stepper.node(pool[0].recipient) is not None:
+        return 0 if pool else None
     up = set(stepper.up())
     return next((at for at, flight in enumerate(stepper.pool) if flight.recipient in up), None)
 

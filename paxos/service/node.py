@@ -107,7 +107,9 @@ class Node:
         self.id: NodeId = configuration.node
         self._machine_name = machine_name
         self._prefix = replica_prefix(configuration.group, configuration.epoch)
-        self._reporting = message_table(protocol).reporting
+        self._reporting = protocol.messages.reporting | SERVICE_MESSAGES.reporting
+        if protocol.decides is Decides.LOG:
+            self._reporting |= LOG_MESSAGES.reporting
         require_charter(protocol, configuration, records, machine=machine_name)
         self.identity: Identity = Identity(
             configuration.node,

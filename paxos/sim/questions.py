@@ -182,18 +182,15 @@ class Questions:
 
     Attributes:
         later: who was refused, and asks again when something has changed.
+        unanswered: how many have no answer.
     """
 
     def __init__(self, words: DecreeWords | LogWords) -> None:
         self.words = words
         self.later: list[tuple[NodeId, Asked]] = []
+        self.unanswered: int = 0
         self._all: list[Question] = []
         self._known: dict[Asked, int] = {}
-
-    @property
-    def unanswered(self) -> int:
-        """How many have no answer."""
-        return sum(question.outcome is None for question in self._all)
 
     def ask(self, node: NodeId, asked: Asked, moved: int) -> tuple[int, Message]:
         """A client asks a node; the number of the question, and what is sent."""
@@ -202,6 +199,7 @@ class Questions:
             self._all[number].again = True
         else:
             number = len(self._all)
+            self.unanswered += 1
             self._known[asked] = number
             self._all.append(Question(asked, self.words.message_of(number, asked), moved, node))
         return number, self._all[number].message
@@ -229,6 +227,7 @@ class Questions:
             self.later.append((node, question.asked))
             return None
         # Who asked more than once is not told by one rejection what became of the rest.
+        self.unanswered -= 1
         question.outcome = UNKNOWN if kind == REJECTED and question.again else kind
         question.returned = moved
         question.out = answer.out

@@ -61,9 +61,9 @@ def settle(stepper: "Stepper", most: int) -> bool:
 def heal(stepper: "Stepper", most: int) -> list[str]:
     """See `Stepper.heal`."""
     settle(stepper, min(most, _BEFORE_ASKING))
-    before = stepper.history()
-    if stepper.over or not _quorate(stepper) or not any(op.outcome is None for op in before):
+    if stepper.over or not stepper.unanswered or not _quorate(stepper):
         return []
+    before = stepper.history()
     wanted: list[int] = []
     for op, asked in zip(before, stepper.asked(), strict=True):
         up = stepper.up()

@@ -4,12 +4,14 @@ Neither touches the run: with and without them, the same choices give the same s
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import NoneType
+from typing import Any, Final, TypeAlias
 
 from paxos.ballot import NodeId
 from paxos.command import Command
-from paxos.contract import Invariant, Message, ProtocolDescription, Replica, Step
+from paxos.contract import Invariant, Message, Outline, ProtocolDescription, Replica, Step
 from paxos.quorum import QuorumSystem
 from paxos.service import Reply, ReplyKind, Submit, Turn, replica_prefix
 from paxos.sim.questions import asked_of
@@ -19,8 +21,33 @@ __all__ = ["Trace", "Watch"]
 
 # `json.dumps` would make an encoder for each line.
 _encode: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_NONE: Final[frozenset[type]] = frozenset()
+# Called directly for every step: a NamedTuple's own constructor is a Python function.
+_new: Final = tuple.__new__
 #: What JSON carries as it is.
 _AS_IT_IS: Final = frozenset((type(None), bool, int, float, str))
+#: Far more than there are, for any protocol.
+_MAX_OUTLINES: Final = 10_000
+
+#: Of messages: their class, if there is one message, else the set of classes.
+_Classes: TypeAlias = type | frozenset[type]
+#: Of a step: action, class of what was taken in, of what was created and left; whether nothing was applied.
+_Outline: TypeAlias = tuple[str, type, _Classes, _Classes, bool]
+
+
+def _classes(messages: Sequence[tuple[NodeId, Message]]) -> frozenset[type]:
+    return frozenset([each.__class__ for _, each in messages]) if messages else _NONE
+
+
+@lru_cache(maxsize=64)
+def _table(kinds: tuple[type, ...]) -> dict[_Outline, list[int]]:
+    """Which of the invariants of these classes a step concerns: known from one run to the next."""
+    return {}
+
+
+def _concerns(invariant: Invariant, outline: Outline) -> bool:
+    concerns: Callable[[Outline], bool] | None = getattr(invariant, "concerns", None)
+    return concerns is None or concerns(outline)
 
 
 class Watch:
@@ -35,6 +62,9 @@ class Watch:
 
     def __init__(self, protocol: ProtocolDescription, quorums: QuorumSystem, group: int, epoch: int) -> None:
         self._invariants: list[Invariant] = [make(quorums) for make in protocol.invariants]
+        # Those that a step concerns, by its outline: most steps concern few.
+        self._concerned: dict[_Outline, Sequence[tuple[Invariant, Callable[[Step], str | None]]]] = {}
+        self._table = _table(tuple(map(type, self._invariants)))
         self._prefix = replica_prefix(group, epoch)
 
     def observe(
@@ -51,23 +81,45 @@ class Watch:
         placed: Sequence[Command] = (),
     ) -> tuple[str, str] | None:
         """Name and sentence of the first property that this step breaks, or None."""
+        sends, held = turn.sends, turn.held
+        created = sends + held if held else sends
+        made = _classes(created) if len(created) != 1 else created[0][1].__class__
+        gone = made if left is created else _classes(left) if len(left) != 1 else left[0][1].__class__
+        outline = (action, message.__class__, made, gone, not turn.applies)
+        concerned = self._concerned.get(outline)
+        if concerned is None:
+            self._concerned[outline] = concerned = self._concerned_by(outline)
+        if not concerned:
+            return None
         prefix = self._prefix
         cut = len(prefix)
-        writes = [(key[cut:], value) for key, value in turn.writes if key.startswith(prefix)]
-        created = turn.sends + turn.held
-        step = Step(
+        writes = turn.writes
+        if writes:
+            writes = [(key[cut:], value) for key, value in writes if key.startswith(prefix)]
+        step = _new(Step, (
             action, node, sender, message, writes, created, left, turn.applies, submitted, replica, durable,
             placed,
-        )  # fmt: skip
-        for invariant in self._invariants:
+        ))  # fmt: skip
+        for invariant, observe in concerned:
             try:
-                sentence = invariant.observe(step)
+                sentence = observe(step)
             except SystemExit as error:
                 # It would end the run without a word, as if nothing had broken.
                 raise RuntimeError(f"invariant {invariant.name}: SystemExit({error.code!r})") from error
             if sentence is not None:
                 return invariant.name, sentence
         return None
+
+    def _concerned_by(self, outline: _Outline) -> list[tuple[Invariant, Callable[[Step], str | None]]]:
+        which = self._table.get(outline)
+        if which is None:
+            action, received, made, gone, idle = outline
+            created, left = (frozenset((each,)) if isinstance(each, type) else each for each in (made, gone))
+            said = Outline(action, None if received is NoneType else received, created, left, not idle)
+            which = [at for at, each in enumerate(self._invariants) if _concerns(each, said)]
+            if len(self._table) < _MAX_OUTLINES:
+                self._table[outline] = which
+        return [(each, each.observe) for each in (self._invariants[at] for at in which)]
 
 
 class Trace:
