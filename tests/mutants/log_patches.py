@@ -10,6 +10,7 @@ import attrs
 
 from multipaxos import MultiPaxosSettings
 from paxos.check.walk import Walk
+from paxos.quorum import ExplicitQuorums
 from paxos.service import LogSettings
 from tests.mutants.log_scripts import SCRIPTS
 from tests.mutants.patches import Ground, Mutant, Patch
@@ -538,6 +539,21 @@ MULTIPAXOS: Final = (
         ),
         ground=Ground(_BUSY, settings=MultiPaxosSettings(hint_slots=1), log=_SNAPSHOTS),
         budget=4000,
+    ),
+    _mutant(
+        "install_does_not_join",
+        "Who installs a snapshot does not join the ballot that its maker had promised.",
+        ("SlotAgreement", "CommitAtBallot", "AppliedPrefix"),
+        Patch(
+            "replica",
+            "        if ballot > self._acceptor.promised:\n"
+            '            self._join(ballot, "install", now.monotonic_s)\n',
+            "",
+        ),
+        # One node decides alone: with majorities it takes five nodes and twice the messages.
+        ground=Ground(nodes=4, quorums=ExplicitQuorums([1, 2, 3, 4], [[2]]), log=_SNAPSHOTS),
+        script=SCRIPTS["install_does_not_join"],
+        ballots=3,
     ),
     # --- ballots and outcomes ----------------------------------------------------------------------------
     _mutant(
