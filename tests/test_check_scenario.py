@@ -11,7 +11,8 @@ from paxos.check.draw import scenario_of
 from paxos.check.quorums import quorums_from_json, quorums_to_json
 from paxos.check.scenario import FORMAT, Scenario, load_scenario, pack_choices
 from paxos.check.walk import Walk
-from paxos.errors import ConfigurationError
+from paxos.cli.command import main
+from paxos.errors import EXIT_USAGE, ConfigurationError
 from paxos.quorum import (
     ExplicitQuorums,
     FastQuorums,
@@ -22,6 +23,7 @@ from paxos.quorum import (
     WeightedQuorums,
 )
 from paxos.sim import Crash, Cut, Faults, Hardware, Topology, Workload
+from paxos.sim.stepper import Stepper
 
 COMMITTED = Path(__file__).parent / "mutants" / "scenarios"
 SMALL = Workload(operations=6)
@@ -267,6 +269,46 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
     path.write_text(text.replace(' "eager": true,', ' "eager": true,\n "eager": false,'), encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"double.json: the key 'eager' is there twice"):
         load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "line", "message"),
+    [
+        ("multipaxos", '2 submits increment "n" = "x"', "increment b'n': expected a whole number of 64 bits"),
+        ("multipaxos", '2 submits increment "n" = "1.5"', "expected a whole number of 64 bits to add"),
+        ("multipaxos", '2 submits increment "n" = "9223372036854775808"', "delta: expected an integer in -9"),
+        ("multipaxos", f'2 submits increment "n" = "{"9" * 5000}"', "expected a whole number of 64 bits"),
+        ("multipaxos", '2 submits put "" = "x"', "a key of 0 bytes"),
+        ("multipaxos", '2 submits decide "d" = "a"', "can not ask 'decide' here: the protocol decides a log"),
+        ("multipaxos", '2 forgets decided "d"', "can not ask 'decided' here: the protocol decides a log"),
+        ("paxos", '2 submits put "k" = "v"', "can not ask 'put' here: the protocol decides decrees"),
+        ("paxos", '2 submits stale "k"', "can not ask 'stale' here: the protocol decides decrees"),
+        ("paxos", '2 submits decide "" = "v"', "decree name b'': 0 bytes"),
+    ],
+)
+def test_what_clients_of_a_protocol_do_not_ask_is_refused(protocol, line, message, tmp_path, capsys):
+    path = tmp_path / "asks.json"
+    data = {**Scenario(protocol=protocol, schedule=()).to_json(), "schedule": ["sync 1", line]}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_scenario(path)
+    assert str(caught.value).startswith(f"{path}: schedule, line 2, '2 ")
+    assert main(["replay", str(path)]) == EXIT_USAGE
+    assert str(caught.value) in capsys.readouterr().err
+    # By hand as well; then nothing has happened.
+    stepper = Stepper(protocol, eager=True)
+    if " submits " in line:
+        with pytest.raises(ConfigurationError, match=message):
+            stepper.do(line)
+    assert (stepper.history(), stepper.moved, stepper.unanswered) == ((), 0, 0)
+
+
+def test_an_increment_may_take_away(tmp_path):
+    lines = ('1 submits increment "n" = "-7"', '1 submits increment "n" = "-9223372036854775808"')
+    scenario = Scenario(protocol="multipaxos", nodes=1, schedule=lines, eager=True)
+    scenario.save(tmp_path / "minus.json")
+    first, second = load_scenario(tmp_path / "minus.json").run().result.operations
+    assert (first.value, second.value) == (-7, -(1 << 63))
 
 
 @pytest.mark.parametrize("path", sorted(COMMITTED.glob("*.json")), ids=lambda path: path.stem)

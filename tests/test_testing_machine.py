@@ -197,6 +197,8 @@ def test_a_move_that_can_not_be_made_is_no_silent_success() -> None:
     assert ProtocolStateMachine.play("paxos", script, strict=False).unanswered == 1
     with pytest.raises(paxos.ConfigurationError, match="not a move"):
         ProtocolStateMachine.play("paxos", ["1 wonders"])
+    with pytest.raises(paxos.ConfigurationError, match=r"line 2, '1 submits put .* decides decrees"):
+        ProtocolStateMachine.play("paxos", ["tick 1", '1 submits put "k" = "v"'], strict=False)
 
 
 def test_it_says_what_it_can_not_try() -> None:

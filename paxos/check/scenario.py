@@ -32,6 +32,7 @@ from paxos.sim import Choices, Faults, Hardware, Result, Topology, Violation, Wo
 from paxos.sim.choices import MAX_CHOICES
 from paxos.sim.ledger import LOG_SETTINGS
 from paxos.sim.moves import parse_move
+from paxos.sim.questions import check_asked
 from paxos.sim.stepper import Stepper
 from paxos.sim.workload import LOG_FIELDS
 
@@ -155,6 +156,16 @@ def _schedule(instance: object, attribute: "attrs.Attribute[Any]", value: Any) -
             raise ConfigurationError(f"schedule, line {index + 1}: {error}") from error
 
 
+def _check_asked(decides: Decides, schedule: Sequence[str]) -> None:
+    for number, line in enumerate(schedule, 1):
+        asked = parse_move(line).asked
+        if asked is not None:
+            try:
+                check_asked(decides, asked)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"schedule, line {number}, {line!r:.80}: {error}") from error
+
+
 @attrs.frozen
 class Scenario:
     """One run, whole.
@@ -220,6 +231,8 @@ class Scenario:
             raise ConfigurationError("Scenario: it is a walk or a schedule, not both")
         if self.quorums is not None and len(self.quorums.members) != self.nodes:
             raise ConfigurationError(f"Scenario.quorums: {self.quorums!r:.80} is not over {self.nodes} nodes")
+        if self.schedule:
+            _check_asked(protocol_named(self.protocol).decides, self.schedule)
 
     @property
     def kind(self) -> str:

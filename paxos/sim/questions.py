@@ -9,12 +9,13 @@ A node of a log may send a client on to another, or have no room for it; such a 
 again.
 """
 
+import functools
 from typing import Any, Final
 
 from paxos.ballot import NodeId
 from paxos.command import Command, RequestId, digest_of
-from paxos.contract import Message
-from paxos.errors import Rejected, WireError
+from paxos.contract import Decides, Message
+from paxos.errors import ConfigurationError, Rejected, WireError
 from paxos.service import Node, Reply, ReplyKind, Submit, decide_request, decided_request
 from paxos.service.keyvalue_requests import DELETE, GET, INCREMENT, PUT, parse_cas, parse_simple
 from paxos.service.log_messages import Level, Query, QueryReply, Refused, RefusedKind, Results, SubmitMany
@@ -24,7 +25,7 @@ from paxos.sim.log_desk import run_of
 from paxos.sim.moves import Asked
 from paxos.sim.result import Operation
 
-__all__ = ["DecreeWords", "LogWords", "Question", "Questions", "asked_of", "words_of"]
+__all__ = ["DecreeWords", "LogWords", "Question", "Questions", "asked_of", "check_asked", "words_of"]
 
 _LATE: Final = Answer(LATE)
 _REPLIES: Final = {ReplyKind.DONE: DONE, ReplyKind.REJECTED: REJECTED, ReplyKind.UNKNOWN: UNKNOWN}
@@ -36,6 +37,10 @@ _REFUSALS: Final = {
     RefusedKind.APPLIED: UNKNOWN,
 }
 _SIMPLE: Final = {PUT: "put", GET: "get", DELETE: "delete"}
+#: What clients ask of decrees; everything else is asked of the key-value machine above a log.
+_OF_DECREES: Final = frozenset({"decide", "decided"})
+#: More than any number of 64 bits has.
+_DIGITS: Final = 20
 #: So many questions after each other are one client's.
 _OF_ONE_CLIENT: Final = 3
 
@@ -137,7 +142,7 @@ class LogWords:
 
     def value_of(self, asked: Asked) -> Any:
         """The value, as histories have it."""
-        return int(asked.value or b"1") if asked.kind == "increment" else asked.value
+        return _delta_of(asked) if asked.kind == "increment" else asked.value
 
     @staticmethod
     def _told(question: Question, answer: bytes) -> Answer:
@@ -147,6 +152,41 @@ class LogWords:
             return Answer(REFUSED)
         except WireError as error:
             return Answer(DONE, f"no answer to a {question.asked.kind}: {error}".encode())
+
+
+@functools.lru_cache(maxsize=4096)
+def check_asked(decides: Decides, asked: Asked) -> None:
+    """Whether clients of such a protocol can ask that.
+
+    Raises:
+        ConfigurationError: they can not; the message says what they can.
+    """
+    of_decrees = asked.kind in _OF_DECREES
+    if decides is Decides.DECREES:
+        if not of_decrees:
+            raise ConfigurationError(
+                f"a client can not ask {asked.kind!r:.40} here: the protocol decides decrees, of which "
+                "clients ask 'decide' and 'decided'"
+            )
+        DecreeWords().message_of(0, asked)
+        return
+    if of_decrees:
+        raise ConfigurationError(
+            f"a client can not ask {asked.kind!r:.40} here: the protocol decides a log, of which clients ask "
+            "'put', 'delete', 'cas', 'increment', 'get', 'read' and 'stale'"
+        )
+    LogWords().message_of(0, asked)
+
+
+def _delta_of(asked: Asked) -> int:
+    """What an increment adds."""
+    text = b"1" if asked.value is None else asked.value
+    digits = text.removeprefix(b"-")
+    if not digits.isdigit() or len(digits) > _DIGITS:
+        raise ConfigurationError(
+            f"increment {asked.name!r:.60}: expected a whole number of 64 bits to add, got {text!r:.60}"
+        )
+    return int(text)
 
 
 def asked_of(message: Message) -> Asked | None:

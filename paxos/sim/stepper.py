@@ -44,7 +44,7 @@ from paxos.sim.ledger import LOG_PROBES, LOG_SETTINGS, Ledger, State, applied_of
 from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NO_TURN, complaint_of
 from paxos.sim.moves import Asked, Move, parse_move
-from paxos.sim.questions import DecreeWords, LogWords, Questions
+from paxos.sim.questions import DecreeWords, LogWords, Questions, check_asked
 from paxos.sim.result import Operation, Result, Violation
 from paxos.sim.stepper_healing import heal, settle
 from paxos.sim.stepper_parts import Flight, Place, acquaintance, boring, given, overflowing, store_id_of
@@ -255,7 +255,7 @@ class Stepper:
         """Make a move, or the one that a line says; whether it could be made.
 
         Raises:
-            ConfigurationError: the line says no move.
+            ConfigurationError: the line says no move, or what clients of such a protocol do not ask.
         """
         if isinstance(move, str):
             move = parse_move(move)
@@ -382,7 +382,12 @@ class Stepper:
             self.pool.insert(at + 1, Flight(flight.sender, flight.recipient, flight.message))
 
     def submit(self, node: NodeId, asked: Asked) -> bool:
-        """A client asks a node; the same proposal again is the same request, as a client repeats it."""
+        """A client asks a node; the same proposal again is the same request, as a client repeats it.
+
+        Raises:
+            ConfigurationError: clients of such a protocol do not ask that.
+        """
+        check_asked(self.protocol.decides, asked)
         site = self._sites[node]
         if site.node is None or self.violations:
             return False
@@ -496,10 +501,7 @@ class Stepper:
         return self.violations
 
     def _states(self) -> list[State]:
-        return [
-            State(node.id, applied_of(node), node.machine.snapshot(), "at the end")
-            for node in self._running()
-        ]
+        return [State(n.id, applied_of(n), n.machine.snapshot(), "at the end") for n in self._running()]
 
     def _running(self) -> list[Node]:
         return [site.node for site in self._sites.values() if site.node is not None]

@@ -164,12 +164,16 @@ class ProtocolStateMachine(RuleBasedStateMachine):
 
         Raises:
             AssertionError: something broke, or a move could not be made.
-            ConfigurationError: a line says no move.
+            ConfigurationError: a line says no move, or asks what clients of the protocol do not ask.
         """
         stepper = Stepper(_description(protocol), nodes, eager=eager, settings=settings, log=log)
         script = [line.strip() for line in lines if line.strip()]
         for number, line in enumerate(script, 1):
-            if not stepper.do(line) and strict:
+            try:
+                made = stepper.do(line)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"line {number}, {line!r:.80}: {error}") from error
+            if not made and strict:
                 raise AssertionError(f"line {number}, {line!r}, can not be made: {_possible(stepper)}")
             _require_sound(stepper, script[:number])
         stepper.judge()
