@@ -38,3 +38,10 @@ def test_the_program_does_what_it_says(capsys):
     (program,) = re.findall(r"^```python\n(.*?)^```$", _PAGE, re.MULTILINE | re.DOTALL)
     exec(compile(program, "docs/spec.md", "exec"), {"__name__": "page"})
     assert capsys.readouterr().out == "True 5\n"
+
+
+@pytest.mark.once
+def test_the_quoted_run_has_every_quick_model_in_order():
+    quoted = _PAGE[_PAGE.index("$ paxos spec\nmodels\n") : _PAGE.index("every model is as it should be")]
+    rows = re.findall(r"^  ([a-z][\w-]+) +[\d,]+ +([\d,]+) ", quoted, re.MULTILINE)
+    assert rows == [(model.name, f"{model.distinct:,}") for model in load_models() if not model.long]
