@@ -1,8 +1,70 @@
-"""EPaxos: a replicated state machine without a leader, ordered by dependencies between conflicting commands.
+"""EPaxos: a replicated log without a leader.
 
-Every replica commits what its own clients send, at the distance of its nearest fast quorum. The protocol, in
-the corrected form called EPaxos*, will live in this package. This version holds none of it: nothing is
-exported yet, and `paxos.protocols` names no protocol of this package.
+Every replica orders the commands that are submitted to it, with one round trip to the nearest fast quorum
+where nothing conflicts, and commands that conflict are carried out in the same order everywhere.
+`EPaxosReplica` composes the rooms; `protocol` is what drivers and tools find under the name "epaxos".
 """
 
-__all__: list[str] = []
+from collections.abc import Callable, Sequence
+
+from epaxos.conflicts import ConflictIndex, ExecutedIndex
+from epaxos.execution import Executor
+from epaxos.instances import Choice, Deps, Instance, InstanceId, InstancePhase
+from epaxos.messages import MESSAGES
+from epaxos.quorums import EPaxosQuorums
+from epaxos.records import record_name
+from epaxos.replica import EPaxosReplica
+from epaxos.settings import EPaxosSettings
+from paxos.ballot import NodeId
+from paxos.contract import Decides, Orders, ProtocolDescription
+from paxos.quorum import Phase, QuorumSystem
+
+__all__ = [
+    "MESSAGES",
+    "Choice",
+    "ConflictIndex",
+    "Deps",
+    "EPaxosQuorums",
+    "EPaxosReplica",
+    "EPaxosSettings",
+    "ExecutedIndex",
+    "Executor",
+    "Instance",
+    "InstanceId",
+    "InstancePhase",
+    "protocol",
+]
+
+
+def _bound_ms(
+    site: NodeId, sites: Sequence[NodeId], rtt_ms: Callable[[NodeId, NodeId], float], quorums: QuorumSystem
+) -> float:
+    """A round trip to the nearest fast quorum: no command conflicts with another."""
+
+    def distance_ms(node: NodeId) -> float:
+        return 0.0 if node == site else rtt_ms(site, node)
+
+    # The owner's own answer is always one of them.
+    nearest = sorted(distance_ms(node) for node in quorums.members if node != site)
+    size = quorums.sizes[Phase.FAST]
+    return nearest[size - 2]
+
+
+#: EPaxos as drivers and tools see it.
+protocol: ProtocolDescription = ProtocolDescription(
+    name="epaxos",
+    replica=EPaxosReplica,
+    settings=EPaxosSettings,
+    messages=MESSAGES,
+    decides=Decides.LOG,
+    orders=Orders.CONFLICTS,
+    quorums=EPaxosQuorums,
+    probes=("fast path", "slow path", "recovery", "validation", "waiting", "no-op proposed", "component"),
+    bound_ms=_bound_ms,
+    record_name=record_name,
+    documentation=(
+        "EPaxos agrees on a log of commands without a leader. Every replica orders the commands of its own "
+        "clients, in one round trip to its nearest fast quorum as long as they do not conflict with others' "
+        "and in two where they do; commands that conflict are carried out in one order everywhere."
+    ),
+)

@@ -1,8 +1,8 @@
 """The acceptor of EPaxos: what one replica remembers of each instance, and the rules for changing it.
 
 Four questions are answered, each about one instance.  The owner asks first (PreAccept), and is told what the
-command conflicts with here; the slow path asks for a vote (Accept), by the rule of Basic Paxos; a recovery asks
-to join its ballot (Recover), and then what contradicts the fast path's having been taken (Validate).
+command conflicts with here; the slow path asks for a vote (Accept), by the rule of Basic Paxos; a recovery
+asks to join its ballot (Recover), and then what contradicts the fast path's having been taken (Validate).
 
 Every answer reports what is on disk, so a record is written in the same effects.  An instance that is decided
 answers every question with what was decided.  One that is gone answers with the snapshot.
@@ -11,10 +11,11 @@ Source: Ryabinin, Gotsman and Sutra, *Making Democracy Work*, 2025 (EPaxos*): th
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
+from epaxos.barrier import Barriers
 from epaxos.context import Context
-from epaxos.instances import ACCEPTED, COMMITTED, INITIAL, PRE_ACCEPTED, Choice, Instance
+from epaxos.instances import ACCEPTED, COMMITTED, INITIAL, PRE_ACCEPTED, Choice, Deps, Instance, footprint_of
 from epaxos.messages import (
     Accept,
     AcceptOK,
@@ -33,12 +34,15 @@ from epaxos.values import take_value
 from paxos.ballot import Ballot, NodeId
 from paxos.errors import PaxosError, ProtocolBreach
 
-__all__ = ["EPaxosAcceptor", "known_entry"]
+__all__ = ["EPaxosAcceptor", "KnownEntry", "known_entry"]
+
+#: What a Known says of an instance: owner, number, whether it is a no-op, dependencies, command.
+KnownEntry: TypeAlias = tuple[NodeId, int, bool, Deps, bytes | None]
 
 _new: Final = tuple.__new__
 
 
-def known_entry(instance: Instance, context: Context) -> tuple[NodeId, int, bool, tuple[int, ...], bytes | None]:
+def known_entry(instance: Instance, context: Context) -> KnownEntry:
     """What a Known says of a decided instance."""
     assert instance.deps is not None, "a decided instance has dependencies"
     value = None if instance.is_nop else instance.value
@@ -50,14 +54,18 @@ class EPaxosAcceptor:
 
     Args:
         table: the instances.
+        barriers: what was executed.
         context: of the replica.
         gone: called with who asked about an instance that is gone.
     """
 
-    __slots__ = ("_context", "_gone", "_table")
+    __slots__ = ("_barriers", "_context", "_gone", "_table")
 
-    def __init__(self, table: Table, context: Context, gone: Callable[[NodeId], None]) -> None:
+    def __init__(
+        self, table: Table, barriers: Barriers, context: Context, gone: Callable[[NodeId], None]
+    ) -> None:
         self._table = table
+        self._barriers = barriers
         self._context = context
         self._gone = gone
 
@@ -87,8 +95,9 @@ class EPaxosAcceptor:
                 return None
             instance = table.make(rank, number, context)
         instance.value, instance.command = value, command
+        instance.footprint = footprint = footprint_of(command)
         instance.initial_deps = deps
-        instance.deps = answer = table.index.join(rank, number, command.footprint, deps)
+        instance.deps = answer = table.index.join(rank, number, footprint, deps)
         instance.phase = PRE_ACCEPTED
         out = context.out
         out.writes.append((instance_key(sender, number), pack_instance(instance)))
@@ -211,17 +220,20 @@ class EPaxosAcceptor:
         elif instance.initial_deps != deps or instance.value != value:
             self._refused(sender, message, "the initial dependencies are others", "breach")
             return
-        assert instance.command is not None
         is_invalid, conflicts = self.validate(instance, deps)
         named = tuple((context.members[rank], number) for rank, number in conflicts)
         context.send(sender, ValidateOK(owner, number, ballot, is_invalid, named))
 
     def validate(self, instance: Instance, deps: tuple[int, ...]) -> tuple[bool, list[tuple[int, int]]]:
-        """What contradicts that this instance was decided with its initial dependencies."""
-        assert instance.command is not None
-        return self._table.contradictions(
-            instance.rank, instance.number, instance.command.footprint, deps
-        )
+        """What contradicts that this instance was decided with its initial dependencies.
+
+        What was executed and is gone counts too. It is all decided, and none of it has this instance in its
+        dependencies, since it could not have been executed before this one was decided here.
+        """
+        footprint = instance.footprint
+        if self._barriers.executed.above(footprint, deps) is not None:
+            return True, []
+        return self._table.contradictions(instance.rank, instance.number, footprint, deps)
 
     # --- inside ------------------------------------------------------------------------------------
 

@@ -380,6 +380,28 @@ class ConflictIndex(_Maxima):
             del held[at]
             self._stand(rank)
 
+    def absorb(self, executed: "ExecutedIndex") -> None:
+        """Add all that an index of executed instances holds, in O(entries): it came in a snapshot."""
+        points = self._points
+        for key, vector in executed._points.items():
+            mine = points.get(key)
+            points[key] = list(vector) if mine is None else list(map(max, mine, vector))
+        for mine, theirs in ((self._all, executed._all), (self._top, executed._top)):
+            mine[:] = map(max, mine, theirs)
+        for rank in range(self._members):
+            self._stand(rank)
+        segments = list(executed._segments())
+        if segments and self._spans is None:
+            self._spans = SpanTree(2 * self._members)
+        for at, (low, vector) in enumerate(segments):
+            assert self._spans is not None, "made above"
+            high = segments[at + 1][0] if at + 1 < len(segments) else None
+            for place, number in enumerate(vector):
+                if number:
+                    self._spans.assign(low, high, (place,), number)
+        self._ordered = None
+        self._ranged = self._spans is not None
+
     def raise_floor(self, vector: Sequence[int]) -> None:
         """From now on every instance at or below `vector` conflicts with everything; the entries for it go.
 

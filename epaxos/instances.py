@@ -7,9 +7,10 @@ an instance can ever have, its owner's, so a choice need not say which.
 Dependencies are one number for each member: all instances of that member up to that number.  This is the
 compact form that stays right when one of them is later decided as a no-op.
 
-Each instance is an acceptor of its own: a `paxos.basic.Vote`, whose ballots are `accepted_ballot` (the last one
-at which a choice was accepted by the slow path) and `ballot` (the highest one joined).  They are two variables,
-and with one in place of them agreement is lost (Sutra, *On the correctness of Egalitarian Paxos*, 2020).
+Each instance is an acceptor of its own: a `paxos.basic.Vote`, whose ballots are `accepted_ballot` (the last
+one at which a choice was accepted by the slow path) and `ballot` (the highest one joined).  They are two
+variables, and with one in place of them agreement is lost (Sutra, *On the correctness of Egalitarian
+Paxos*, 2020).
 """
 
 from enum import IntEnum
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 from paxos.ballot import BOTTOM, Ballot, NodeId
 from paxos.basic import Vote
-from paxos.command import Command
+from paxos.command import NOTHING, Command, Footprint
 
 __all__ = [
     "ACCEPTED",
@@ -30,6 +31,7 @@ __all__ = [
     "InstanceId",
     "InstancePhase",
     "covers",
+    "footprint_of",
     "join",
     "no_op",
 ]
@@ -39,6 +41,8 @@ Deps: TypeAlias = tuple[int, ...]
 
 # Called directly on the hot path: a NamedTuple's own constructor is a Python function.
 _new: Final = tuple.__new__
+# A read of a key that hardly anybody writes: it conflicts with ALL, and with no other like it.
+_SOMETHING: Final = Footprint(reads=(b"",))
 
 
 class InstanceId(NamedTuple):
@@ -84,6 +88,15 @@ def no_op(members: int) -> Choice:
     return Choice(True, (0,) * members)
 
 
+def footprint_of(command: Command) -> Footprint:
+    """What decides about the order of a command: what it touches, and something in any case.
+
+    That a command was carried out is part of the replicated state, so one that touches nothing is ordered
+    too, though only with respect to barriers. Else one replica's snapshot would say so, and another's not.
+    """
+    return _SOMETHING if command.footprint == NOTHING else command.footprint
+
+
 def join(one: Deps, other: Deps) -> Deps:
     """The least dependencies that hold both."""
     return one if one == other else tuple(map(max, one, other))
@@ -107,12 +120,24 @@ class Instance(Vote[Choice]):
         phase: how far it is here.
         value: its command as bytes; None while it is not known.
         command: the same.
+        footprint: what decides about its order.
         initial_deps: what the owner said first; None while that is not known.
         deps: of this phase: the answer to the owner, what was accepted, or what was decided.
         is_nop: whether a no-op was accepted or decided.
     """
 
-    __slots__ = ("ballot", "command", "deps", "initial_deps", "is_nop", "number", "phase", "rank", "value")
+    __slots__ = (
+        "ballot",
+        "command",
+        "deps",
+        "footprint",
+        "initial_deps",
+        "is_nop",
+        "number",
+        "phase",
+        "rank",
+        "value",
+    )
 
     def __init__(self, rank: int, number: int, ballot: Ballot) -> None:
         self.accepted_ballot: Ballot = BOTTOM
@@ -123,6 +148,7 @@ class Instance(Vote[Choice]):
         self.phase: int = INITIAL
         self.value: bytes | None = None
         self.command: Command | None = None
+        self.footprint: Footprint = NOTHING
         self.initial_deps: Deps | None = None
         self.deps: Deps | None = None
         self.is_nop: bool = False
@@ -138,6 +164,7 @@ class Instance(Vote[Choice]):
         other.accepted_ballot, other.accepted_value = self.accepted_ballot, self.accepted_value
         other.rank, other.number, other.ballot = self.rank, self.number, self.ballot
         other.phase, other.value, other.command = self.phase, self.value, self.command
+        other.footprint = self.footprint
         other.initial_deps, other.deps, other.is_nop = self.initial_deps, self.deps, self.is_nop
         return other
 

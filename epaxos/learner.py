@@ -1,16 +1,16 @@
 """The learner of EPaxos: what was decided, how it gets about, and in which order it is carried out.
 
-A decision reaches the others in a Commit, without the command, which nearly everybody has from before.  Who has
-it not asks.  Every replica also says now and then up to which number of each owner it knows all decisions; who
-sees that it knows less, and still does a while later, asks for them.  So a Commit that was lost does not wait
-for a recovery.
+A decision reaches the others in a Commit, without the command, which nearly everybody has from before.  Who
+has it not asks.  Every replica also says now and then up to which number of each owner it knows all
+decisions; who sees that it knows less, and still does a while later, asks for them.  So a Commit that was
+lost does not wait for a recovery.
 
 Each decision goes to the executor, which gives back what can be carried out, in order.
 """
 
 from typing import Final, Self
 
-from epaxos.acceptor import known_entry
+from epaxos.acceptor import KnownEntry, known_entry
 from epaxos.barrier import Barriers
 from epaxos.context import NEVER_S, Context
 from epaxos.execution import Executor
@@ -33,23 +33,24 @@ class EPaxosLearner:
 
     Args:
         table: the instances.
+        barriers: what was executed, and what may be forgotten.
         context: of the replica.
         now_s: monotonic seconds.
 
     Attributes:
         executor: orders what was decided.
-        barriers: what may be forgotten.
+        barriers: what was executed, and what may be forgotten.
         needed: for each member the highest number that something decided depends on.
         news: decided instances whose commands are not known here, and who said so.
         decided: instances decided since the replica last looked.
         gossip_at_s: when to say next what is known.
     """
 
-    def __init__(self, table: Table, context: Context, now_s: float) -> None:
+    def __init__(self, table: Table, barriers: Barriers, context: Context, now_s: float) -> None:
         members = len(context.members)
         self._table = table
         self.executor: Executor = Executor(members)
-        self.barriers: Barriers = Barriers(context)
+        self.barriers: Barriers = barriers
         self.needed: Deps = (0,) * members
         self.news: dict[tuple[int, int], tuple[Choice, NodeId]] = {}
         self.decided: list[Instance] = []
@@ -67,7 +68,9 @@ class EPaxosLearner:
 
     # --- decisions ---------------------------------------------------------------------------------
 
-    def decide(self, instance: Instance, choice: Choice, context: Context, *, is_settled: bool = True) -> None:
+    def decide(
+        self, instance: Instance, choice: Choice, context: Context, *, is_settled: bool = True
+    ) -> None:
         """This was decided, and its command, if it has one, is known.
 
         Args:
@@ -88,15 +91,13 @@ class EPaxosLearner:
 
     def settle(self, instance: Instance) -> None:
         """A decision may be carried out, as soon as what it depends on was."""
-        deps, command = instance.deps, instance.command
+        deps, command, footprint = instance.deps, instance.command, instance.footprint
         assert deps is not None, "a decided instance has dependencies"
         if instance.is_nop or command is None:
             self.executor.commit(instance.rank, instance.number, NOTHING, deps)
         else:
-            footprint = command.footprint
-            self.executor.commit(
-                instance.rank, instance.number, footprint, deps, footprint.everything and is_marker(command)
-            )
+            is_barrier = footprint.everything and is_marker(command)
+            self.executor.commit(instance.rank, instance.number, footprint, deps, is_barrier)
             self.needed = tuple(map(max, self.needed, deps))
         self._stirred = True
 
@@ -176,7 +177,8 @@ class EPaxosLearner:
         if rank is None:
             return False
         settings, executor = context.settings, self.executor
-        entries, size, is_gone = [], 0, False
+        entries: list[KnownEntry] = []
+        size, is_gone = 0, False
         known = self._table.by_rank[rank]
         floor, top = self._table.floor[rank], self._table.top[rank]
         if first <= floor:
@@ -195,7 +197,8 @@ class EPaxosLearner:
 
     def on_gossip(self, sender: NodeId, message: Gossip, context: Context) -> None:
         """Note what another one knows. It is asked for only if it has not come by itself a while later."""
-        if context.fits(message.committed):
+        if context.fits(message.committed) and context.fits(message.floor):
+            self.barriers.on_floor(sender, message.floor)
             for rank, number in enumerate(message.committed):
                 if number >= self._ahead[rank][0]:
                     # Who spoke last is alive, and is asked.
@@ -206,7 +209,7 @@ class EPaxosLearner:
         settings = context.settings
         self.gossip_at_s = now_s + settings.gossip_s
         frontier = self.executor.frontier
-        context.send_others(Gossip(tuple(frontier)))
+        context.send_others(Gossip(tuple(frontier), self._table.floor))
         for rank, (number, _) in enumerate(self._ahead):
             if number > frontier[rank] == self._before[rank]:
                 self._ask(rank, context)
@@ -232,6 +235,7 @@ class EPaxosLearner:
         if not self._stirred:
             return []
         table, applies, barriers = self._table, context.out.applies, self.barriers
+        barriers.move_on()
         done: list[Instance] = []
         is_cut = False
         for component in self.executor.run():
@@ -241,7 +245,7 @@ class EPaxosLearner:
                 command = instance.command
                 assert command is not None, "what is carried out is known"
                 done.append(instance)
-                barriers.executed.add(node.rank, node.number, command.footprint)
+                barriers.executed.add(node.rank, node.number, node.footprint)
                 if node.barrier:
                     # One barrier counts in a component, the lowest; they come last in it.
                     if cut_at is not None:
@@ -252,7 +256,7 @@ class EPaxosLearner:
             if len(component) > 1:
                 context.event("component", "execute", size=len(component))
             if cut_at is not None:
-                barriers.cut(cut_at, self.executor, context)
+                barriers.cut(cut_at, self.executor.cut(), context)
                 is_cut = True
         # The state at a barrier is what a snapshot holds, so nothing is carried out in one go with it.
         self._stirred = is_cut
@@ -269,11 +273,11 @@ class EPaxosLearner:
 
     # --- copies ------------------------------------------------------------------------------------
 
-    def clone(self, table: Table) -> Self:
-        """An independent copy."""
+    def clone(self, table: Table, barriers: Barriers) -> Self:
+        """An independent copy, with copies of the table and of the barriers."""
         other = object.__new__(type(self))
-        other._table = table
-        other.executor, other.barriers = self.executor.clone(), self.barriers.clone()
+        other._table, other.barriers = table, barriers
+        other.executor = self.executor.clone()
         other.needed, other.news = self.needed, dict(self.news)
         other.decided = [table.by_rank[each.rank][each.number] for each in self.decided]
         other.gossip_at_s = self.gossip_at_s
@@ -286,7 +290,6 @@ class EPaxosLearner:
         """Equal for those that behave alike; times left out."""
         return (
             self.executor.fingerprint(),
-            self.barriers.fingerprint(),
             tuple(sorted(self.news.items())),
             tuple(self._announced),
             tuple(self._ahead),

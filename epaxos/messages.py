@@ -2,15 +2,14 @@
 
 PreAccept and PreAcceptOK are the one round of the fast path, Accept and AcceptOK the second round of the slow
 one.  Commit tells what was decided, many instances at a time and without the commands, which nearly everybody
-has; Gossip says how far a replica knows all that was decided, Ask asks for what somebody else knows, and Known
-brings it, commands included.
+has; Gossip says how far a replica knows all that was decided, Ask asks for what somebody else knows, and
+Known brings it, commands included.
 
 Recover asks what is known of an instance whose owner may be dead, RecoverOK answers; Validate asks what would
 contradict the fast path's having been taken, ValidateOK answers; Waiting tells the others that a recovery can
 not end before another one does.  Nack says that a question came too late.
 
-Settled, Reserved and Cut are to oneself or about one's disk: that fast commits, numbers of instances and a
-snapshot are durable.
+Settled and Reserved are to oneself: that fast commits, or numbers of instances, are on the own disk.
 
 Messages are NamedTuples; the class tells them apart, so compare them together with their class.
 """
@@ -47,7 +46,6 @@ __all__ = [
     "AcceptOK",
     "Ask",
     "Commit",
-    "Cut",
     "EPaxosMessage",
     "Gossip",
     "Known",
@@ -75,7 +73,7 @@ MAX_CONFLICTS: Final = 65_536
 
 
 class PreAccept(NamedTuple):
-    """The owner's question: instance `number` of the sender, its command, and what it conflicts with there."""
+    """The owner's question: an instance of the sender, its command, and what it conflicts with there."""
 
     number: int
     value: bytes
@@ -115,9 +113,15 @@ class Commit(NamedTuple):
 
 
 class Gossip(NamedTuple):
-    """The sender knows the decision of every instance up to these numbers, one for each member."""
+    """How far the sender is, as one number for each member.
+
+    Args:
+        committed: it knows the decision of every instance up to these.
+        floor: of the last snapshot on its disk; zeros when there is none.
+    """
 
     committed: Deps
+    floor: Deps
 
 
 class Ask(NamedTuple):
@@ -211,14 +215,6 @@ class Reserved(NamedTuple):
     number: int
 
 
-class Cut(NamedTuple):
-    """A snapshot at this barrier, or at a later one, is on the sender's disk."""
-
-    owner: NodeId
-    number: int
-    floor: Deps
-
-
 EPaxosMessage: TypeAlias = (
     PreAccept
     | PreAcceptOK
@@ -236,7 +232,6 @@ EPaxosMessage: TypeAlias = (
     | Nack
     | Settled
     | Reserved
-    | Cut
 )
 
 # Called directly for every message: a NamedTuple's own constructor is a Python function.
@@ -336,8 +331,8 @@ def _known(fields: Sequence[object]) -> Known:
 
 
 def _gossip(fields: Sequence[object]) -> Gossip:
-    (committed,) = expect_fields(fields, 1, "Gossip")
-    return Gossip(take_deps(committed, "Gossip.committed"))
+    committed, floor = expect_fields(fields, 2, "Gossip")
+    return Gossip(take_deps(committed, "Gossip.committed"), take_deps(floor, "Gossip.floor"))
 
 
 def _ask(fields: Sequence[object]) -> Ask:
@@ -418,20 +413,16 @@ def _reserved(fields: Sequence[object]) -> Reserved:
     return Reserved(_number(number, "Reserved.number"))
 
 
-def _cut(fields: Sequence[object]) -> Cut:
-    owner, number, floor = expect_fields(fields, 3, "Cut")
-    return Cut(take_node(owner, "Cut.owner"), _number(number, "Cut.number"), take_deps(floor, "Cut.floor"))
-
-
 def _row(kind: int, message: type[Any], unpack: Callable[[Sequence[object]], Any], reports: bool) -> Any:
     return MessageType(kind, message, reports=reports, pack=tuple, unpack=unpack)
 
 
 #: Reporting: the four answers that are counted. Recover, since nobody may use its ballot twice, and the
 #: recoverer's own joining it sees to that. Known, because among what it tells may be the sender's own fast
-#: commit, which counts only when it is durable. Settled, Reserved and Cut, which are about the disk. A PreAccept's
-#: number lies in a reservation that is durable; a Commit is of what is settled, or of what a quorum's disks
-#: imply; what an Accept proposes was chosen from reports. Nobody counts the rest.
+#: commit, which counts only when it is durable. Gossip, for its floor is counted. Settled and Reserved, which
+#: are about the disk. A PreAccept's number lies in a reservation that is durable; a Commit is of what is
+#: settled, or of what a quorum's disks imply; what an Accept proposes was chosen from reports. Nobody
+#: counts the rest.
 MESSAGES: Final = MessageTable(
     (
         _row(1, PreAccept, _pre_accept, reports=False),
@@ -439,7 +430,7 @@ MESSAGES: Final = MessageTable(
         _row(3, Accept, _accept, reports=False),
         _row(4, AcceptOK, _accept_ok, reports=True),
         _row(5, Commit, _commit, reports=False),
-        _row(6, Gossip, _gossip, reports=False),
+        _row(6, Gossip, _gossip, reports=True),
         _row(7, Ask, _ask, reports=False),
         _row(8, Known, _known, reports=True),
         _row(9, Recover, _recover, reports=True),
@@ -450,6 +441,5 @@ MESSAGES: Final = MessageTable(
         _row(14, Nack, _nack, reports=False),
         _row(15, Settled, _settled, reports=True),
         _row(16, Reserved, _reserved, reports=True),
-        _row(17, Cut, _cut, reports=True),
     )
 )

@@ -52,7 +52,7 @@ class EPaxosQuorums(QuorumSystem):
         if n < _LEAST_MEMBERS:
             raise QuorumError(f"EPaxosQuorums: EPaxos needs at least {_LEAST_MEMBERS} replicas, not {n}")
         f = (n - 1) // 2 if failures is None else failures
-        if type(f) is not int or not 0 <= f:
+        if type(f) is not int or f < 0:
             raise QuorumError(f"EPaxosQuorums: failures must be a whole number from 0, not {f!r:.40}")
         if 2 * f + 1 > n:
             raise QuorumError(
@@ -91,10 +91,12 @@ class EPaxosQuorums(QuorumSystem):
         return self._sizes[Phase.FAST]
 
     def is_quorum(self, nodes: Collection[NodeId], phase: Phase = Phase.TWO) -> bool:
+        """Whether at least as many members as the phase needs are among `nodes`."""
         size = self._sizes[phase]
         return len(nodes) >= size and len(self._set.intersection(nodes)) >= size
 
     def describe(self) -> str:
+        """What the system is, in one line."""
         ids = ",".join(map(str, self.members))
         return f"epaxos({ids};failures={self.failures},fast_failures={self.fast_failures})"
 

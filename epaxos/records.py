@@ -5,8 +5,8 @@
     d<owner><number>     what was decided in it; written beside the other, so that the command is written once
 
 Safety rests on all of them.  An instance's record is written before any answer about it leaves; what was
-decided on the fast path before its owner tells anybody.  What a snapshot holds has no record any more; which instances
-these are, the snapshot says itself.
+decided on the fast path before its owner tells anybody.  What a snapshot holds has no record any more;
+which instances these are, the snapshot says itself.
 """
 
 from functools import lru_cache

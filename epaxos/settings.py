@@ -1,7 +1,8 @@
 """What can be set for EPaxos, each with its purpose, unit and consequence.
 
 No value here can make EPaxos lose or change what was decided.  What they move is how soon what a dead replica
-left behind is finished, how often a living one is disturbed for nothing, and how much memory may be in flight.
+left behind is finished, how often a living one is disturbed for nothing, and how much memory may be in
+flight.
 """
 
 import attrs

@@ -18,6 +18,7 @@ from epaxos.instances import (
     Deps,
     Instance,
     InstanceId,
+    footprint_of,
 )
 from epaxos.records import (
     FoundInstance,
@@ -96,8 +97,8 @@ class Table:
         """
         if instance.value is None:
             instance.command = take_value(value) if command is None else command
-            instance.value = value
-            self.index.add(instance.rank, instance.number, instance.command.footprint)
+            instance.value, instance.footprint = value, footprint_of(instance.command)
+            self.index.add(instance.rank, instance.number, instance.footprint)
         elif instance.value != value:
             raise ProtocolBreach(
                 f"Validity: instance {instance.number} of the member at rank {instance.rank} has two commands"
@@ -140,7 +141,9 @@ class Table:
         owner = context.members[instance.rank]
         context.out.writes.append((instance_key(owner, instance.number), pack_instance(instance)))
 
-    def restore(self, name: InstanceId, found: FoundInstance | None, choice: Choice | None, context: Context) -> None:
+    def restore(
+        self, name: InstanceId, found: FoundInstance | None, choice: Choice | None, context: Context
+    ) -> None:
         """An instance that the store held, and what was decided in it."""
         instance = self.make(context.rank[name.owner], name.number, context)
         if found is not None:
@@ -157,15 +160,10 @@ class Table:
         elif instance.phase == ACCEPTED and instance.is_nop:
             self.index.hold(instance.rank, instance.number)
 
-    def forget(self, instance: Instance, context: Context) -> None:
-        """An instance that a durable snapshot holds: it is gone once the floor covers it."""
+    def forget(self, instance: Instance) -> None:
+        """A durable snapshot holds what became of this instance: it is gone once the floor covers it."""
         del self.by_rank[instance.rank][instance.number]
-        owner = context.members[instance.rank]
-        writes = context.out.writes
-        writes.append((instance_key(owner, instance.number), None))
-        if instance.phase == COMMITTED:
-            writes.append((decision_key(owner, instance.number), None))
-        elif instance.phase == ACCEPTED and instance.is_nop:
+        if instance.phase == ACCEPTED and instance.is_nop:
             self.index.release(instance.rank, instance.number)
 
     # --- validation --------------------------------------------------------------------------------
@@ -196,7 +194,7 @@ class Table:
                     seen, counts = other.initial_deps, other.initial_deps is not None
                 if not counts or seen is None or other.command is None or seen[rank] >= number:
                     continue
-                if other.command.footprint.conflicts(footprint):
+                if other.footprint.conflicts(footprint):
                     if other.phase == COMMITTED:
                         return True, []
                     conflicts.append((other.rank, other.number))

@@ -13,9 +13,9 @@ the payload:
 Keys are in strictly rising order, which makes equal footprints equal values everywhere.
 """
 
+import struct
 from itertools import pairwise
 from struct import Struct
-from struct import error as StructError
 from typing import Final
 
 from paxos.command import (
@@ -94,7 +94,7 @@ def take_value(value: bytes, where: str = "value") -> Command:
             return _take_ranges(value, request, where)
         else:
             raise WireError(f"{where}: a command of no form that this release knows")
-    except StructError:
+    except struct.error:
         raise WireError(f"{where}: {len(value)} bytes are too few for a command") from None
     payload = value[at:]
     if len(payload) > MAX_COMMAND_BYTES:
@@ -131,7 +131,7 @@ def _take_ranges(value: bytes, request: RequestId, where: str) -> Command:
         raise WireError(f"{where}: a footprint longer than the command")
     footprint = loads_strict(value[start : start + length])
     command = take_command([list(request), footprint, value[start + length :]], where)
-    reads, writes, read_ranges, write_ranges, everything = command.footprint
+    _, _, read_ranges, write_ranges, everything = command.footprint
     if everything or not (read_ranges or write_ranges):
         # The one canonical form again.
         raise WireError(f"{where}: a footprint without ranges in the form for ranges")
