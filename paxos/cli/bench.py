@@ -259,32 +259,56 @@ def _catch_up(arguments: argparse.Namespace, out: Output) -> Mapping[str, object
     import anyio
 
     from paxos.runtime.catch_up_bench import CatchUpFigures, benchmark_catch_up
+    from paxos.runtime.snapshot_bench import SnapshotFigures, benchmark_snapshots
     from paxos.runtime.tasks import require_backend
 
     require_backend(arguments.loop)
-    with out.progress("nodes that come back", 100) as bar:
+    commands = arguments.operations or 1_000_000
+    with out.progress("nodes that come back, and snapshots", 100) as bar:
+        tell = _by_share(bar)
 
-        async def main() -> CatchUpFigures:
+        async def main() -> tuple[CatchUpFigures, list[SnapshotFigures]]:
+            common = {
+                "protocol": arguments.protocol,
+                "loop": arguments.loop,
+                "directory": arguments.directory,
+            }
             return await benchmark_catch_up(
-                protocol=arguments.protocol,
-                commands=arguments.operations or 1_000_000,
-                loop=arguments.loop,
-                directory=arguments.directory,
-                progress=_by_share(bar),
+                commands=commands, progress=lambda share: tell(share / 3), **common
+            ), await benchmark_snapshots(
+                keys=commands,
+                seconds=arguments.seconds or _CLUSTER_SECONDS,
+                repeats=arguments.repeats,
+                progress=lambda share: tell((1 + 2 * share) / 3),
+                **common,
             )
 
-        found = anyio.run(main)
-    fall = 100 * (1 - found.commands_per_s / found.plain_commands_per_s)
+        found, snapshots = anyio.run(main)
     rows = [
-        ("commands/s without snapshots", f"{found.plain_commands_per_s:,.0f}"),
-        ("commands/s while snapshots are made", f"{found.commands_per_s:,.0f} ({-fall:+.0f} %)"),
         (f"a node that missed all {found.commands:,}: s", f"{found.fresh_s:.2f}"),
         ("a node that has them in its snapshot: s", f"{found.restart_s:.2f}"),
         (f"a node that has {found.logged:,} in its log and no snapshot: s", f"{found.logged_restart_s:.2f}"),
         ("MB of each node after all of them", " ".join(f"{each:.0f}" for each in found.resident_mb)),
     ]
     out.table(f"3 processes on {arguments.loop}, sqlite stores, keys of 16 bytes:", ("what", "here"), rows)
-    return attrs.asdict(found)
+    plain = snapshots[0].commands_per_s
+    rates = [
+        (
+            each.mode,
+            f"{each.commands_per_s:,.0f}",
+            f"{min(each.rounds):,.0f} to {max(each.rounds):,.0f}",
+            f"{100 * (each.commands_per_s / plain - 1):+.1f} %",
+            f"{100 * each.being_made:.0f} %",
+        )
+        for each in snapshots
+    ]
+    columns = ("snapshots", "commands/s", "range", "change", "of the time being made")
+    out.table(f"with {commands:,} keys, median of {arguments.repeats} rounds in turn:", columns, rates)
+    return {
+        **attrs.asdict(found),
+        "repeats": arguments.repeats,
+        "snapshots": [attrs.asdict(e) for e in snapshots],
+    }
 
 
 def _log_row(name: str, rounds: "Sequence[LogFigures]") -> tuple[str, ...]:

@@ -1,37 +1,48 @@
 """What benchmarks of a cluster share: nodes as processes, how much processor time they took, and what a disk
 can do."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 
 from paxos.errors import NodeStopped
+from paxos.runtime.client import Client
 from paxos.runtime.config import ClusterConfig, NodeConfig, dump_cluster
+from paxos.runtime.opening import connect
 from paxos.service import LogSettings
+from paxos.service.keyvalue_requests import put
 
 __all__ = [
     "Nodes",
     "bench_nodes",
     "bench_processes",
     "cpu_seconds",
+    "fill",
     "free_ports",
     "measure_syncs",
     "percentile",
     "resident_bytes",
+    "run_load",
 ]
 
 _STOP_S: Final = 10.0
 _SYNCS: Final = 200
 _SYNC_BYTES: Final = 4096
+#: Puts given to a client's call when a state is filled, calls under way at once, and how long one may take.
+_CHUNK: Final = 10_000
+_CALLS: Final = 4
+_FILL_S: Final = 120.0
+_VALUE_BYTES: Final = 16
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
@@ -83,6 +94,60 @@ def free_ports(many: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [probe.getsockname()[1] for probe in probes]
+
+
+# --- load --------------------------------------------------------------------------------------------
+
+
+async def fill(addresses: Sequence[str], keys: int, progress: Callable[[float], None] | None = None) -> float:
+    """Put so many keys of 16 bytes, each once; commands a second.
+
+    Args:
+        addresses: of a log's nodes.
+        keys: how many.
+        progress: called with the share that is sent, 0 to 1, now and then.
+
+    Raises:
+        PaxosError: a call failed.
+    """
+    value = os.urandom(_VALUE_BYTES)
+    async with connect(addresses, timeout_s=_FILL_S) as client:
+        await client.put(b"warm up", value)
+        started_s = time.perf_counter()
+        async with anyio.create_task_group() as group:
+            limiter = anyio.Semaphore(_CALLS)
+            for first in range(0, keys, _CHUNK):
+                await limiter.acquire()
+                last = min(first + _CHUNK, keys)
+                bodies = [put(b"key%013d" % number, value) for number in range(first, last)]
+                group.start_soon(_submit, client, bodies, limiter)
+                if progress is not None:
+                    progress(first / keys)
+        return keys / (time.perf_counter() - started_s)
+
+
+async def _submit(client: Client, bodies: list[bytes], limiter: anyio.Semaphore) -> None:
+    try:
+        await client.submit_many(bodies)
+    finally:
+        limiter.release()
+
+
+async def run_load(addresses: Sequence[str], *options: str) -> dict[str, Any]:
+    """Run `python -m paxos.runtime.load` on these nodes, and what it printed.
+
+    Raises:
+        NodeStopped: it failed.
+    """
+    command = [sys.executable, "-m", "paxos.runtime.load", "--cluster", ",".join(addresses), *options]
+    ended = await anyio.run_process(command, check=False)
+    if ended.returncode:
+        raise NodeStopped(f"the load ended: {ended.stderr.decode(errors='replace').strip()[-400:]}")
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+# --- nodes -------------------------------------------------------------------------------------------
 
 
 class Nodes:

@@ -16,20 +16,17 @@ import anyio
 import attrs
 
 from paxos.errors import NodeStopped
-from paxos.runtime.bench_processes import Nodes, bench_nodes, resident_bytes
-from paxos.runtime.client import Client
+from paxos.runtime.bench_processes import Nodes, bench_nodes, fill, resident_bytes
 from paxos.runtime.opening import connect
+from paxos.runtime.snapshot_bench import NO_MARKERS
 from paxos.service import LogSettings
 from paxos.service.keyvalue_requests import put
 
 __all__ = ["CatchUpFigures", "benchmark_catch_up"]
 
-_CHUNK: Final = 10_000
 _LIMIT_S: Final = 120.0
 _LOOK_S: Final = 0.02
 _VALUE_BYTES: Final = 16
-#: Never reached: no markers, and so no snapshots.
-_NO_MARKERS: Final = LogSettings(marker_requests=1 << 40, marker_bytes=1 << 40)
 
 
 @attrs.frozen
@@ -38,8 +35,6 @@ class CatchUpFigures:
 
     Args:
         commands: how many, each to a key of its own.
-        commands_per_s: while snapshots were made.
-        plain_commands_per_s: of a cluster that makes none.
         fresh_s: a node that missed all of it: seconds from its start until it had applied it.
         restart_s: a node that had all of it in its snapshot: seconds from its start until it had applied it.
         logged: commands logged after its snapshot, before it was restarted again.
@@ -48,8 +43,6 @@ class CatchUpFigures:
     """
 
     commands: int
-    commands_per_s: float
-    plain_commands_per_s: float
     fresh_s: float
     restart_s: float
     logged: int
@@ -81,27 +74,24 @@ async def benchmark_catch_up(
         PaxosError: a call failed.
     """
     tell = progress or (lambda share: None)
-    with tempfile.TemporaryDirectory(prefix="paxos-bench-", dir=directory) as place:
-        async with bench_nodes(Path(place), 3, loop, protocol, log=_NO_MARKERS) as nodes:
-            plain = await _Run(nodes, commands // 2, tell, 0.0, 0.25).rate()
     # Markers so often that a snapshot is nearly always being made.
     often = LogSettings(marker_requests=max(commands // 20, 1), growth=0)
     with tempfile.TemporaryDirectory(prefix="paxos-bench-", dir=directory) as place:
         async with bench_nodes(Path(place), 3, loop, protocol, log=often) as nodes:
-            run = _Run(nodes, commands, tell, 0.25, 0.6)
+            run = _Run(nodes, commands, tell, 0.0, 0.6)
             late = await run.kill_a_follower()
-            rate = await run.rate()
+            await run.fill()
             resident = tuple(round((resident_bytes(pid) or 0) / 1e6, 1) for pid in nodes.pids if pid)
             fresh_s = await run.bring_back(late)
             await run.wait_for_snapshot(late)
             restart_s = await run.restart(late)
     with tempfile.TemporaryDirectory(prefix="paxos-bench-", dir=directory) as place:
-        async with bench_nodes(Path(place), 3, loop, protocol, log=_NO_MARKERS) as nodes:
+        async with bench_nodes(Path(place), 3, loop, protocol, log=NO_MARKERS) as nodes:
             run = _Run(nodes, logged, tell, 0.9, 0.95)
-            await run.rate()
+            await run.fill()
             logged_restart_s = await run.restart(await run.a_follower())
     tell(1.0)
-    return CatchUpFigures(commands, rate, plain, fresh_s, restart_s, logged, logged_restart_s, resident)
+    return CatchUpFigures(commands, fresh_s, restart_s, logged, logged_restart_s, resident)
 
 
 class _Run:
@@ -115,22 +105,10 @@ class _Run:
         self._progress = (tell, from_, upto)
         self._addresses = [node.address for node in nodes.config.nodes]
 
-    async def rate(self) -> float:
-        """Put so many keys; commands a second."""
-        value = os.urandom(_VALUE_BYTES)
-        async with connect(self._addresses, timeout_s=_LIMIT_S) as client:
-            await client.put(b"warm up", value)
-            started_s = time.perf_counter()
-            async with anyio.create_task_group() as group:
-                limiter = anyio.Semaphore(4)
-                for first in range(0, self._commands, _CHUNK):
-                    await limiter.acquire()
-                    last = min(first + _CHUNK, self._commands)
-                    bodies = [put(b"key%013d" % number, value) for number in range(first, last)]
-                    group.start_soon(_submit, client, bodies, limiter)
-                    tell, from_, upto = self._progress
-                    tell(from_ + first / self._commands * (upto - from_))
-            return self._commands / (time.perf_counter() - started_s)
+    async def fill(self) -> None:
+        """Put so many keys."""
+        tell, from_, upto = self._progress
+        await fill(self._addresses, self._commands, lambda share: tell(from_ + share * (upto - from_)))
 
     async def a_follower(self) -> int:
         """A node that does not lead."""
@@ -187,10 +165,3 @@ class _Run:
 
 def _at_least(applied: object, target: object) -> bool:
     return isinstance(applied, int) and isinstance(target, int) and applied >= target
-
-
-async def _submit(client: Client, bodies: list[bytes], limiter: anyio.Semaphore) -> None:
-    try:
-        await client.submit_many(bodies)
-    finally:
-        limiter.release()

@@ -10,6 +10,7 @@ nothing, since a node in an unknown state must not speak.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
@@ -183,20 +184,22 @@ class Engine:
 
     async def run_clock(self) -> None:
         """Tick the node when it is due, until cancelled."""
+        ticked_at_s = -math.inf
         while not self.stopped:
             if self.is_crowded:
                 # What it repeats or begins anew would only wait as well.
                 await self.wait_for_disk()
             now_s = time.monotonic()
+            # At most one tick a millisecond, whatever is asked for.
+            not_before_s = min(ticked_at_s, now_s) + _SOONER_S
             wake_at_s = self._wake_at_s
-            if wake_at_s is not None and wake_at_s <= now_s:
+            if wake_at_s is not None and max(wake_at_s, not_before_s) <= now_s:
                 self._wake_at_s = None
                 self._step(self.node.tick)
-                # At most one tick a millisecond, whatever is asked for.
-                await anyio.sleep(_SOONER_S)
+                ticked_at_s = now_s
                 continue
             self._alarm = anyio.Event()
-            self._sleeping_until_s = now_s + _FAR_S if wake_at_s is None else wake_at_s
+            self._sleeping_until_s = now_s + _FAR_S if wake_at_s is None else max(wake_at_s, not_before_s)
             with anyio.move_on_after(self._sleeping_until_s - now_s):
                 await self._alarm.wait()
 

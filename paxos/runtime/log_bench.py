@@ -5,20 +5,17 @@ favour one over another, and the medians are compared.  The cost of one sync is 
 for three at once as well, because that is what three nodes on one disk do: no durable command can be faster.
 """
 
-import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import anyio.to_thread
 import attrs
 
-from paxos.errors import NodeStopped
 from paxos.runtime.bench_others import etcd_commands_per_s, pysyncobj_commands_per_s
 from paxos.runtime.bench_processes import (
     bench_processes,
@@ -26,6 +23,7 @@ from paxos.runtime.bench_processes import (
     measure_syncs,
     percentile,
     resident_bytes,
+    run_load,
 )
 
 __all__ = ["LogFigures", "benchmark_log"]
@@ -113,9 +111,9 @@ async def _ours(
         sync_ms = await anyio.to_thread.run_sync(_three_syncs, place)
         async with bench_processes(place, _NODES, loop, protocol, store) as (config, pids):
             addresses = [node.address for node in config.nodes]
-            alone = await _load(addresses, "--one-by-one", "--seconds", str(seconds))
+            alone = await run_load(addresses, "--one-by-one", "--seconds", str(seconds))
             before = [cpu_seconds(pid) for pid in pids]
-            many = await _load(addresses, "--seconds", str(seconds), "--warm-up", "1")
+            many = await run_load(addresses, "--seconds", str(seconds), "--warm-up", "1")
             # The leader first: it does most.
             order = sorted(range(_NODES), key=lambda at: addresses[at] != many["leader"])
             took = [_difference(cpu_seconds(pids[at]), before[at]) for at in order]
@@ -144,12 +142,3 @@ def _three_syncs(place: Path) -> float:
     with ThreadPoolExecutor(_NODES) as pool:
         took = [each for several in pool.map(measure_syncs, directories) for each in several]
     return percentile(took, 50)
-
-
-async def _load(addresses: Sequence[str], *options: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "paxos.runtime.load", "--cluster", ",".join(addresses), *options]
-    ended = await anyio.run_process(command, check=False)
-    if ended.returncode:
-        raise NodeStopped(f"the load ended: {ended.stderr.decode(errors='replace').strip()[-400:]}")
-    found: dict[str, Any] = json.loads(ended.stdout)
-    return found

@@ -1,7 +1,8 @@
 """Making snapshots, keeping the newest, and handing it to nodes that lag behind.
 
-One snapshot is made at a time, a piece every few milliseconds.  When it is on disk the log before it may
-go; the pieces of the one before go in the same write.
+One snapshot is made at a time, a step every few milliseconds, so that it takes a small share of the node's
+time however large it is.  When it is on disk the log before it may go; the pieces of the one before go in the
+same write, or one after the other at the same pace if there are many.
 
 Who lags behind is offered the newest snapshot and asks for its pieces.  While it asks, the log after that
 snapshot is kept, or it would lag behind again as soon as it has all: a node that stops asking is waited
@@ -41,6 +42,8 @@ _PATIENCE_S: Final = 10.0
 #: Who has sent no piece for so many repetitions is given up for another that offers its own.
 _REPEATS: Final = 3
 _NEVER_S: Final = float("inf")
+#: Pieces removed in one write, at most: a store takes its time for each, and clients wait for the write.
+_REMOVED_AT_ONCE: Final = 8
 
 
 class Taken(NamedTuple):
@@ -104,7 +107,11 @@ class CatchUp:
                 raise RecordError(f"snapshot {snapshot.number}: {error}") from error
             self._marks[snapshot.number] = self.content.mark
         self._writer: SnapshotWriter | None = None
-        self._piece_at_s = _NEVER_S
+        # Removals of old pieces that are still to be written, the first ones last. What is lost of them in a
+        # crash is found at the next start.
+        self._removals: Writes = []
+        # When the next step is due, of a snapshot or of removing one.
+        self._step_at_s = _NEVER_S
         # Complete and on its way to the disk; and what is in it, if it is another node's.
         self._finishing: Snapshot | None = None
         self._arrived: Content | None = None
@@ -126,31 +133,44 @@ class CatchUp:
         """How large the newest snapshot is; 0 when there is none."""
         return 0 if self._snapshot is None else sum(map(len, self._snapshot.chunks))
 
-    def begin(self, mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine, now: Instant) -> None:
-        """At a marker: begin a snapshot of the state as it is now, unless one is being made."""
+    def begin(self, mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine, now: Instant) -> bool:
+        """At a marker: begin a snapshot of the state as it is now; False when one is being made already."""
         self._now_s = now.monotonic_s
         if self._incoming is not None and self._incoming.number <= sessions.markers:
             self._drop_incoming()  # this node has caught up by itself
         if self._writer is not None or self._finishing is not None:
-            return
+            return False
         self._writer = SnapshotWriter(mark, part, sessions, machine)
         self._marks[self._writer.number] = mark
-        self._piece_at_s = self._now_s
+        self._step_at_s = self._now_s
+        return True
 
-    def _make_piece(self, writer: SnapshotWriter) -> None:
-        writes, snapshot = writer.step()
-        self._writes += writes
-        self._piece_at_s = self._now_s + self._settings.piece_s
-        if snapshot is not None:
-            self._writer = None
-            self._piece_at_s = _NEVER_S
-            self._finish(snapshot)
+    def _step(self) -> None:
+        """Remove a piece that is no longer needed, or go on with the snapshot that is being made."""
+        self._step_at_s = self._now_s + self._settings.piece_s
+        if self._removals:
+            self._writes.append(self._removals.pop())
+        elif self._writer is not None:
+            writes, snapshot = self._writer.step()
+            self._writes += writes
+            if snapshot is not None:
+                self._writer = None
+                self._finish(snapshot)
+        if self._writer is None and not self._removals:
+            self._step_at_s = _NEVER_S
+
+    def _remove(self, removals: Writes) -> None:
+        """Remove pieces, some at once and the others at the pace of the steps."""
+        self._writes += removals[:_REMOVED_AT_ONCE]
+        if len(removals) > _REMOVED_AT_ONCE:
+            self._removals[:0] = removals[: _REMOVED_AT_ONCE - 1 : -1]
+            self._step_at_s = min(self._step_at_s, self._now_s + self._settings.piece_s)
 
     def _finish(self, snapshot: Snapshot, arrived: Content | None = None) -> None:
         """All of it is written, but for the removal of the one before."""
         for old in (self._snapshot, self._finishing):
             if old is not None:
-                self._writes += deletions(old.number, len(old.chunks))
+                self._remove(deletions(old.number, len(old.chunks)))
         self._finishing, self._arrived = snapshot, arrived
         self._sends.append((self._node, SnapshotKept(snapshot.number)))
 
@@ -259,8 +279,8 @@ class CatchUp:
             self._drop_incoming()
             return
         if self._writer is not None:
-            self._writes += self._writer.discard()  # what it makes is older
-            self._writer, self._piece_at_s = None, _NEVER_S
+            self._remove(self._writer.discard())  # what it makes is older
+            self._writer = None
         self._writes += incoming.adopt()
         self._incoming, self._source, self._repeat_at_s = None, None, _NEVER_S
         self._finish(snapshot, content)
@@ -307,8 +327,8 @@ class CatchUp:
     def tick(self, now: Instant) -> None:
         """Do what is due."""
         self._now_s = now.monotonic_s
-        if self._writer is not None and self._now_s >= self._piece_at_s:
-            self._make_piece(self._writer)
+        if self._now_s >= self._step_at_s:
+            self._step()
         if self._now_s >= self._repeat_at_s:
             self._asked.clear()
             self._ask_more()
@@ -319,7 +339,7 @@ class CatchUp:
         return self._now_s >= serving.asked_at_s + _PATIENCE_S
 
     def _wakes(self) -> Iterator[float]:
-        yield self._piece_at_s
+        yield self._step_at_s
         yield self._repeat_at_s
         for serving in self._serving.values():
             yield serving.asked_at_s + _PATIENCE_S
@@ -345,7 +365,7 @@ class CatchUp:
             or self._events
             or self._serving
             or self._compact is not None
-            or self._piece_at_s != _NEVER_S
+            or self._step_at_s != _NEVER_S
             or self._repeat_at_s != _NEVER_S
         )
 

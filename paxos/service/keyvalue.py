@@ -389,7 +389,8 @@ class KeyValue:
         """The state of this moment, in chunks of at most 64 KiB, while commands go on being applied.
 
         The dictionary is copied now, without its keys and values; they are put in order and encoded between
-        the chunks, a few milliseconds for each. No chunk is empty.
+        the chunks, about half a millisecond for each. A chunk is empty when there is nothing to show for it
+        yet.
         """
         return snapshot_stream(self._data.copy(), self._revision)
 

@@ -7,10 +7,11 @@
 Equal states have equal snapshots, however they came about: the keys are in order, and which of them make a
 group follows from them and their values.  How the stream is cut into chunks means nothing.
 
-Whoever takes a snapshot goes on with other work between two chunks, so no chunk may take long.  To sort a
-million keys takes half a second; they are sorted a step at a time, and each step gives its zero byte, since
-a chunk that is empty could be taken for the end.  Then ranges are merged out of the sorted steps: where to
-cut the ranges is told by a sample of the keys, and the steps are found in each range by bisection.
+Whoever takes a snapshot goes on with other work between two chunks, so no chunk may take long: each is about
+half a millisecond's work, and one that has nothing to show yet is empty.  To sort a million keys takes half a
+second; they are sorted a step at a time, and each step gives its zero byte.  Then ranges are merged out of
+the sorted steps: where to cut the ranges is told by a sample of the keys, and the steps are found in each
+range by bisection.
 """
 
 import struct
@@ -35,8 +36,9 @@ _HEAD: Final = struct.Struct(">8sBQQ")
 _CRC: Final = struct.Struct(">I")
 _GROUP: Final = struct.Struct(">II")
 
-#: Keys sorted between two chunks.
+#: Keys of a sorted step, and keys sorted between two chunks.
 _STEP: Final = 8192
+_RUN: Final = 2048
 #: One key in so many is looked at to find where to cut, and one in so many of those is a cut.
 _SAMPLE: Final = 128
 _SAMPLES_OF_PIECE: Final = 16
@@ -49,27 +51,26 @@ _MAX_REVISION: Final = (1 << 63) - 1
 
 
 def snapshot_stream(data: dict[bytes, bytes], revision: int) -> Iterator[bytes]:
-    """The chunks, none empty and none above `CHUNK_BYTES`. `data` is used up."""
+    """The chunks, none above `CHUNK_BYTES`. `data` is used up."""
     head = _HEAD.pack(_MAGIC, _VERSION, revision, len(data))
     yield head + _CRC.pack(crc32(head))
     steps: list[list[bytes]] = []
     keys = iter(data)
-    while step := list(islice(keys, _STEP)):
-        step.sort()
-        steps.append(step)
-        yield b"\0"
-    waiting: list[bytes] = []
-    size = 0
+    while run := list(islice(keys, _RUN)):
+        run.sort()
+        if not steps or len(steps[-1]) == _STEP:
+            steps.append(run)
+            yield b"\0"
+            continue
+        # Python's sort finds the runs that there are, and only merges them.
+        steps[-1] += run
+        steps[-1].sort()
+        yield b""
     for group in _groups(data, _merged(steps)):
-        waiting += group
-        size += sum(map(len, group))
-        if size >= CHUNK_BYTES:
-            stream = b"".join(waiting)
-            whole = size - size % CHUNK_BYTES
-            yield from (stream[at : at + CHUNK_BYTES] for at in range(0, whole, CHUNK_BYTES))
-            waiting, size = [stream[whole:]], size - whole
-    if size:
-        yield b"".join(waiting)
+        if len(group) <= CHUNK_BYTES:
+            yield group
+        else:
+            yield from (group[at : at + CHUNK_BYTES] for at in range(0, len(group), CHUNK_BYTES))
 
 
 def _merged(steps: list[list[bytes]]) -> Iterator[list[bytes]]:
@@ -87,11 +88,13 @@ def _merged(steps: list[list[bytes]]) -> Iterator[list[bytes]]:
         yield piece
 
 
-def _groups(data: dict[bytes, bytes], pieces: Iterable[list[bytes]]) -> Iterator[list[bytes]]:
-    """Groups as they are in the stream, each as the parts of it; cut where the pieces' cuts do not matter."""
+def _groups(data: dict[bytes, bytes], pieces: Iterable[list[bytes]]) -> Iterator[bytes]:
+    """Groups as they are in the stream, cut where the pieces' cuts do not matter; empty ones between."""
     keys: list[bytes] = []
     for piece in pieces:
         keys += piece
+        if len(piece) >= _RUN:
+            yield b""  # to put that many in order has taken its time
         whole = len(keys) - len(keys) % _GROUP_KEYS
         for at in range(0, whole, _GROUP_KEYS):
             yield from _encoded(data, keys[at : at + _GROUP_KEYS])
@@ -100,7 +103,7 @@ def _groups(data: dict[bytes, bytes], pieces: Iterable[list[bytes]]) -> Iterator
         yield from _encoded(data, keys)
 
 
-def _encoded(data: dict[bytes, bytes], keys: list[bytes]) -> Iterator[list[bytes]]:
+def _encoded(data: dict[bytes, bytes], keys: list[bytes]) -> Iterator[bytes]:
     flat = keys * 2
     flat[::2] = keys
     # Taken out, so that what nobody else has is freed bit by bit and not all at the end.
@@ -108,14 +111,14 @@ def _encoded(data: dict[bytes, bytes], keys: list[bytes]) -> Iterator[list[bytes
     yield from _halved(flat)
 
 
-def _halved(flat: list[bytes]) -> Iterator[list[bytes]]:
+def _halved(flat: list[bytes]) -> Iterator[bytes]:
     count = len(flat) // 2
     if count > 1 and sum(map(len, flat)) > _GROUP_BYTES:
         yield from _halved(flat[: count // 2 * 2])
         yield from _halved(flat[count // 2 * 2 :])
         return
     body = dumps(flat)
-    yield [_GROUP.pack(len(body), crc32(body)), body]
+    yield _GROUP.pack(len(body), crc32(body)) + body
 
 
 class _Stream:

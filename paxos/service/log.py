@@ -647,9 +647,10 @@ class LogService:
         # A snapshot costs as much as the state is large. Made whenever the log has grown by that, it costs
         # each request a constant share, and the log is never much longer than the state.
         due_bytes = self._settings.growth * self._catch_up.snapshot_bytes - CHUNK_BYTES
-        if self._logged_bytes >= due_bytes:
+        if self._logged_bytes >= due_bytes and self._catch_up.begin(
+            mark, self._replica.part(mark), self.sessions, self.machine, self._now
+        ):
             self._logged_bytes = 0
-            self._catch_up.begin(mark, self._replica.part(mark), self.sessions, self.machine, self._now)
 
     def _restore(self, content: Content, now: Instant) -> None:
         """Become what a snapshot says. Raises RecordError."""

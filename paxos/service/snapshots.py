@@ -1,9 +1,12 @@
 """Snapshots: the whole replicated state at a marker, in pieces, while the log goes on.
 
 A snapshot holds what a node needs to go on from a place in the order without what came before: the client
-table, what the protocol adds, and the state machine.  It is made piece by piece (the machine's cut is made
-at once, its pieces come lazily), goes to disk piece by piece, and counts only when its last record is
+table, what the protocol adds, and the state machine.  It is made step by step (the machine's cut is made
+at once, the rest comes lazily), goes to disk piece by piece, and counts only when its last record is
 there, which names them all and their digest.  One that was not finished is made anew.
+
+A step is a few chunks of the machine, less than a piece: a node pauses after each, and a client waits for
+one at most.
 
 The same pieces go to a node that lags behind.  That node asks for them, a few at a time, so that it is
 never sent more than it takes; it keeps them on disk, so that a broken connection or a restart costs
@@ -41,6 +44,7 @@ __all__ = [
     "read_snapshots",
     "snapshot_pieces",
     "snapshot_records",
+    "snapshot_steps",
 ]
 
 #: Keys of snapshot records, apart from the node's own and every replica's.
@@ -58,6 +62,10 @@ _FORMAT: Final = 1
 _MAX_NUMBER: Final = (1 << 62) - 1
 _DIGEST_BYTES: Final = 32
 _MAX_PART_BYTES: Final = CHUNK_BYTES * 1024
+#: A step is of about so many bytes, and an empty chunk, of work that shows nothing, stands for so many. To
+#: wake the node costs as much as some hundred keys, so steps must not be too small either.
+_STEP_BYTES: Final = 1 << 15
+_EMPTY_BYTES: Final = 1 << 14
 
 #: Durable records `(key, value)`; None deletes.
 Writes: TypeAlias = list[tuple[bytes, bytes | None]]
@@ -100,28 +108,50 @@ class Content(NamedTuple):
     machine: bytes
 
 
+class _Digest:
+    """The digest of pieces, of which each is taken in when it is there."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+
+    def add(self, chunk: bytes) -> None:
+        self._whole.update(len(chunk).to_bytes(8, "big"))
+        self._whole.update(chunk)
+
+    def value(self) -> bytes:
+        return self._whole.digest()
+
+
 def _digest(chunks: Iterable[bytes]) -> bytes:
-    whole = hashlib.sha256()
+    whole = _Digest()
     for chunk in chunks:
-        whole.update(len(chunk).to_bytes(8, "big"))
-        whole.update(chunk)
-    return whole.digest()
+        whole.add(chunk)
+    return whole.value()
 
 
-def _cut(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """A stream of bytes in pieces of the one size."""
+def _cut(stream: Iterable[bytes]) -> Iterator[bytes | None]:
+    """A stream of bytes in pieces of the one size; None after a step that completes no piece."""
     pending = bytearray()
+    worked = 0
     for data in stream:
         pending += data
-        while len(pending) >= CHUNK_BYTES:
-            yield bytes(pending[:CHUNK_BYTES])
-            del pending[:CHUNK_BYTES]
+        worked += len(data) or _EMPTY_BYTES
+        if len(pending) >= CHUNK_BYTES:
+            worked = 0
+            while len(pending) >= CHUNK_BYTES:
+                yield bytes(pending[:CHUNK_BYTES])
+                del pending[:CHUNK_BYTES]
+        elif worked >= _STEP_BYTES:
+            worked = 0
+            yield None
     if pending:
         yield bytes(pending)
 
 
-def _machine_chunks(machine: StateMachine) -> Iterator[bytes]:
-    """The state of the machine as it is now; later changes do not show."""
+def _machine_chunks(machine: StateMachine) -> Iterator[bytes | None]:
+    """The state of the machine as it is now, as `_cut` gives it; later changes do not show."""
     lazily = getattr(machine, "snapshot_chunks", None)
     if lazily is None:
         return _cut([machine.snapshot()])
@@ -138,8 +168,12 @@ def _framed(items: Iterable[object]) -> Iterator[bytes]:
         yield len(data).to_bytes(4, "big") + data
 
 
-def snapshot_pieces(mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine) -> Iterator[bytes]:
-    """The pieces of a snapshot of the state as it is now; later changes do not show.
+def snapshot_steps(
+    mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine
+) -> Iterator[bytes | None]:
+    """The pieces of a snapshot of the state as it is now, and None after a step that completes none.
+
+    Later changes do not show.
 
     Args:
         mark: the place in the order, at which the state is.
@@ -152,7 +186,14 @@ def snapshot_pieces(mark: Mark, part: bytes, sessions: Sessions, machine: StateM
     return _pieces(header, table, _machine_chunks(machine))
 
 
-def _pieces(header: object, table: Iterable[object], machine: Iterator[bytes]) -> Iterator[bytes]:
+def snapshot_pieces(mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine) -> Iterator[bytes]:
+    """`snapshot_steps` for who does not pause between them: the pieces alone."""
+    return (piece for piece in snapshot_steps(mark, part, sessions, machine) if piece is not None)
+
+
+def _pieces(
+    header: object, table: Iterable[object], machine: Iterator[bytes | None]
+) -> Iterator[bytes | None]:
     yield from _cut(_framed([header]))
     yield from _cut(_framed(table))
     # Apart from the table, so that its pieces begin where a piece begins.
@@ -161,7 +202,7 @@ def _pieces(header: object, table: Iterable[object], machine: Iterator[bytes]) -
 
 
 class SnapshotWriter:
-    """Makes a snapshot, piece by piece.
+    """Makes a snapshot, step by step.
 
     Args:
         mark: the place in the order, at which the state is now.
@@ -174,15 +215,18 @@ class SnapshotWriter:
         self.number: int = sessions.markers
         self.mark: Mark = mark
         self._chunks: list[bytes] = []
-        self._source = snapshot_pieces(mark, part, sessions, machine)
+        self._digest = _Digest()
+        self._source = snapshot_steps(mark, part, sessions, machine)
 
     def step(self) -> tuple[Writes, Snapshot | None]:
-        """The next piece as a record to write; and with the last one the whole snapshot."""
-        chunk = next(self._source, None)
-        if chunk is not None:
+        """The piece that is complete now, if one is, as a record to write; at the end the whole snapshot."""
+        for chunk in self._source:
+            if chunk is None:
+                return [], None
             self._chunks.append(chunk)
+            self._digest.add(chunk)
             return [_chunk_record(self.number, len(self._chunks) - 1, chunk)], None
-        snapshot = Snapshot(self.number, _digest(self._chunks), self._chunks)
+        snapshot = Snapshot(self.number, self._digest.value(), self._chunks)
         return [_meta_record(snapshot)], snapshot
 
     def discard(self) -> Writes:

@@ -138,15 +138,15 @@ SERVICE: Final = (
         _STATE,
         Patch(
             "service.snapshots",
-            "        chunk = next(self._source, None)\n        if chunk is not None:\n",
+            "        for chunk in self._source:\n            if chunk is None:\n",
             "        if not self._chunks:\n"
             "            self._source = self._late()\n"
-            "        chunk = next(self._source, None)\n"
-            "        if chunk is not None:\n",
+            "        for chunk in self._source:\n"
+            "            if chunk is None:\n",
         ),
         Patch(
             "service.snapshots",
-            "        self._source = snapshot_pieces(mark, part, sessions, machine)\n",
+            "        self._source = snapshot_steps(mark, part, sessions, machine)\n",
             "        self._source = iter(())\n"
             "        header = [_FORMAT, sessions.markers, mark, part, 0]\n"
             "        table = list(sessions.pack())\n"
