@@ -29,7 +29,10 @@ __all__ = [
     "leaves",
     "leaving",
     "lowest",
+    "mistaken",
     "own_value",
+    "wordy",
+    "yes",
 ]
 
 
@@ -101,6 +104,45 @@ class _Leaving:
         sys.exit(3)
 
 
+class _Mistaken:
+    """An invariant that raises: it looks for what it never noted."""
+
+    name = "Mistaken"
+
+    def __init__(self, quorums):
+        self._known = {}
+
+    def observe(self, step):
+        for mark, command in step.applies:
+            if self._known[mark] != command:
+                return "never"
+        return None
+
+
+class _Yes:
+    """An invariant that says yes and no."""
+
+    name = "Yes"
+
+    def __init__(self, quorums):
+        del quorums
+
+    def observe(self, step):
+        return bool(step.applies) or None
+
+
+class _Wordy:
+    """An invariant that says more than a scenario holds."""
+
+    name = "Wordy"
+
+    def __init__(self, quorums):
+        del quorums
+
+    def observe(self, step):
+        return "word " * 100_000 if step.applies else None
+
+
 def _mutant(name: str, mistake: str) -> ProtocolDescription:
     """One of the mistakes that every check is tried on."""
     return attrs.evolve(described(mutants()[mistake]), name=name)
@@ -122,6 +164,9 @@ fickle = attrs.evolve(protocol, name="fickle", replica=Fickle)
 hangs = attrs.evolve(protocol, name="hangs", replica=_Hangs)
 leaves = attrs.evolve(protocol, name="leaves", replica=_Leaves)
 leaving = attrs.evolve(protocol, name="leaving", invariants=(_Leaving,))
+mistaken = attrs.evolve(protocol, name="mistaken", invariants=(_Mistaken,))
+yes = attrs.evolve(protocol, name="yes", invariants=(_Yes,))
+wordy = attrs.evolve(protocol, name="wordy", invariants=(_Wordy,))
 deadly = attrs.evolve(protocol, name="deadly", replica=_Deadly)
 #: Nobody watches it step by step: only what clients are told and nodes know can show the mistake.
 blind = attrs.evolve(own_value, name="blind", invariants=())

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, cast
 
 import attrs
 import pytest
 
 from paxos import sim
+from paxos.basic import protocol as basic
 from paxos.check.draw import scenario_of
 from paxos.check.explore import explore
 from paxos.check.minimise import NotRepeated, minimise
@@ -221,10 +224,53 @@ def test_a_handler_that_ends_the_program_is_a_violation(seed):
     assert "stopped: outbid (_on_nack, line" in finding.sentence
 
 
+@pytest.mark.parametrize("seed", [WALK, TIMED])
+@pytest.mark.parametrize(
+    ("protocol", "name", "sentence"),
+    [
+        ("leaving", "Leaving-raised", r"invariant Leaving raised SystemExit: 3 \(observe, line \d+\)"),
+        ("mistaken", "Mistaken-raised", r"invariant Mistaken raised KeyError: b'd\d+' \(observe, line \d+\)"),
+        ("yes", "Yes", "invariant Yes returned True: it is to return None, or a sentence"),
+        ("wordy", "Wordy", "word word .* \\.\\.\\.$"),
+    ],
+)
+def test_an_invariant_with_a_mistake_in_it_is_named_and_its_schedule_saved(
+    protocol, name, sentence, seed, tmp_path
+):
+    named = f"tests.planted:{protocol}"
+    found = explore(named, 20, seed=seed, workers=0, out=tmp_path)
+    (finding,) = found.findings
+    assert finding.name == name
+    assert re.match(sentence, finding.sentence)
+    assert finding.minimised is not None
+    assert finding.minimised.deliveries <= 1
+    path = Path(str(finding.path))
+    again = load_scenario(path).run()
+    assert again.violation is not None
+    assert (again.violation.name, path.parent) == (name, tmp_path)
+
+
 @pytest.mark.parametrize("start", [Stepper, lambda protocol: sim.run(protocol, duration_s=1.0)])
-def test_an_invariant_that_ends_the_program_is_loud(start):
-    with pytest.raises(RuntimeError, match=r"invariant Leaving: SystemExit\(3\)"):
-        start(planted.leaving)
+def test_what_is_no_invariant_is_refused_by_name(start):
+    with pytest.raises(ConfigurationError, match="'x': its invariant _Unmade can not be made: ValueE"):
+        start(attrs.evolve(basic, name="x", invariants=(cast(Any, _Unmade),)))
+    with pytest.raises(ConfigurationError, match=r"'y': .*_Unnamed object.* is no invariant: it needs a n"):
+        start(attrs.evolve(basic, name="y", invariants=(cast(Any, _Unnamed),)))
+
+
+class _Unmade:
+    name = "Unmade"
+
+    def __init__(self, quorums):
+        raise ValueError("no")
+
+
+class _Unnamed:
+    def __init__(self, quorums):
+        pass
+
+    def observe(self, step):
+        return None
 
 
 @pytest.mark.parametrize(("times", "minimised"), [(1, True), (2, True), (1, False)])

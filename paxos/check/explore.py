@@ -388,7 +388,7 @@ def _with_scenarios(
     for index, name, sentence in exploration.tally.broken:
         scenario = attrs.evolve(scenario_of(protocol, seed, index, nodes), violation=name, sentence=sentence)
         kept, small, repeated = _small(scenario, minimised, budget)
-        path = _saved(kept, out, f"{_stem(protocol)}-{seed}-{index}-{name}.json", spare=not repeated)
+        path = _saved(kept, out, f"{_stem(protocol)}-{seed}-{index}-{_stem(name)}.json", spare=not repeated)
         findings.append(Finding(index, name, sentence, kept, small, path, repeated))
     for index in exploration.tally.lost:
         late = index in exploration.tally.late

@@ -27,7 +27,7 @@ from paxos.sim.faults import Crash, Faults
 from paxos.sim.ledger import Ledger, place_of, taken_commands
 from paxos.sim.network import Network
 from paxos.sim.result import Violation
-from paxos.sim.watch import Trace, Watch
+from paxos.sim.watch import Trace, Watch, raised_at
 
 __all__ = ["NEVER", "NO_TURN", "NS", "Loop", "Site", "complaint_of"]
 
@@ -488,13 +488,5 @@ def complaint_of(node: NodeId, error: Exception | SystemExit) -> tuple[str, str]
         if name.isidentifier() and sentence:
             return name, f"node {node}: {sentence}"
         return "ProtocolBreach", f"node {node}: {error}"
-    where = "" if isinstance(error, PaxosError) else f" ({_place_of(error)})"
+    where = "" if isinstance(error, PaxosError) else f" ({raised_at(error)})"
     return type(error).__name__, f"node {node} stopped: {error}{where}"
-
-
-def _place_of(error: BaseException) -> str:
-    """Where an exception was raised, in a few words."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace is not None else "nowhere"

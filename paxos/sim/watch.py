@@ -11,13 +11,14 @@ from typing import Any, Final, TypeAlias
 
 from paxos.ballot import NodeId
 from paxos.command import Command
-from paxos.contract import Invariant, Message, Outline, ProtocolDescription, Replica, Step
+from paxos.contract import Invariant, InvariantMaker, Message, Outline, ProtocolDescription, Replica, Step
+from paxos.errors import ConfigurationError
 from paxos.quorum import QuorumSystem
 from paxos.service import Reply, ReplyKind, Submit, Turn, replica_prefix
 from paxos.sim.questions import asked_of
 from paxos.sim.result import bytes_as_json
 
-__all__ = ["Trace", "Watch"]
+__all__ = ["Trace", "Watch", "raised_at"]
 
 # `json.dumps` would make an encoder for each line.
 _encode: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
@@ -26,6 +27,8 @@ _NONE: Final[frozenset[type]] = frozenset()
 _new: Final = tuple.__new__
 #: What JSON carries as it is.
 _AS_IT_IS: Final = frozenset((type(None), bool, int, float, str))
+#: A scenario holds no more.
+_MAX_SENTENCE: Final = 5000
 #: Far more than there are, for any protocol.
 _MAX_OUTLINES: Final = 10_000
 
@@ -45,6 +48,53 @@ def _table(kinds: tuple[type, ...]) -> dict[_Outline, list[int]]:
     return {}
 
 
+def _made(protocol: ProtocolDescription, make: InvariantMaker, quorums: QuorumSystem) -> Invariant:
+    """An invariant of a protocol, which may be a user's."""
+    try:
+        made = make(quorums)
+    except (Exception, SystemExit) as error:
+        who = getattr(make, "__name__", repr(make))
+        raise ConfigurationError(
+            f"protocol {protocol.name!r:.60}: its invariant {who:.60} can not be made: {_shown(error)}"
+        ) from error
+    name = getattr(made, "name", None)
+    if not isinstance(name, str) or not name or not callable(getattr(made, "observe", None)):
+        raise ConfigurationError(
+            f"protocol {protocol.name!r:.60}: {made!r:.80} is no invariant: it needs a name, a text, and a "
+            "method observe"
+        )
+    return made
+
+
+def _mistaken(invariant: Invariant, error: BaseException) -> str:
+    return (
+        f"invariant {invariant.name} raised {_shown(error)}, when it was shown a step: the mistake is in the "
+        "invariant, or the step is one that it did not expect"
+    )
+
+
+def _told(invariant: Invariant, sentence: object) -> str:
+    """What an invariant says that broke; and what it is if it says something else than a sentence."""
+    if isinstance(sentence, str):
+        return sentence if len(sentence) <= _MAX_SENTENCE else f"{sentence[:_MAX_SENTENCE]} ..."
+    return (
+        f"invariant {invariant.name} returned {sentence!r:.80}: it is to return None, or a sentence that "
+        "says what broke"
+    )
+
+
+def _shown(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error!s:.1000} ({raised_at(error)})"
+
+
+def raised_at(error: BaseException) -> str:
+    """Where an exception was raised, in a few words."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace is not None else "nowhere"
+
+
 def _concerns(invariant: Invariant, outline: Outline) -> bool:
     concerns: Callable[[Outline], bool] | None = getattr(invariant, "concerns", None)
     return concerns is None or concerns(outline)
@@ -58,10 +108,13 @@ class Watch:
         quorums: of the run.
         group: number of the replication group.
         epoch: number of the membership.
+
+    Raises:
+        ConfigurationError: an invariant can not be made, or is none; the message says which.
     """
 
     def __init__(self, protocol: ProtocolDescription, quorums: QuorumSystem, group: int, epoch: int) -> None:
-        self._invariants: list[Invariant] = [make(quorums) for make in protocol.invariants]
+        self._invariants: list[Invariant] = [_made(protocol, make, quorums) for make in protocol.invariants]
         # Those that a step concerns, by its outline: most steps concern few.
         self._concerned: dict[_Outline, Sequence[tuple[Invariant, Callable[[Step], str | None]]]] = {}
         self._table = _table(tuple(map(type, self._invariants)))
@@ -103,11 +156,10 @@ class Watch:
         for invariant, observe in concerned:
             try:
                 sentence = observe(step)
-            except SystemExit as error:
-                # It would end the run without a word, as if nothing had broken.
-                raise RuntimeError(f"invariant {invariant.name}: SystemExit({error.code!r})") from error
+            except (Exception, SystemExit) as error:
+                return f"{invariant.name}-raised", _mistaken(invariant, error)
             if sentence is not None:
-                return invariant.name, sentence
+                return invariant.name, _told(invariant, sentence)
         return None
 
     def _concerned_by(self, outline: _Outline) -> list[tuple[Invariant, Callable[[Step], str | None]]]:
