@@ -270,9 +270,11 @@ class Host:
         machine: Callable[[], StateMachine] = Ledger,
         members: tuple[NodeId, ...] | None = None,
         skip: tuple[bytes, int] | None = None,
+        protocol: ProtocolDescription | None = None,
         **settings: Any,
     ) -> None:
         self.id = node
+        self._protocol = protocol or PROTOCOL
         self.disk: dict[bytes, bytes] = {}
         self.now_s = 100.0
         self.answers: list[tuple[Any, Any]] = []
@@ -290,7 +292,7 @@ class Host:
         """Begin a life with what is on disk."""
         self._held.clear()
         self.node = Node(
-            PROTOCOL,
+            self._protocol,
             Configuration(self.id, Majority(self._members)),
             bytes([self.id]) * 16,
             dict(self.disk),

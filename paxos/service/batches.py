@@ -48,6 +48,7 @@ __all__ = [
     "read_command",
     "run_bytes",
     "run_digests",
+    "run_piece",
     "skip_command",
     "take_run",
 ]
@@ -136,14 +137,15 @@ def cut_run(run: Run) -> list[Run]:
     for index, body in enumerate(run.bodies):
         more = _BODY_BYTES + len(body)
         if size + more > FILL_BYTES and index > first:
-            pieces.append(_piece(run, first, index))
+            pieces.append(run_piece(run, first, index))
             first, size = index, _RUN_BYTES
         size += more
-    pieces.append(_piece(run, first, len(run.bodies)))
+    pieces.append(run_piece(run, first, len(run.bodies)))
     return pieces
 
 
-def _piece(run: Run, first: int, end: int) -> Run:
+def run_piece(run: Run, first: int, end: int) -> Run:
+    """The requests of a run from index `first` up to, not including, `end`."""
     digests = run.digests[_DIGEST_BYTES * first : _DIGEST_BYTES * end]
     return run._replace(sequence=run.sequence + first, digests=digests, bodies=run.bodies[first:end])
 

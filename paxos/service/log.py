@@ -1,11 +1,12 @@
 """The service of a log: a replica's commands become the state of a machine, and answers for clients.
 
-Requests of clients gather until the turn ends, and go to the replica as one command (`batches`).  What the
-replica has decided is applied here, each request exactly once (`sessions`); whoever asked through this node
-is answered then.  At markers the state is put into a snapshot (`snapshots`), and a node that lags behind
-what the others keep is sent one.
+Requests of clients gather until the turn ends (`gathering`), and go to the replica as one command (`batches`)
+or a few.  What the replica has decided is applied here, each request exactly once (`sessions`); whoever asked
+through this node is answered then, and so is whoever only wanted to know something (`queries`).  At markers
+the state is put into a snapshot (`snapshots`), and a node that lags behind what the others keep is sent one.
 
-Nothing in this room knows which protocol orders the commands.
+Nothing in this room knows which protocol orders the commands: only whether it orders all of them, or those
+that conflict (`conflicts`).
 """
 
 import logging
@@ -20,35 +21,35 @@ from paxos.contract import (
     Instant,
     Mark,
     Message,
+    Orders,
     Outcome,
-    OutcomeKind,
     Records,
     Replica,
     StateMachine,
 )
 from paxos.errors import ConfigurationError, NodeStopped, RecordError
-from paxos.service.backups import Backups
 from paxos.service.batches import (
-    FILL_BYTES,
     MAX_REQUEST_BYTES,
     BatchKind,
     Run,
     batch_command,
-    cut_run,
     is_housekeeping,
     marker_command,
     read_batch,
+    read_command,
     run_bytes,
+    run_piece,
     skip_command,
 )
 from paxos.service.catch_up import CatchUp
+from paxos.service.conflicts import Conflicts, pack_part, take_part
+from paxos.service.gathering import ByConflict, InOrder
 from paxos.service.log_messages import (
     CHUNK_BYTES,
     AskBirth,
     Birth,
     CancelQuery,
     Instruct,
-    Level,
     Query,
     QueryReply,
     Refused,
@@ -57,7 +58,8 @@ from paxos.service.log_messages import (
     SubmitMany,
 )
 from paxos.service.messages import Cancel, Reply, ReplyKind, Submit
-from paxos.service.sessions import MAX_RESULT_BYTES, Refusal, Session, Sessions
+from paxos.service.queries import REFUSED_BY_OUTCOME, Queries
+from paxos.service.sessions import Refusal, Session, Sessions
 from paxos.service.settings import LogSettings
 from paxos.service.snapshots import Content, snapshot_pieces
 from paxos.service.turn import ClientKey, Turn
@@ -72,12 +74,6 @@ _DIGEST: Final = 8
 #: What a request takes in the log beside its bytes, about.
 _REQUEST_BYTES: Final = 16
 _NO_DIGEST: Final = b"\0" * _DIGEST
-
-_REFUSED_BY_OUTCOME: Final = {
-    OutcomeKind.REJECTED: RefusedKind.REJECTED,
-    OutcomeKind.UNKNOWN: RefusedKind.UNKNOWN,
-    OutcomeKind.REDIRECT: RefusedKind.REDIRECT,
-}
 
 _new: Final = tuple.__new__
 
@@ -110,6 +106,8 @@ class LogService:
         begun: whether the replica may be given requests from the start.
         skip: the client and number of a request that counts as carried out, with an empty answer, if the
             machine raises on it. An operator's decision, to be given to every node.
+        orders: in which order the replica's commands come.
+        members: ids of the nodes that vote, ascending; where only conflicting commands have an order.
 
     Raises:
         RecordError: a snapshot record is damaged.
@@ -129,11 +127,15 @@ class LogService:
         now: Instant,
         begun: bool = True,
         skip: tuple[bytes, int] | None = None,
+        orders: Orders = Orders.TOTAL,
+        members: Sequence[NodeId] = (),
     ) -> None:
         self.machine: StateMachine = machine
         self.sessions: Sessions = Sessions()
         #: The mark of what was applied last; None before the first.
         self.applied: Mark = None
+        #: Commands that are in the state, where only conflicting ones have an order.
+        self.commands: int = 0
         #: Requests applied in this life.
         self.requests: int = 0
         #: The commands given to the replica, where a driver wants to know and made it a list.
@@ -147,26 +149,24 @@ class LogService:
         self._apply_many: Callable[[Sequence[bytes]], list[bytes]] | None = getattr(
             machine, "apply_many", None
         )
-        # Requests that no command carries yet, and what they add up to.
-        self._gathered: list[tuple[ClientKey, Run]] = []
-        self._gathered_requests = 0
-        self._gathered_bytes = 0
+        self._conflicts: Conflicts | None = None
+        # Requests that no command carries yet.
+        self._gathered: InOrder | ByConflict = InOrder()
+        if orders is Orders.CONFLICTS:
+            self._conflicts = Conflicts(node, members, machine, settings, records)
+            self._gathered = ByConflict(self._conflicts.hot)
+        self._life = 0 if self._conflicts is None else self._conflicts.life
+        self._written_life = not self._life
         # Commands that the replica has, by their id: what is in them, and who asked.
         self._submitted: dict[RequestId, list[tuple[ClientKey, Run]]] = {}
         self._begun = begun
         self._room = 1
-        # Queries that no read carries yet; those that wait for the replica; those that wait for news.
-        self._asked: list[tuple[ClientKey, Query]] = []
-        self._reads: dict[RequestId, list[tuple[ClientKey, Query]]] = {}
-        self._watching: list[tuple[ClientKey, Query]] = []
-        self._waiting_queries = 0
-        # Queries whose place in the order is known, and not yet reached here.
-        self._ready: list[tuple[Mark, list[tuple[ClientKey, Query]]]] = []
         # Requests and bytes applied since the last marker, and how many are due for one.
         self._since_marker = [0, 0]
         # About so many bytes of log there are since the last snapshot.
         self._logged_bytes = 0
-        self._mark_at = [settings.marker_requests, settings.marker_bytes]
+        self._mark_at = [0, 0]
+        self._start_counting()
         self._marker: RequestId | None = None
         # Requests that count as carried out if the machine raises on them; None is any digest.
         self._skips: dict[tuple[bytes, int], bytes | None] = {} if skip is None else {skip: None}
@@ -176,7 +176,7 @@ class LogService:
         self._skip_at = 0
         self._events: list[Event] = []
         self.answers: list[tuple[ClientKey, Message]] = []
-        self._backups = Backups(node)
+        self._queries = Queries(node, machine, settings.queries, self._cut, self.answers, self._events)
         self._catch_up = CatchUp(node, settings, records, now)
         content = self._catch_up.content
         if content is not None:
@@ -196,10 +196,9 @@ class LogService:
         if kind is SubmitMany:
             self._submit(client, message.run, why_not_yet)
         elif kind is Query:
-            self._query(client, message)
+            self._queries.ask(client, message, now.monotonic_s)
         elif kind is CancelQuery:
-            gone = (client, message.sequence)
-            self._watching = [each for each in self._watching if (each[0], each[1].sequence) != gone]
+            self._queries.cancel(client, message.sequence)
         elif kind is AskBirth:
             self.answers.append((client, Birth(message.sequence, self.sessions.markers)))
         elif kind is Instruct:
@@ -224,8 +223,7 @@ class LogService:
 
     def disconnect(self, client: ClientKey, now: Instant) -> None:
         """The client is gone: what it asked goes on, and nobody is told."""
-        self._watching = [each for each in self._watching if each[0] != client]
-        self._backups.leave(client)
+        self._queries.leave(client)
 
     def _submit(self, client: ClientKey, run: Run, why_not_yet: str) -> None:
         size = run_bytes(run)
@@ -233,25 +231,42 @@ class LogService:
         if why:
             self._refuse(client, run, RefusedKind.REJECTED, why)
             return
-        self._gathered_requests += len(run.bodies)
-        for piece in cut_run(run):
-            self._gathered.append((client, piece))
-            self._gathered_bytes += run_bytes(piece)
+        gathered = self._gathered
+        if isinstance(gathered, InOrder):
+            gathered.add(client, run)
+        elif self._conflicts is not None:
+            self._submit_by_conflict(client, run, gathered, self._conflicts)
+
+    def _submit_by_conflict(
+        self, client: ClientKey, run: Run, gathered: ByConflict, conflicts: Conflicts
+    ) -> None:
+        """Gather a run with what its requests touch; one of which the machine does not say it is refused."""
+        touched, none = conflicts.footprints.of(run.bodies)
+        if not none:
+            gathered.add(client, run, touched)
+            return
+        first = 0
+        for index, why in (*none.items(), (len(touched), "")):
+            if index > first:
+                gathered.add(client, run_piece(run, first, index), touched[first:index])
+            if why:
+                self._tell("request refused", f"request {run.sequence + index} of {run.client.hex()}: {why}")
+                self._refuse(client, run_piece(run, index, index + 1), RefusedKind.REJECTED, why)
+            first = index + 1
 
     def _why_not(self, run: Run, size: int, why_not_yet: str) -> str:
-        settings = self._settings
+        settings, gathered = self._settings, self._gathered
         if size > MAX_REQUEST_BYTES:
             for index, body in enumerate(run.bodies):
                 if len(body) > MAX_REQUEST_BYTES:
                     number = run.sequence + index
                     return f"request {number} has {len(body)} bytes; the limit is {MAX_REQUEST_BYTES}"
         if (
-            self._gathered_requests + len(run.bodies) > 2 * settings.waiting_requests
-            or self._gathered_bytes + size > 2 * settings.waiting_bytes
-        ) and self._gathered:
+            gathered.requests + len(run.bodies) > 2 * settings.waiting_requests
+            or gathered.size_bytes + size > 2 * settings.waiting_bytes
+        ) and gathered:
             return why_not_yet or (
-                f"node {self._node} has {self._gathered_requests} requests waiting to be ordered; "
-                "try again later"
+                f"node {self._node} has {gathered.requests} requests waiting to be ordered; try again later"
             )
         session = self.sessions.get(run.client)
         if session is not None:
@@ -270,23 +285,6 @@ class LogService:
             if session.is_reused(number, digest):
                 return f"request {number} of this client was another command; a number is used once"
         return ""
-
-    def _query(self, client: ClientKey, query: Query) -> None:
-        if self._waiting_queries + len(self._watching) >= self._settings.queries:
-            text = f"node {self._node} has {self._waiting_queries} queries waiting; try again later"
-            self.answers.append((client, QueryReply(query.sequence, RefusedKind.REJECTED, None, text)))
-        elif query.level == Level.STALE:
-            self._answer_query(client, query)
-        elif query.level == Level.NEWS:
-            if not self._tell_news(client, query):
-                self._watching.append((client, query))
-        elif query.level == Level.BACKUP and (
-            reply := self._backups.go_on(client, query, self._now.monotonic_s)
-        ):
-            self.answers.append((client, reply))
-        else:
-            self._asked.append((client, query))
-            self._waiting_queries += 1
 
     def _instruct(self, client: ClientKey, message: Instruct, now: Instant) -> None:
         try:
@@ -308,33 +306,43 @@ class LogService:
         """Give the replica what has gathered, as far as it has room."""
         if not self._begun:
             return
-        if self._asked:
-            asked, self._asked = self._asked, []
-            self._sequence += 1
-            request = _new(RequestId, (self._own_id, 0, self._sequence, _NO_DIGEST))
-            self._reads[request] = asked
-            self._replica.read(request, self._now)
+        if self._queries.asked:
+            self._read()
         if not self._gathered or self._room <= 0:
             return
         commands: list[Command] = []
-        gathered, at = self._gathered, 0
-        while at < len(gathered) and len(commands) < self._room:
-            first, size = at, 0
-            while at < len(gathered):
-                size += run_bytes(gathered[at][1])
-                if size > FILL_BYTES and at > first:
-                    break
-                at += 1
-            part = gathered[first:at]
+        for part, footprint in self._gathered.take(self._room):
             self._sequence += 1
-            command = batch_command(self._own_id, self._sequence, [run for _, run in part])
+            command = batch_command(
+                self._own_id, self._sequence, [run for _, run in part], footprint, self._life
+            )
             self._submitted[command.request] = part
             commands.append(command)
-        del gathered[:at]
-        self._gathered_requests = sum(len(run.bodies) for _, run in gathered)
-        self._gathered_bytes = sum(run_bytes(run) for _, run in gathered)
         self._room -= len(commands)
         self._place(commands)
+
+    def _read(self) -> None:
+        """Have the replica find the places of the queries that were asked."""
+        conflicts = self._conflicts
+        if conflicts is None:
+            self._sequence += 1
+            request = _new(RequestId, (self._own_id, 0, self._sequence, _NO_DIGEST))
+            self._queries.wait_for(request, self._queries.take_asked())
+            self._replica.read(request, self._now)
+            return
+        if self._room <= 0:
+            return
+        commands: list[Command] = []
+        for asked, footprint in self._queries.take_by_footprint(
+            conflicts.footprints, conflicts.hot, self._room
+        ):
+            self._sequence += 1
+            command = read_command(self._own_id, self._life, self._sequence, footprint)
+            self._queries.wait_for(command.request, asked)
+            commands.append(command)
+        self._room -= len(commands)
+        if commands:
+            self._place(commands)
 
     def _place(self, commands: Sequence[Command]) -> None:
         if self.placed is not None:
@@ -345,9 +353,9 @@ class LogService:
     def room(self) -> int:
         """Requests that would be taken now."""
         settings = self._settings
-        if self._gathered_bytes >= settings.waiting_bytes:
+        if self._gathered.size_bytes >= settings.waiting_bytes:
             return 0
-        return max(settings.waiting_requests - self._gathered_requests, 0)
+        return max(settings.waiting_requests - self._gathered.requests, 0)
 
     # --- from the replica ---------------------------------------------------------------------------
 
@@ -358,8 +366,8 @@ class LogService:
             self._apply(effects.applies)
         for outcome in effects.outcomes:
             self._conclude(outcome)
-        if self._ready:
-            self._answer_ready()
+        if self._queries.ready:
+            self._queries.answer_ready(self.applied, self._now.monotonic_s)
         for recipient, _ in effects.transfers:
             self._catch_up.offer(recipient, self._now)
         self._room = effects.room
@@ -367,17 +375,20 @@ class LogService:
             told = self._mark()
         if self._unlogged is not None:
             told |= self._log_skip(self._unlogged)
-        if self._gathered and self._room > 0 and self._begun:
+        if self._room > 0 and self._begun and (self._gathered or self._queries.asked):
             self.flush()
             told = True
         if not self._catch_up.is_idle:
             told |= self._take_snapshots(turn)
         if self.answers:
             turn.answers += self.answers
-            self.answers = []
+            self.answers.clear()
         if self._events:
             turn.events += self._events
-            self._events = []
+            self._events.clear()
+        if not self._written_life and self._conflicts is not None:
+            self._written_life = True
+            turn.writes.append(self._conflicts.write)
         turn.room = self.room
         return told
 
@@ -409,20 +420,26 @@ class LogService:
                 for client, run in mine:
                     self._answer(client, run, self._apply_run(mark, run))
                 self.applied = mark
+                self.commands += 1
                 continue
             batch = read_batch(command)
             self.applied = mark
             if batch is None:
                 continue
+            self.commands += 1
             if batch.kind is BatchKind.REQUESTS:
                 for run in batch.runs:
                     self._apply_run(mark, run)
+                if self._conflicts is not None and self._conflicts.hot is not None:
+                    self._conflicts.hot.note(command.footprint)
+            elif batch.kind is BatchKind.READ:
+                self._queries.answer_read(command.request, self._now.monotonic_s)
             elif batch.kind is BatchKind.MARKER:
                 self._apply_marker(mark, command)
             elif batch.skipped == self._unlogged:
                 self._unlogged = None
-        if self._watching:
-            self._watching = [each for each in self._watching if not self._tell_news(*each)]
+        if self._queries.watching:
+            self._queries.tell_news()
 
     def _apply_run(self, mark: Mark, run: Run) -> list[Any]:
         try:
@@ -498,78 +515,23 @@ class LogService:
         if request == self._skip:
             self._skip = None
             return
-        queries = self._reads.pop(request, None)
-        if queries is not None:
-            self._conclude_read(queries, outcome)
+        if self._queries.conclude(outcome):
             return
         mine = self._submitted.pop(request, None)
         if mine is None:
             return
-        kind = _REFUSED_BY_OUTCOME[outcome.kind]
+        kind = REFUSED_BY_OUTCOME[outcome.kind]
         detail = str(outcome.node) if kind is RefusedKind.REDIRECT else outcome.reason
         for client, run in mine:
             self._refuse(client, run, kind, detail)
 
-    def _conclude_read(self, queries: list[tuple[ClientKey, Query]], outcome: Outcome) -> None:
-        if outcome.kind is OutcomeKind.READY:
-            self._ready.append((outcome.mark, queries))
-            return
-        self._waiting_queries -= len(queries)
-        kind = _REFUSED_BY_OUTCOME[outcome.kind]
-        detail = str(outcome.node) if kind is RefusedKind.REDIRECT else outcome.reason
-        for client, query in queries:
-            self.answers.append((client, QueryReply(query.sequence, kind, None, detail)))
-
-    def _answer_ready(self) -> None:
-        """Answer the queries whose place in the order is reached. A follower may be told its before it is."""
-        applied: Any = self.applied
-        waiting, self._ready = self._ready, []
-        for mark, queries in waiting:
-            # Of a log that has nothing in it the place is 0, and nothing is applied.
-            if mark not in (None, 0) and (applied is None or mark > applied):
-                self._ready.append((mark, queries))
-                continue
-            self._waiting_queries -= len(queries)
-            for client, query in queries:
-                self._answer_query(client, query)
-
-    def _answer_query(self, client: ClientKey, query: Query) -> None:
-        if query.level == Level.BACKUP:
-            self.answers.append(
-                (client, self._backups.begin(client, query, self._cut, self._now.monotonic_s))
-            )
-            return
-        self.answers.append((client, self._ask_machine(query)))
-
     def _cut(self) -> Iterator[bytes]:
         """The pieces of the state as it is now."""
-        part = self._replica.part(self.applied)
-        return snapshot_pieces(self.applied, part, self.sessions, self.machine)
-
-    def _ask_machine(self, query: Query) -> QueryReply:
-        """What the machine answers. One that it can not answer costs its client, and never the node.
-
-        Nothing follows from a query, so no node diverges; and a client asks the next node what one refused.
-        """
-        try:
-            answer = self.machine.query(query.body)
-            if type(answer) is not bytes:
-                raise TypeError(f"its answer is {type(answer).__name__}, not bytes")
-        except Exception as error:
-            why = f"the state machine can not answer the query: {type(error).__name__}: {error!s:.200}"
-            self._tell("query failed", why)
-            return QueryReply(query.sequence, RefusedKind.REJECTED, None, why)
-        if len(answer) > MAX_RESULT_BYTES:
-            why = f"the answer has {len(answer)} bytes; the limit is {MAX_RESULT_BYTES}"
-            return QueryReply(query.sequence, RefusedKind.REJECTED, None, why)
-        return QueryReply(query.sequence, 0, answer, "")
-
-    def _tell_news(self, client: ClientKey, query: Query) -> bool:
-        reply = self._ask_machine(query)
-        if reply.result == query.known:
-            return False
-        self.answers.append((client, reply))
-        return True
+        if self._conflicts is None:
+            part = self._replica.part(self.applied)
+            return snapshot_pieces(self.applied, part, self.sessions, self.machine)
+        # It is of no place that anything else could be said of. Who begins with it begins an empty log.
+        return snapshot_pieces(None, pack_part(self.commands, b""), self.sessions, self.machine)
 
     def _tell(self, action: str, sentence: str) -> None:
         self._events.append(Event(action, self._node, {"text": sentence, "level": logging.WARNING}, "log"))
@@ -611,7 +573,7 @@ class LogService:
         if self._skip is not None or self._room <= 0 or not self._begun or self.requests < self._skip_at:
             return False
         self._sequence += 1
-        command = skip_command(self._node, self._sequence, skipped)
+        command = skip_command(self._node, self._sequence, skipped, self._life)
         self._skip = command.request
         # Whoever is refused asks again only after a while.
         self._skip_at = self.requests + max(self._settings.marker_requests // 8, 1)
@@ -626,7 +588,7 @@ class LogService:
         if self._marker is not None or self._room <= 0 or not self._begun:
             return False
         self._sequence += 1
-        command = marker_command(self._node, self._sequence)
+        command = marker_command(self._node, self._sequence, self._life)
         self._marker = command.request
         # Whoever is refused asks again only after a while.
         settings = self._settings
@@ -642,18 +604,26 @@ class LogService:
         if command.request == self._marker:
             self._marker = None
         self._logged_bytes += self._since_marker[1] + _REQUEST_BYTES * self._since_marker[0]
-        self._start_counting()
         self.sessions.mark()
+        self._start_counting()
         # A snapshot costs as much as the state is large. Made whenever the log has grown by that, it costs
         # each request a constant share, and the log is never much longer than the state.
         due_bytes = self._settings.growth * self._catch_up.snapshot_bytes - CHUNK_BYTES
         if self._logged_bytes >= due_bytes and self._catch_up.begin(
-            mark, self._replica.part(mark), self.sessions, self.machine, self._now
+            mark, self._part(mark), self.sessions, self.machine, self._now
         ):
             self._logged_bytes = 0
 
+    def _part(self, mark: Mark) -> bytes:
+        """What a snapshot at a marker holds beside the state."""
+        part = self._replica.part(mark)
+        return part if self._conflicts is None else pack_part(self.commands, part)
+
     def _restore(self, content: Content, now: Instant) -> None:
         """Become what a snapshot says. Raises RecordError."""
+        part = content.part
+        if self._conflicts is not None:
+            self.commands, part = take_part(part)
         try:
             self.sessions.unpack(content.sessions)
             self.machine.restore(content.machine)
@@ -670,22 +640,41 @@ class LogService:
         for mine in submitted.values():
             for client, run in mine:
                 self._refuse(client, run, RefusedKind.UNKNOWN, f"node {self._node} lagged behind; ask again")
-        self._replica.install(content.mark, content.part, now)
+        if self._conflicts is not None:
+            self._queries.lose_reads(f"node {self._node} lagged behind; ask again")
+            if content.mark is None:
+                return  # a backup of another cluster, with which the log of this one begins
+        self._replica.install(content.mark, part, now)
 
     def _start_counting(self) -> None:
+        settings, waits = self._settings, 1.0
+        if self._conflicts is not None:
+            waits += self._conflicts.patience(self.sessions.markers)
         self._since_marker = [0, 0]
-        self._mark_at = [self._settings.marker_requests, self._settings.marker_bytes]
+        self._mark_at = [int(settings.marker_requests * waits), int(settings.marker_bytes * waits)]
+
+    @property
+    def progress(self) -> int:
+        """How far the log is applied: equal at nodes that have come as far as each other."""
+        if self._conflicts is not None:
+            return self.commands
+        return self.applied if isinstance(self.applied, int) else 0
 
     def status(self) -> dict[str, object]:
         """For people and tools: JSON-able."""
         return {
-            "applied": self.applied if isinstance(self.applied, int | str) else str(self.applied),
+            "applied": self._applied_status(),
             "applied_requests": self.requests,
-            "waiting_requests": self._gathered_requests,
+            "waiting_requests": self._gathered.requests,
             "sessions": len(self.sessions),
             "markers": self.sessions.markers,
             **self._catch_up.status(),
         }
+
+    def _applied_status(self) -> object:
+        if self._conflicts is not None:
+            return self.commands
+        return self.applied if isinstance(self.applied, int | str) else str(self.applied)
 
 
 def _in_messages(results: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:

@@ -150,6 +150,8 @@ class Node:
                 now,
                 self._begun,
                 skip,
+                protocol.orders,
+                configuration.members,
             )
 
     @property

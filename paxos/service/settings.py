@@ -33,6 +33,16 @@ def _share(_: object, attribute: "attrs.Attribute[float]", value: float) -> None
         raise ConfigurationError(f"{attribute.name}: expected a number in 0..1000, got {value!r:.40}")
 
 
+def _one_of(*allowed: str) -> Callable[[object, "attrs.Attribute[str]", str], None]:
+    def check(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+        if value not in allowed:
+            raise ConfigurationError(
+                f"{attribute.name}: expected one of {', '.join(allowed)}; got {value!r:.40}"
+            )
+
+    return check
+
+
 @attrs.frozen
 class LogSettings:
     """Settings of the service of a log.
@@ -53,6 +63,10 @@ class LogSettings:
             was read already is rejected.
         waiting_bytes: the same in bytes.
         queries: queries that wait at most; beyond, they are rejected.
+        batching: where only conflicting commands have an order, as under EPaxos: "together" puts all requests
+            of a moment into one batch, which takes the fewest commands; "apart" keeps those that touch keys
+            which other nodes write just now out of the batch of the others, so that these need not wait for
+            them: lower latency under conflicts, for more commands. Of no effect elsewhere.
     """
 
     marker_requests: int = attrs.field(default=100_000, validator=_whole(1, 1 << 40))
@@ -64,3 +78,4 @@ class LogSettings:
     waiting_requests: int = attrs.field(default=16_384, validator=_whole(1, 1 << 24))
     waiting_bytes: int = attrs.field(default=16 << 20, validator=_whole(1 << 10, 1 << 34))
     queries: int = attrs.field(default=16_384, validator=_whole(1, 1 << 24))
+    batching: str = attrs.field(default="together", validator=_one_of("together", "apart"))

@@ -57,7 +57,7 @@ _BASES: Final = {
     ),
 }
 #: The rooms of the service of a log, each after those it imports. A patch says "service." before the name.
-_SERVICE: Final = ("sessions", "snapshots", "catch_up", "log")
+_SERVICE: Final = ("sessions", "snapshots", "catch_up", "queries", "log")
 
 
 class HalfQuorums(QuorumSystem):

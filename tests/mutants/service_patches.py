@@ -188,7 +188,7 @@ SERVICE: Final = (
         "A query is answered when its place in the order is known, before the node has come there.",
         ("ReadFresh", "Linearizability"),
         Patch(
-            "service.log",
+            "service.queries",
             "            if mark not in (None, 0) and (applied is None or mark > applied):\n",
             "            if False:\n",
         ),
@@ -203,10 +203,10 @@ SERVICE: Final = (
         ("Durability", "RealTime", "ReadFresh"),
         Patch(
             "service.log",
-            "        self._gathered_requests += len(run.bodies)\n",
+            "        gathered = self._gathered\n",
             "        if all(body[:1] == b'p' for body in run.bodies):\n"
             "            self.answers.append((client, Results(run.client, run.sequence, [b'O'])))\n"
-            "        self._gathered_requests += len(run.bodies)\n",
+            "        gathered = self._gathered\n",
         ),
     ),
 )
