@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import sys
 import time
 import weakref
 from typing import Any
@@ -17,7 +18,7 @@ from paxos.contract import Event
 from paxos.errors import ClusterMismatch, NodeStopped
 from paxos.runtime import connect, open_cluster, open_node
 from paxos.runtime.disk import Disk
-from paxos.runtime.engine import Engine
+from paxos.runtime.engine import Engine, read_clocks
 from paxos.runtime.events import EventSink, printable
 from paxos.runtime.handshake import HANDSHAKE_MESSAGES, Hello, Refused
 from paxos.runtime.outbox import PeerOutbox
@@ -32,6 +33,24 @@ from tests.strangers import PATIENCE_S, false_node, listening, peer_hello, stran
 pytestmark = pytest.mark.anyio
 
 FORGED = "ok\n2026-01-01 00:00:00 CRITICAL node 1: forged \x1b[2J\x9b\u2028\u202e"
+
+
+# --- time ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="clocks are called otherwise elsewhere")
+async def test_a_machine_that_slept_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock that nodes go by counts the time of a sleep; the usual one does not."""
+    real = time.clock_gettime
+    slept_s = 3600.0
+
+    def asleep(clock: int) -> float:
+        return real(clock) + (slept_s if clock == time.CLOCK_BOOTTIME else 0)
+
+    before = read_clocks()
+    monkeypatch.setattr(time, "clock_gettime", asleep)
+    after = read_clocks()
+    assert after.monotonic_s - before.monotonic_s >= slept_s
 
 
 # --- a node that must not go on ------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from paxos.runtime.opening import Cluster, connect, open_cluster
 from paxos.runtime.tasks import require_backend
 from paxos.service.keyvalue_answers import Change, Items, Ran
 from paxos.service.keyvalue_requests import Guard
+from paxos.service.settings import LogSettings
 
 __all__ = ["SyncClient", "SyncCluster", "SyncWatch", "connect_sync", "open_cluster_sync"]
 
@@ -283,6 +284,7 @@ def open_cluster_sync(
     store: str | os.PathLike[str] = "memory",
     machine: str | type[StateMachine] | None = None,
     settings: Any = None,
+    log: LogSettings | None = None,
     quorums: QuorumSpec | None = None,
     tls: TlsConfig | None = None,
     cluster: str = "local",
@@ -300,6 +302,7 @@ def open_cluster_sync(
         store: see `open_cluster`.
         machine: see `open_cluster`.
         settings: see `open_cluster`.
+        log: see `open_cluster`.
         quorums: see `open_cluster`.
         tls: see `open_cluster`.
         cluster: see `open_cluster`.
@@ -319,6 +322,7 @@ def open_cluster_sync(
         store=store,
         machine=machine,
         settings=settings,
+        log=log,
         quorums=quorums,
         tls=tls,
         cluster=cluster,

@@ -40,6 +40,8 @@ _CLOSE_S: Final = 5.0
 #: How long writes that nobody waits for may gather, seconds, and how many of them.
 _LINGER_S: Final = 0.005
 _LINGER_RECORDS: Final = 256
+#: A batch that takes longer is told of while it does, seconds.
+_SLOW_S: Final = 2.0
 #: What a record takes beside its key and value, and a held message beside what the node keeps anyway, about.
 _RECORD_BYTES: Final = 256
 _HELD_BYTES: Final = 256
@@ -80,6 +82,9 @@ class Disk:
         self._lingering = anyio.Event()
         # Who waits for the batch that is being written.
         self._busy = False
+        # Since when the batch is being written; whether it was told that it takes long.
+        self._begun_s = 0.0
+        self._is_slow = False
         self._held_by_batch: Held = []
         self._batch_bytes = 0
         self._batches: SimpleQueue[list[tuple[bytes, bytes | None]] | None] = SimpleQueue()
@@ -105,6 +110,11 @@ class Disk:
         #: Seconds spent writing, all batches together; and the slowest batch.
         self.total_s: float = 0.0
         self.slowest_s: float = 0.0
+
+    @property
+    def writing_s(self) -> float:
+        """Seconds since the batch was begun that is being written; 0 when there is none."""
+        return time.perf_counter() - self._begun_s if self._busy else 0.0
 
     def add(self, writes: list[tuple[bytes, bytes | None]], held: Held) -> Held:
         """Take over one turn's writes and held messages.
@@ -158,6 +168,7 @@ class Disk:
         self._held_by_batch, self._held = self._held, []
         self._batch_bytes = self.queued_bytes
         self._busy = True
+        self._begun_s = time.perf_counter()
         self._batches.put(list(writes.items()))
 
     async def run(self) -> None:
@@ -168,7 +179,7 @@ class Disk:
         start_daemon(partial(self._write_batches, call_on_loop()), "paxos-disk")
         try:
             with anyio.CancelScope(shield=True, deadline=self._finish_at_s) as self._scope:
-                await run_until_first(self._take_back, self._linger)
+                await run_until_first(self._take_back, self._linger, self._watch)
         except Exception as error:
             self._failed(_as_failure(error))
             return
@@ -225,6 +236,18 @@ class Disk:
         # Here and now: whatever comes in the same cycle of the loop is late.
         self._over = True
 
+    async def _watch(self) -> None:
+        """Say of a batch that takes long that it does, while it does."""
+        while True:
+            await anyio.sleep(_SLOW_S / 4)
+            if self._busy and not self._is_slow and self.writing_s >= _SLOW_S:
+                self._is_slow = True
+                text = (
+                    f"the disk has been writing one batch for {self.writing_s:.1f} s; until it is there this "
+                    "node votes for nothing new. Check the disk"
+                )
+                self._events.say("disk-slow", text, level=logging.WARNING)
+
     async def _linger(self) -> None:
         """Write what nobody waits for a little later, unless something came that takes it along."""
         while True:
@@ -239,6 +262,9 @@ class Disk:
         self.records += records
         self.total_s += took_s
         self.slowest_s = max(self.slowest_s, took_s)
+        if self._is_slow:
+            self._is_slow = False
+            self._events.say("disk-back", f"the disk is back: one batch took {took_s:.1f} s")
 
     def finish(self, within_s: float) -> None:
         """No more work will come: write what is left, for so many seconds at most, and return from `run`."""

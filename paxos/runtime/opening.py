@@ -33,6 +33,7 @@ from paxos.runtime.tasks import task_scope
 from paxos.runtime.tls import Security
 from paxos.runtime.trace_file import TraceFile
 from paxos.service.machines import machine_name
+from paxos.service.settings import LogSettings
 
 __all__ = ["Cluster", "RunningNode", "connect", "open_cluster", "open_node"]
 
@@ -368,6 +369,7 @@ async def open_cluster(
     store: str | os.PathLike[str] = "memory",
     machine: str | type[StateMachine] | None = None,
     settings: Any = None,
+    log: LogSettings | None = None,
     quorums: QuorumSpec | None = None,
     tls: TlsConfig | None = None,
     cluster: str = "local",
@@ -385,6 +387,7 @@ async def open_cluster(
         machine: the state machine of a protocol that decides a log: a class at the top of a module, or its
             name, "package.module:Class"; None for `paxos.KeyValue`.
         settings: the protocol's settings; None for its defaults.
+        log: settings of the service of a log; None for its defaults.
         quorums: the quorum system; None for the protocol's own.
         tls: the files of mutual TLS; None for plain connections.
         cluster: the cluster's id.
@@ -417,10 +420,10 @@ async def open_cluster(
             tls=tls,
             quorums=quorums,
             settings=settings,
+            log=log,
         )
-        opener = open_store or (_MemoryStores() if str(store) == "memory" else open_configured_store)
         tasks = await stack.enter_async_context(task_scope())
-        made = Cluster(config, tasks, opener, on_event, limits, timeout_s)
+        made = Cluster(config, tasks, open_store or _opener(store), on_event, limits, timeout_s)
         try:
             for node, listeners in ears.items():
                 await made._start_node(node, listeners)
@@ -428,6 +431,10 @@ async def open_cluster(
         finally:
             await made._close()
         made._check()
+
+
+def _opener(store: str | os.PathLike[str]) -> StoreOpener:
+    return _MemoryStores() if str(store) == "memory" else open_configured_store
 
 
 class _MemoryStores:
