@@ -136,5 +136,7 @@ async def together(*calls: Callable[[], Coroutine[Any, Any, Any]]) -> None:
 def at_rest(client: Client) -> bool:
     """Whether the client keeps nothing of any request or query."""
     log = client._log
+    gate = log._gate
     kept: list[Any] = [log._name.calls, log._in_flight, log._asks, log._asks_in_flight]
+    kept += [gate.requests, gate.bytes, gate.outside]
     return not any(kept) and not log._in_flight_bytes and not log._news and not log._news_in_flight

@@ -111,7 +111,7 @@ FIELDS: dict[int, list[tuple[str, object, list[object]]]] = {
         ("client", C16, CLIENT),
         ("sequence", 0, NUMBER),
         ("requests", MAX_RUN, [0, MAX_RUN + 1, True, 1.0, None]),
-        ("kind", 1, [0, 7, -1, True, 1.0, None, "1"]),
+        ("kind", 1, [0, 8, -1, True, 1.0, None, "1"]),
         ("detail", "", TEXT),
     ],
     223: [
@@ -122,7 +122,7 @@ FIELDS: dict[int, list[tuple[str, object, list[object]]]] = {
     ],
     224: [
         ("sequence", 0, NUMBER),
-        ("kind", 6, [7, -1, True, None, 0.0]),
+        ("kind", 6, [8, -1, True, None, 0.0]),
         ("result", None, [bytes(MAX_RESULT_BYTES + 1), "x", 0, []]),
         ("detail", "x" * 4096, TEXT),
     ],

@@ -134,13 +134,17 @@ class Client:
     async def submit(self, command: bytes, *, timeout_s: float | None = None) -> bytes:
         """Get a command carried out by the state machine, exactly once, and its answer.
 
+        A client keeps 65,536 commands and queries without an answer, and 64 MiB of them. A call beyond that
+        waits until there is room, in its turn, and for no longer than `timeout_s`.
+
         Args:
             command: bytes that the state machine understands, at most 1 MiB less 256 bytes.
             timeout_s: how long to try, seconds; None for the client's own.
 
         Raises:
             OutcomeUnknown: no answer in time; it may have been carried out, or may still be.
-            Rejected: every node was too busy, or none leads; certainly nothing was done.
+            Rejected: every node was too busy, none leads, or this client has too much under way; or no node
+                will ever take it, which is told at once. Certainly nothing was done.
             Unreachable: no node could be reached.
             ClusterMismatch: the nodes that answer are not this client's.
             ConfigurationError: a command that no node takes.

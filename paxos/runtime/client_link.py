@@ -32,6 +32,9 @@ _LOOK_S: Final = 0.1
 #: Pause after every node was tried in vain, seconds: at first, and at most.
 _PAUSE_S: Final = 0.02
 _PAUSE_MAX_S: Final = 1.0
+#: A node that has taken nothing for so long, seconds, and says so, is left for another: it may be
+#: one that hears nobody, while the others go on.
+_REFUSED_S: Final = 0.5
 #: The longest pause when nodes send us to one another, seconds; it begins when all had their turn.
 _SENT_ON_MAX_S: Final = 0.25
 
@@ -98,6 +101,8 @@ class Link:
         self._wanted: NodeId | None = None
         # How often we were sent elsewhere since a node answered as it should.
         self._sent_on = 0
+        # Since when the node has said that it takes nothing; None when it took something after.
+        self._refused_s: float | None = None
         #: The node that is connected now, or None.
         self.node: NodeId | None = None
         #: Whether it is over.
@@ -122,6 +127,15 @@ class Link:
         """The node answers as it should: be as patient with it as at first."""
         self._patience_s = _PATIENCE_S
         self._sent_on = 0
+        self._refused_s = None
+
+    def refused(self) -> None:
+        """The node does not take what it was sent, for now: when it goes on so, another one is asked."""
+        now_s = anyio.current_time()
+        if self._refused_s is None:
+            self._refused_s = now_s
+        elif now_s - self._refused_s >= _REFUSED_S and len(self._addresses) > 1:
+            self.redirect(None)
 
     def redirect(self, node: NodeId | None) -> None:
         """The node sends us to another one."""
@@ -179,7 +193,7 @@ class Link:
 
     async def _use(self, stream: ByteStream) -> None:
         """Carry what there is until the connection ends or patience does."""
-        self._leave = anyio.Event()
+        self._leave, self._refused_s = anyio.Event(), None
         try:
             await run_until_first(
                 lambda: self._write(stream),

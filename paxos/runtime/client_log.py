@@ -31,6 +31,7 @@ from paxos.errors import (
     SessionExpired,
     Unreachable,
 )
+from paxos.runtime.client_gate import Gate
 from paxos.runtime.client_link import Link
 from paxos.service.batches import MAX_REQUEST_BYTES, MAX_RUN, Run
 from paxos.service.log_messages import (
@@ -125,11 +126,12 @@ class _Name:
 class _Ask:
     """A query that somebody waits for."""
 
-    __slots__ = ("detail", "done", "error", "for_news", "message", "reply")
+    __slots__ = ("detail", "done", "error", "for_news", "message", "reply", "size")
 
     def __init__(self, message: Query | Instruct) -> None:
         self.message = message
         self.for_news = isinstance(message, Query) and message.level == Level.NEWS
+        self.size = len(message.body) if isinstance(message, Query) else 0
         self.done = anyio.Event()
         self.reply: QueryReply | None = None
         self.error: PaxosError | None = None
@@ -167,6 +169,7 @@ class LogTraffic:
         self._cancels: list[CancelQuery] = []
         # Since when a node that owes an answer has said nothing at all. Whoever asked may be gone meanwhile.
         self._silent_s: float | None = None
+        self._gate = Gate()
         link.carry(self)
 
     # --- what the client calls ----------------------------------------------------------------------
@@ -181,7 +184,8 @@ class LogTraffic:
 
         Raises:
             OutcomeUnknown: some were sent, and nobody said what became of them.
-            Rejected: no node took them; certainly none was carried out.
+            Rejected: no node took them, or this client has too much under way already; certainly none was
+                carried out.
             Unreachable, ClusterMismatch: they could not be sent.
             ConfigurationError: one is too long.
         """
@@ -194,10 +198,11 @@ class LogTraffic:
             )
         self._require_link(what)
         call = _Call(bodies, sum(map(len, bodies)))
-        self._unsent.extend(self._name.number(call))
-        self._link.wake()
+        rest_s = await self._enter(len(bodies), call.size, what, limit_s)
         try:
-            with anyio.move_on_after(limit_s):
+            self._unsent.extend(self._name.number(call))
+            self._link.wake()
+            with anyio.move_on_after(rest_s):
                 await call.done.wait()
             if call.left and call.error is None:
                 raise self._too_late(call, what, limit_s)
@@ -206,7 +211,34 @@ class LogTraffic:
         finally:
             if call.left:
                 self._forget(call)
+            self._gate.leave(len(bodies), call.size)
         return call.results  # type: ignore[return-value]
+
+    async def _enter(self, requests: int, size: int, what: str, limit_s: float) -> float:
+        """Wait until there is room for so much; the seconds that are left then.
+
+        Raises:
+            Rejected: there was none in time.
+            Unreachable, ClusterMismatch: it is over meanwhile.
+        """
+        gate = self._gate
+        if gate.enter_now(requests, size):
+            return limit_s
+        began_s = anyio.current_time()
+        entered = False
+        with anyio.move_on_after(limit_s):
+            await gate.enter(requests, size)
+            entered = True
+        if not entered:
+            if self._link.node is None:
+                raise self._link.unreachable(what, limit_s)
+            raise Rejected(f"{what}: not sent within {limit_s:g} s: {gate}")
+        try:
+            self._require_link(what)
+        except PaxosError:
+            gate.leave(requests, size)
+            raise
+        return max(limit_s - (anyio.current_time() - began_s), 0)
 
     async def query(self, level: Level, body: bytes, what: str, limit_s: float, known: bytes = b"") -> bytes:
         """The answer to something that changes nothing.
@@ -239,6 +271,9 @@ class LogTraffic:
             raise Rejected(
                 f"{what}: this client waits for {self._news} pieces of news; open another for more"
             )
+        rest_s, size = limit_s, ask.size
+        if not ask.for_news:
+            rest_s = await self._enter(1, size, what, limit_s)
         sequence = ask.message.sequence
         self._asks[sequence] = ask
         self._news += ask.for_news
@@ -246,7 +281,7 @@ class LogTraffic:
         self._link.wake()
         try:
             while True:
-                with anyio.move_on_after(limit_s):
+                with anyio.move_on_after(rest_s):
                     await ask.done.wait()
                 if ask.done.is_set() or sequence not in self._news_in_flight:
                     break
@@ -261,7 +296,10 @@ class LogTraffic:
             return ask.reply
         finally:
             del self._asks[sequence]
-            self._news -= ask.for_news
+            if ask.for_news:
+                self._news -= 1
+            else:
+                self._gate.leave(1, size)
             self._asks_in_flight.pop(sequence, None)
             if sequence in self._news_in_flight:
                 # Nothing may ever change there: the node would keep the question for as long as we are here.
@@ -434,6 +472,7 @@ class LogTraffic:
 
     def _take_refused(self, message: Refused) -> None:
         kind, name = message.kind, self._name
+        never: dict[_Call, None] = {}
         for number in range(message.sequence, message.sequence + message.requests):
             call = name.calls.get(number)
             if call is None or number not in self._in_flight:
@@ -441,6 +480,9 @@ class LogTraffic:
             self._landed(number, call)
             if kind == RefusedKind.APPLIED:
                 self._end(call, OutcomeUnknown(f"{message.detail}; it was carried out"))
+            elif kind == RefusedKind.NEVER:
+                never[call] = None
+                continue
             elif kind == RefusedKind.EXPIRED:
                 name.forgotten = True
             else:
@@ -450,11 +492,27 @@ class LogTraffic:
                 elif kind == RefusedKind.UNKNOWN:
                     call.unknown = True
                 self._later.append(number)
+        for call in never:
+            self._end(call, self._never(call, message.detail))
         if kind == RefusedKind.REDIRECT:
             self._redirect(message.detail)
+        elif kind == RefusedKind.REJECTED:
+            self._link.refused()
         if self._later:
             self._wait_a_little()
         self._link.wake()
+
+    def _never(self, call: _Call, detail: str) -> PaxosError:
+        """The error of a call of which some request will never be carried out."""
+        done = len(call.bodies) - call.left
+        numbers = range(call.first, call.first + len(call.bodies))
+        if call.unknown:
+            return OutcomeUnknown(f"{detail}; of an earlier attempt nothing is known")
+        if done or any(number in self._in_flight for number in numbers):
+            return OutcomeUnknown(
+                f"{detail}; {done} of {len(call.bodies)} were carried out, others may have been"
+            )
+        return Rejected(detail)
 
     def _landed(self, number: int, call: _Call) -> None:
         if self._in_flight.pop(number, None) is not None:
@@ -510,7 +568,9 @@ class LogTraffic:
             self._link.content()
         elif message.kind == RefusedKind.WRONG:
             self.fail(ClusterMismatch(message.detail))
-        elif ask.message.__class__ is Instruct and message.kind != RefusedKind.REDIRECT:
+        elif message.kind == RefusedKind.NEVER or (
+            ask.message.__class__ is Instruct and message.kind != RefusedKind.REDIRECT
+        ):
             ask.error = Rejected(message.detail)
             ask.done.set()
         else:
@@ -519,6 +579,8 @@ class LogTraffic:
             if message.kind == RefusedKind.REDIRECT:
                 ask.detail = f"sent on to node {message.detail}, and not answered there"
                 self._redirect(message.detail)
+            else:
+                self._link.refused()
             self._wait_a_little()
 
     def _sort_asks(self, sequences: Iterable[int]) -> None:

@@ -76,6 +76,7 @@ class RefusedKind(IntEnum):
     EXPIRED = 4  # not carried out: the client is forgotten; a new one can ask anew
     APPLIED = 5  # it was carried out; its result is not kept: it was acknowledged, or is too long
     WRONG = 6  # no node of this cluster ever takes it
+    NEVER = 7  # this attempt was certainly not carried out, and no other one would be either
 
 
 class SubmitMany(NamedTuple):
