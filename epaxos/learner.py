@@ -61,8 +61,8 @@ class EPaxosLearner:
         self._ahead: list[tuple[int, NodeId]] = [(0, 0)] * members
         # How far this replica was when it last gossiped: who is still there is behind, and not just late.
         self._before: list[int] = [0] * members
-        # Whom the next page is asked of, for each member.
-        self._asked: dict[int, NodeId] = {}
+        # For each member of whom a page was asked, and from which number on.
+        self._asked: dict[int, tuple[NodeId, int]] = {}
         # Whether the executor may have something to give.
         self._stirred = False
 
@@ -159,7 +159,9 @@ class EPaxosLearner:
                 self._table.save(instance, context)
             self.decide(instance, _new(Choice, (is_nop, deps)), context)
         for rank in sorted(ranks):
-            if self._asked.get(rank) == sender:
+            source, first = self._asked.get(rank, (0, 0))
+            # A page that brought this replica no further is none after which to ask for the next.
+            if source == sender and self.executor.frontier[rank] >= first:
                 self._ask(rank, context)
 
     def value_came(self, instance: Instance, context: Context) -> None:
@@ -178,11 +180,11 @@ class EPaxosLearner:
             return False
         settings, executor = context.settings, self.executor
         entries: list[KnownEntry] = []
-        size, is_gone = 0, False
+        size = 0
         known = self._table.by_rank[rank]
         floor, top = self._table.floor[rank], self._table.top[rank]
-        if first <= floor:
-            is_gone = any(number not in known for number in range(first, min(last, floor) + 1))
+        if any(number not in known for number in range(first, min(last, floor) + 1)):
+            return True  # what comes after it follows when the snapshot is installed
         for number in range(first, min(last, top) + 1):
             instance = known.get(number)
             if instance is None or instance.phase != COMMITTED or not executor.is_committed(rank, number):
@@ -193,7 +195,7 @@ class EPaxosLearner:
             entries.append(known_entry(instance, context))
         if entries:
             context.send(sender, Known(tuple(entries)))
-        return is_gone
+        return False
 
     def on_gossip(self, sender: NodeId, message: Gossip, context: Context) -> None:
         """Note what another one knows. It is asked for only if it has not come by itself a while later."""
@@ -223,7 +225,7 @@ class EPaxosLearner:
         number, node = self._ahead[rank]
         first = self.executor.frontier[rank] + 1
         if first <= number:
-            self._asked[rank] = node
+            self._asked[rank] = (node, first)
             context.send(node, Ask(context.members[rank], first, number))
         else:
             self._asked.pop(rank, None)

@@ -1,9 +1,9 @@
 """A few replicas of EPaxos in the palm of the hand: every delivery, write, crash and restart is a call.
 
-Nothing happens by itself, except that a disk which is not in `slow` finishes at once, and that what a replica says
-to itself reaches it when it leaves. Beside each replica stands the least that a service does: a machine that keeps,
-for each key, the payloads that wrote it, in order; a snapshot at every barrier, unless told otherwise; and the
-installation of snapshots that are sent. What must hold is looked at after every call of a replica.
+Nothing happens by itself, except that a disk which is not in `slow` finishes at once, and that what a replica
+says to itself reaches it when it leaves. Beside each replica stands the least that a service does: a machine
+that keeps, for each key, the payloads that wrote it, in order; a snapshot at every barrier, unless told
+otherwise; and the installation of snapshots that are sent. What must hold is looked at after every call.
 """
 
 from collections import deque
@@ -88,7 +88,8 @@ class Machine:
         return dumps((sorted(self.keys.items()), self.everything))
 
     def restore(self, state: bytes) -> None:
-        keys, everything = loads_strict(state)  # type: ignore[misc]
+        loaded: Any = loads_strict(state)
+        keys, everything = loaded
         self.keys = {key: list(values) for key, values in keys}
         self.everything = list(everything)
 
@@ -259,8 +260,8 @@ class Net:
                 self.install(self.transfers[0])
             else:
                 due = {n: at_s for n, at_s in self.wakes.items() if n in self.nodes and at_s is not None}
-                node = min(due, key=lambda n: (due[n], n), default=None)
-                if node is None or max(due[node], self.now_s) > end_s:
+                node = min(due, key=lambda n: (due[n], n), default=0)
+                if not node or max(due[node], self.now_s) > end_s:
                     self.now_s = max(self.now_s, end_s)
                     return
                 self.now_s = max(self.now_s, due[node])
@@ -401,8 +402,10 @@ class Net:
 
     def _look(self, node: NodeId) -> None:
         """Agreement, on command and dependencies, over everything any node ever committed."""
+        settled = self.nodes[node].learner.executor.is_committed
         for instance in self.nodes[node].table:
-            if instance.phase == COMMITTED:
+            # An owner's own fast commit is none before it is on its disk.
+            if instance.phase == COMMITTED and settled(instance.rank, instance.number):
                 key = (instance.rank, instance.number)
                 value = None if instance.is_nop else instance.value
                 known = self.decided.setdefault(key, (instance.choice, value))
