@@ -34,6 +34,7 @@ from paxos.sim.desk import (
     LATE,
     REDIRECT,
     REFUSED,
+    REJECTED,
     UNKNOWN,
     Answer,
     Ongoing,
@@ -194,6 +195,8 @@ class LogDesk:
             return Answer(REDIRECT, node=reply.detail)
         if reply.kind == RefusedKind.REJECTED:
             return _ELSEWHERE
+        if reply.kind == RefusedKind.NEVER:
+            return Answer(REJECTED)
         if reply.kind == RefusedKind.UNKNOWN:
             op.unknown = True
             return Answer(UNKNOWN) if self._choices.draw("resign", _RESIGNS) == _RESIGNS - 1 else _ELSEWHERE
@@ -215,6 +218,8 @@ class LogDesk:
             return _told(op, reply.result or b"")
         if reply.kind == RefusedKind.REDIRECT:
             return Answer(REDIRECT, node=reply.detail)
+        if reply.kind == RefusedKind.NEVER:
+            return Answer(REJECTED)
         # A read may be asked as often as one likes.
         return _ELSEWHERE
 

@@ -33,6 +33,7 @@ _REFUSALS: Final = {
     RefusedKind.REJECTED: ELSEWHERE,
     RefusedKind.UNKNOWN: UNKNOWN,
     RefusedKind.EXPIRED: REJECTED,
+    RefusedKind.NEVER: REJECTED,
     # It was carried out, but the answer is gone: nobody acknowledges anything here.
     RefusedKind.APPLIED: UNKNOWN,
 }
