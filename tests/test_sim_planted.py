@@ -149,7 +149,7 @@ class _Crooked:
 def test_a_broken_checker_is_loud():
     (violation,) = run(attrs.evolve(protocol, invariants=(_Crooked,))).violations
     assert violation.name == "Crooked-raised"
-    assert "invariant Crooked raised LookupError: the checker's own fault (observe, line" in violation.sentence
+    assert "Crooked raised LookupError: the checker's own fault (observe, line" in violation.sentence
 
 
 class _Picky(_Crooked):
