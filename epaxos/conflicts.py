@@ -38,18 +38,14 @@ from operator import ge, gt
 from struct import Struct
 from typing import Final, Self, TypeAlias
 
+from epaxos.instances import Deps
 from epaxos.keytree import PointTree, SpanTree, Vector
+from epaxos.messages import MAX_NUMBER
 from paxos.command import MAX_KEY_BYTES, Footprint
 from paxos.errors import WireError
 from paxos.wire import expect_fields, take_int
 
-__all__ = ["MAX_NUMBER", "ConflictIndex", "Deps", "ExecutedIndex"]
-
-#: One number per member, by rank: every instance of that member up to it.
-Deps: TypeAlias = tuple[int, ...]
-
-#: The highest number of an instance that is read from a snapshot.
-MAX_NUMBER: Final = (1 << 62) - 1
+__all__ = ["ConflictIndex", "ExecutedIndex"]
 
 _KEY_HEAD: Final = Struct(">H")
 
@@ -381,15 +377,11 @@ class ConflictIndex(_Maxima):
             self._stand(rank)
 
     def absorb(self, executed: "ExecutedIndex") -> None:
-        """Add all that an index of executed instances holds, in O(entries): it came in a snapshot."""
+        """Add all that an index of executed instances holds: it came in a snapshot. In O(entries)."""
         points = self._points
         for key, vector in executed._points.items():
             mine = points.get(key)
             points[key] = list(vector) if mine is None else list(map(max, mine, vector))
-        for mine, theirs in ((self._all, executed._all), (self._top, executed._top)):
-            mine[:] = map(max, mine, theirs)
-        for rank in range(self._members):
-            self._stand(rank)
         segments = list(executed._segments())
         if segments and self._spans is None:
             self._spans = SpanTree(2 * self._members)
@@ -399,8 +391,12 @@ class ConflictIndex(_Maxima):
             for place, number in enumerate(vector):
                 if number:
                     self._spans.assign(low, high, (place,), number)
-        self._ordered = None
-        self._ranged = self._spans is not None
+        for mine, theirs in ((self._all, executed._all), (self._top, executed._top)):
+            mine[:] = map(max, mine, theirs)
+        # The floor here may be above theirs. And the keys have to be put in order anew.
+        self._drop(self._floor)
+        for rank in range(self._members):
+            self._stand(rank)
 
     def raise_floor(self, vector: Sequence[int]) -> None:
         """From now on every instance at or below `vector` conflicts with everything; the entries for it go.
