@@ -1,18 +1,31 @@
-"""What `paxos bench core` measures of logs: three nodes of one thread, their messages handed over directly.
+"""What `paxos bench core` measures of logs: a few nodes in one thread, their messages handed over directly.
 
 Nothing is sent and nothing stored: a turn's writes count as written at once.  So this is what the algorithm
 costs, without and with what a service adds to it: the client table, the state machine, the answers.
+
+Where somebody leads, everything is asked of the leader; where nobody does, of every node in turn. A
+protocol that orders only what conflicts is measured where nothing does, and where everything does.
 """
 
 import itertools
 import os
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 from paxos.ballot import NodeId
 from paxos.cli.measures import Measure
-from paxos.command import NOTHING, Command, RequestId, digest_of
-from paxos.contract import Configuration, Decides, Instant, Replica, find_protocol, protocol_names
+from paxos.command import Command, Footprint, RequestId, digest_of
+from paxos.contract import (
+    Configuration,
+    Decides,
+    Instant,
+    Orders,
+    ProtocolDescription,
+    Replica,
+    find_protocol,
+    protocol_names,
+)
 from paxos.service import Node
 from paxos.service.batches import Run, run_digests
 from paxos.service.keyvalue import KeyValue
@@ -21,7 +34,7 @@ from paxos.service.log_messages import Results, SubmitMany
 
 __all__ = ["log_measures"]
 
-_MEMBERS: Final = (1, 2, 3)
+_SIZES: Final = (3, 5)
 _BATCH: Final = 100
 _CLIENT: Final = b"c" * 16
 #: Commands under way at once.
@@ -32,42 +45,53 @@ def log_measures() -> list[Measure]:
     """For every protocol that decides a log: commands, and requests in batches of 100, a second."""
     measures = []
     for name in protocol_names():
-        if find_protocol(name).decides is Decides.LOG:
-            measures += [
-                Measure(f"{name}: 3 replicas, 1 command at a time", "commands", _Replicas(name).commands),
-                Measure(
-                    f"{name}: 3 nodes, batches of {_BATCH}, key-value store",
-                    "requests",
-                    _Nodes(name).requests,
-                ),
-            ]
+        protocol = find_protocol(name)
+        if protocol.decides is not Decides.LOG:
+            continue
+        partial = protocol.orders is Orders.CONFLICTS
+        for members in _SIZES if partial else _SIZES[:1]:
+            for conflicts in (False, True) if partial else (False,):
+                how = f", {100 * conflicts} % conflicts" if partial else ""
+                measures += [
+                    Measure(
+                        f"{name}: {members} replicas, 1 command at a time{how}",
+                        "commands",
+                        _Replicas(protocol, members, conflicts).commands,
+                    ),
+                    Measure(
+                        f"{name}: {members} nodes, batches of {_BATCH}, key-value store{how}",
+                        "requests",
+                        _Nodes(protocol, members, conflicts).requests,
+                    ),
+                ]
     return measures
 
 
 class _Replicas:
-    """Three replicas without anything around them."""
+    """Replicas without anything around them."""
 
-    def __init__(self, name: str) -> None:
-        protocol = find_protocol(name)
-        quorums = protocol.quorums(_MEMBERS)
+    def __init__(self, protocol: ProtocolDescription, members: int, conflicts: bool) -> None:
+        quorums = protocol.quorums(range(1, members + 1))
         self._now = Instant(0.0)
         self._replicas: dict[NodeId, Replica] = {
-            node: protocol.replica(Configuration(node, quorums), {}, _draw, self._now) for node in _MEMBERS
+            node: protocol.replica(Configuration(node, quorums), {}, _draw, self._now)
+            for node in quorums.members
         }
+        self._conflicts = conflicts
         self._waiting: deque[tuple[NodeId, NodeId, Any]] = deque()
         self._applied = 0
         self._sequence = itertools.count(1)
-        self._leader = _elect(self, name)
+        self._asked = itertools.cycle(_to_ask(self, protocol, quorums.members))
 
     def commands(self, number: int) -> None:
-        """Get so many commands applied by all three, a few under way at any time."""
-        target = self._applied + len(_MEMBERS) * number
-        leader = self._replicas[self._leader]
+        """Get so many commands applied by all, a few under way at any time."""
+        target = self._applied + len(self._replicas) * number
         left = number
         while left or self._applied < target:
             some = min(left, _AT_ONCE)
             left -= some
-            leader.submit([_command(next(self._sequence)) for _ in range(some)], self._now)
+            replica = self._replicas[next(self._asked)]
+            replica.submit([_command(next(self._sequence), self._conflicts) for _ in range(some)], self._now)
             self.settle()
 
     def settle(self) -> None:
@@ -99,11 +123,10 @@ class _Replicas:
 
 
 class _Nodes:
-    """Three nodes with their service, and one client of the leader."""
+    """Nodes with their service, and one client."""
 
-    def __init__(self, name: str) -> None:
-        protocol = find_protocol(name)
-        quorums = protocol.quorums(_MEMBERS)
+    def __init__(self, protocol: ProtocolDescription, members: int, conflicts: bool) -> None:
+        quorums = protocol.quorums(range(1, members + 1))
         self._now = Instant(0.0)
         self._nodes = {
             node: Node(
@@ -116,23 +139,29 @@ class _Nodes:
                 machine=KeyValue,
                 machine_name="kv",
             )
-            for node in _MEMBERS
+            for node in quorums.members
         }
         self._waiting: deque[tuple[NodeId, NodeId, Any]] = deque()
         self._answered = 0
         self._next = 1
-        self._bodies = [put(os.urandom(16), os.urandom(16)) for _ in range(_BATCH)]
-        self._digests = run_digests(self._bodies)
-        self._leader = _elect(self, name)
+        # Each node's clients have keys of their own, or all have one.
+        shared = os.urandom(16)
+        self._asked = itertools.cycle(
+            (node, bodies, run_digests(bodies))
+            for node in _to_ask(self, protocol, quorums.members)
+            for bodies in [
+                [put(shared if conflicts else os.urandom(16), os.urandom(16)) for _ in range(_BATCH)]
+            ]
+        )
 
     def requests(self, number: int) -> None:
         """Get so many requests answered."""
         target = self._answered + number
-        leader = self._nodes[self._leader]
         while self._answered < target:
-            run = Run(_CLIENT, 0, self._next - 1, self._next, self._digests, self._bodies)
+            node, bodies, digests = next(self._asked)
+            run = Run(_CLIENT, 0, self._next - 1, self._next, digests, bodies)
             self._next += _BATCH
-            leader.request("client", SubmitMany(run), self._now)
+            self._nodes[node].request("client", SubmitMany(run), self._now)
             self.settle()
 
     def settle(self) -> None:
@@ -165,20 +194,23 @@ class _Nodes:
         return bool(status["ready"]) and status.get("leader", node) == node
 
 
-def _elect(cluster: "_Replicas | _Nodes", name: str) -> NodeId:
-    """Let time pass until some node leads."""
+def _to_ask(
+    cluster: "_Replicas | _Nodes", protocol: ProtocolDescription, members: Sequence[NodeId]
+) -> Sequence[NodeId]:
+    """Let time pass until commands can be asked for, and say of whom."""
     for _ in range(1000):
         cluster.pass_time(0.05)
-        for node in _MEMBERS:
-            if cluster.leads(node):
-                return node
-    raise RuntimeError(f"no replica of {name} came to lead")
+        leaders = [node for node in members if cluster.leads(node)]
+        if len(leaders) == 1 or (leaders and protocol.orders is Orders.CONFLICTS):
+            return leaders
+    raise RuntimeError(f"no replica of {protocol.name} came to lead")
 
 
 def _draw(name: str, bound: int) -> int:
     return 0
 
 
-def _command(number: int) -> Command:
+def _command(number: int, conflicts: bool) -> Command:
     payload = b"%016d" % number
-    return Command(RequestId(_CLIENT, 0, number, digest_of(payload)), NOTHING, payload)
+    footprint = Footprint(writes=(b"hot" if conflicts else payload,))
+    return Command(RequestId(_CLIENT, 0, number, digest_of(payload)), footprint, payload)
