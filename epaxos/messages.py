@@ -9,7 +9,8 @@ Recover asks what is known of an instance whose owner may be dead, RecoverOK ans
 contradict the fast path's having been taken, ValidateOK answers; Waiting tells the others that a recovery can
 not end before another one does.  Nack says that a question came too late.
 
-Settled and Reserved are to oneself: that fast commits, or numbers of instances, are on the own disk.
+Written, Settled and Reserved are to oneself: that own pre-acceptances, fast commits, or numbers of
+instances are on the own disk.
 
 Messages are NamedTuples; the class tells them apart, so compare them together with their class.
 """
@@ -59,6 +60,7 @@ __all__ = [
     "Validate",
     "ValidateOK",
     "Waiting",
+    "Written",
     "take_deps",
 ]
 
@@ -209,6 +211,12 @@ class Settled(NamedTuple):
     numbers: tuple[int, ...]
 
 
+class Written(NamedTuple):
+    """To oneself: the disk holds that these own instances are pre-accepted here."""
+
+    numbers: tuple[int, ...]
+
+
 class Reserved(NamedTuple):
     """To oneself: the disk holds that all own numbers up to this one may be used."""
 
@@ -231,6 +239,7 @@ EPaxosMessage: TypeAlias = (
     | Waiting
     | Nack
     | Settled
+    | Written
     | Reserved
 )
 
@@ -402,10 +411,16 @@ def _nack(fields: Sequence[object]) -> Nack:
     return Nack(*_named(fields, "Nack"), take_ballot(joined, "Nack.joined"))
 
 
-def _settled(fields: Sequence[object]) -> Settled:
-    (items,) = expect_fields(fields, 1, "Settled")
-    numbers = take_list(items, "Settled.numbers", MAX_ENTRIES)
-    return Settled(tuple(_number(number, "Settled.number") for number in numbers))
+def _own_numbers(kind: type[Any]) -> Callable[[Sequence[object]], Any]:
+    """What unpacks a message of nothing but numbers of own instances."""
+    name = kind.__name__
+
+    def unpack(fields: Sequence[object]) -> Any:
+        (items,) = expect_fields(fields, 1, name)
+        numbers = take_list(items, f"{name}.numbers", MAX_ENTRIES)
+        return kind(tuple(_number(number, f"{name}.number") for number in numbers))
+
+    return unpack
 
 
 def _reserved(fields: Sequence[object]) -> Reserved:
@@ -419,10 +434,10 @@ def _row(kind: int, message: type[Any], unpack: Callable[[Sequence[object]], Any
 
 #: Reporting: the four answers that are counted. Recover, since nobody may use its ballot twice, and the
 #: recoverer's own joining it sees to that. Known, because among what it tells may be the sender's own fast
-#: commit, which counts only when it is durable. Gossip, for its floor is counted. Settled and Reserved, which
-#: are about the disk. A PreAccept's number lies in a reservation that is durable; a Commit is of what is
-#: settled, or of what a quorum's disks imply; what an Accept proposes was chosen from reports. Nobody
-#: counts the rest.
+#: commit, which counts only when it is durable. Gossip, for its floor is counted. Written, Settled
+#: and Reserved, which are about the disk. A PreAccept's number lies in a reservation that is durable; a
+#: Commit is of what is settled, or of what a quorum's disks imply; what an Accept proposes was chosen from
+#: reports. Nobody counts the rest.
 MESSAGES: Final = MessageTable(
     (
         _row(1, PreAccept, _pre_accept, reports=False),
@@ -439,7 +454,8 @@ MESSAGES: Final = MessageTable(
         _row(12, ValidateOK, _validate_ok, reports=True),
         _row(13, Waiting, _waiting, reports=False),
         _row(14, Nack, _nack, reports=False),
-        _row(15, Settled, _settled, reports=True),
+        _row(15, Settled, _own_numbers(Settled), reports=True),
         _row(16, Reserved, _reserved, reports=True),
+        _row(17, Written, _own_numbers(Written), reports=True),
     )
 )

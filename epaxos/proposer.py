@@ -21,7 +21,6 @@ from epaxos.context import NEVER_S, Context
 from epaxos.instances import PRE_ACCEPTED, Choice, Deps, Instance, footprint_of, join
 from epaxos.learner import EPaxosLearner
 from epaxos.messages import (
-    MAX_ENTRIES,
     MAX_NUMBER,
     Accept,
     AcceptOK,
@@ -29,6 +28,7 @@ from epaxos.messages import (
     PreAcceptOK,
     Reserved,
     Settled,
+    Written,
 )
 from epaxos.records import RESERVATION_KEY, instance_key, pack_instance, pack_reservation
 from epaxos.table import Table
@@ -122,7 +122,8 @@ class EPaxosProposer:
         # Commands that wait for a number.
         self._waiting: deque[tuple[Command, bytes]] = deque()
         self._bytes = 0
-        # Committed on the fast path, and on the way to the disk.
+        # Pre-accepted, or committed on the fast path, and on the way to the disk.
+        self._proposed: list[int] = []
         self._settling: list[int] = []
         self.tick_at_s: float = NEVER_S
         self.reserve(context)
@@ -210,7 +211,7 @@ class EPaxosProposer:
         sends = out.sends
         for member in context.other_members:
             sends.append((member, message))
-        sends.append((context.node, _new(PreAcceptOK, (number, deps))))
+        self._proposed.append(number)
         if number + (context.settings.reserve_numbers >> 1) > self._reserved:
             self.reserve(context)
 
@@ -256,7 +257,6 @@ class EPaxosProposer:
     def _commit_fast(self, proposal: Proposal, context: Context) -> None:
         instance = proposal.instance
         del self.proposals[instance.number]
-        context.event("fast path", "PreAcceptOK", instance=(context.node, instance.number))
         self._learner.decide(instance, Choice(False, proposal.deps), context, is_settled=False)
         self._settling.append(instance.number)
 
@@ -294,11 +294,22 @@ class EPaxosProposer:
                 self._learner.settle(instance)
                 self._learner.announce(instance, context)
 
+    def on_written(self, message: Written, context: Context, now_s: float) -> None:
+        """Own pre-acceptances are on the own disk: now they are counted, as everybody's."""
+        for number in message.numbers:
+            proposal = self.proposals.get(number)
+            if proposal is not None:
+                self.on_pre_accept_ok(context.node, PreAcceptOK(number, proposal.deps), context, now_s)
+
     def flush(self, context: Context) -> None:
-        """Have it said when the fast commits of this turn are durable."""
-        settling, self._settling = self._settling, []
-        for at in range(0, len(settling), MAX_ENTRIES):
-            context.send(context.node, Settled(tuple(settling[at : at + MAX_ENTRIES])))
+        """Have it said when what was proposed or committed in this turn is durable."""
+        if self._proposed:
+            proposed, self._proposed = self._proposed, []
+            context.send(context.node, Written(tuple(proposed)))
+        if self._settling:
+            settling, self._settling = self._settling, []
+            context.event("fast path", "PreAcceptOK", count=len(settling))
+            context.send(context.node, Settled(tuple(settling)))
 
     # --- ends --------------------------------------------------------------------------------------
 
@@ -383,6 +394,7 @@ class EPaxosProposer:
         other.next, other.durable, other._reserved = self.next, self.durable, self._reserved
         other._waiting, other._bytes = deque(self._waiting), self._bytes
         other._settling, other.tick_at_s = list(self._settling), self.tick_at_s
+        other._proposed = list(self._proposed)
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
@@ -394,5 +406,6 @@ class EPaxosProposer:
             self.durable,
             self._reserved,
             tuple(value for _, value in self._waiting),
+            tuple(self._proposed),
             tuple(self._settling),
         )

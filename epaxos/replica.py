@@ -36,6 +36,7 @@ from epaxos.messages import (
     Validate,
     ValidateOK,
     Waiting,
+    Written,
 )
 from epaxos.proposer import EPaxosProposer
 from epaxos.records import decision_key, instance_key, read_records
@@ -119,6 +120,7 @@ class EPaxosReplica:
             Waiting: self._on_waiting,
             Nack: self._on_nack,
             Settled: self._on_settled,
+            Written: self._on_written,
             Reserved: self._on_reserved,
         }
 
@@ -409,6 +411,10 @@ class EPaxosReplica:
     def _on_settled(self, sender: NodeId, message: Settled, now_s: float) -> None:
         if sender == self._context.node:  # only the own disk can say it
             self._proposer.on_settled(message, self._context)
+
+    def _on_written(self, sender: NodeId, message: Written, now_s: float) -> None:
+        if sender == self._context.node:
+            self._proposer.on_written(message, self._context, now_s)
 
     def _on_reserved(self, sender: NodeId, message: Reserved, now_s: float) -> None:
         if sender == self._context.node:

@@ -52,7 +52,7 @@ class EPaxosSettings:
     recover_stagger_s: float = attrs.field(default=0.5, validator=seconds(0.0, 600))
     recover_max_s: float = attrs.field(default=8.0, validator=seconds(0.001, 600))
     recover_at_once: int = attrs.field(default=256, validator=count(1, 65_536))
-    window: int = attrs.field(default=1024, validator=count(1, 65_536))
+    window: int = attrs.field(default=1024, validator=count(1, 16_384))
     window_bytes: int = attrs.field(default=32 << 20, validator=count(1, 1 << 34))
     page_instances: int = attrs.field(default=1024, validator=count(1, 16_384))
     page_bytes: int = attrs.field(default=1 << 20, validator=count(1, 1 << 22))

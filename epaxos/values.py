@@ -104,14 +104,23 @@ def take_value(value: bytes, where: str = "value") -> Command:
 
 def _take_keys(value: bytes, where: str) -> tuple[Footprint, int]:
     reads, writes = _COUNTS.unpack_from(value, _AT_COUNTS)
+    end = len(value)
+    if reads + writes == 1 and end >= _AT_KEYS + 2:
+        # The commonest by far.
+        start = _AT_KEYS + 2
+        at = start + (value[_AT_KEYS] << 8 | value[_AT_KEYS + 1])
+        if at <= end and at - start <= MAX_KEY_BYTES:
+            only = (value[start:at],)
+            if writes:
+                return _new(Footprint, ((), only, (), (), False)), at
+            return _new(Footprint, (only, (), (), (), False)), at
     if not 0 < reads + writes <= MAX_KEYS:
         raise WireError(f"{where}: a footprint of {reads + writes} keys; the limit is {MAX_KEYS}")
     at = _AT_KEYS
     keys = []
-    end = len(value)
     for _ in range(reads + writes):
         start = at + 2
-        at = start + (value[at] << 8 | value[at + 1]) if start <= end else end + 1
+        at = start + int.from_bytes(value[at:start], "big") if start <= end else end + 1
         if at > end:
             raise WireError(f"{where}: a footprint longer than the command")
         keys.append(value[start:at])
