@@ -8,16 +8,17 @@ here independently of the service: a request is carried out where its id comes f
 for too long is refused, and everything else follows from the state machine.  What nodes hold and what
 clients were told is then compared with that.
 
-The marks of such a log are the numbers from 1 on, in one order for all.
+The marks of such a log are the numbers from 1 on, in one order for all.  A log of which only conflicting
+commands have an order has another ledger (`conflict_ledger`), of the same outside.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from paxos.ballot import NodeId
 from paxos.command import Command, digest_of
-from paxos.contract import Decides, Event, Mark, ProtocolDescription, StateMachine
+from paxos.contract import Decides, Event, Mark, Orders, ProtocolDescription, StateMachine
 from paxos.errors import PaxosError
 from paxos.service import LogSettings, Node, Turn
 from paxos.service.batches import Batch, BatchKind, read_batch
@@ -28,18 +29,24 @@ from paxos.wire import dumps
 __all__ = [
     "LOG_PROBES",
     "LOG_SETTINGS",
+    "Complaint",
     "Fold",
     "Ledger",
+    "LogLedger",
     "RequestKey",
     "State",
     "applied_of",
-    "place_of",
     "probes_of",
+    "requests_of",
+    "service_probes",
+    "shown_command",
     "taken_commands",
 ]
 
 #: What a run of some length should have seen of the service of a log.
 LOG_PROBES: Final = ("redirected", "retry deduplicated", "snapshot", "snapshot installed")
+#: Where only conflicting commands have an order every node takes what clients ask.
+_LEADERLESS_PROBES: Final = LOG_PROBES[1:]
 
 #: How the service of a log is set in runs where nothing else is said: snapshots after few requests.
 LOG_SETTINGS: Final = LogSettings(marker_requests=20, piece_s=0.001)
@@ -47,7 +54,8 @@ LOG_SETTINGS: Final = LogSettings(marker_requests=20, piece_s=0.001)
 RequestKey: TypeAlias = tuple[bytes, int, bytes]
 _DIGEST: Final = 8
 
-_Complaint: TypeAlias = "tuple[str, str] | None"
+#: What breaks: the name of a property, and a sentence. None for nothing.
+Complaint: TypeAlias = "tuple[str, str] | None"
 
 
 class State(NamedTuple):
@@ -55,15 +63,51 @@ class State(NamedTuple):
 
     Args:
         node: which.
-        mark: up to which it had applied the log.
+        mark: up to which it had applied the log; where only conflicting commands have an order, how many
+            commands of its stretch.
         machine: the state machine's snapshot.
         when: in words.
+        stretch: where only conflicting commands have an order: the number of its stretch.
     """
 
     node: NodeId
     mark: int
     machine: bytes
     when: str
+    stretch: int = 0
+
+
+class LogLedger(Protocol):
+    """What the driver of a run tells the ledger of a log, whatever order that has."""
+
+    #: What nodes held when they stopped or made a snapshot.
+    states: list[State]
+
+    def begins(self, node: Node) -> None:
+        """A node begins a life, and has not done anything yet."""
+        ...
+
+    def observe(
+        self,
+        node: NodeId,
+        applies: Sequence[tuple[Mark, Command]],
+        events: Sequence[Event],
+        durable: Mapping[bytes, bytes],
+    ) -> Complaint:
+        """A node's turn; name and sentence of what that breaks, or None."""
+        ...
+
+    def place_of(self, node: Node, turn: Turn) -> tuple[int, int]:
+        """Between which places a node answered what it answers in a turn, after that was observed."""
+        ...
+
+    def state_of(self, node: Node, when: str) -> State:
+        """What a node holds now."""
+        ...
+
+    def holds(self, node: Node, when: str) -> None:
+        """What a node holds now, at its end."""
+        ...
 
 
 class Ledger:
@@ -94,7 +138,29 @@ class Ledger:
         """The last mark that anybody applied."""
         return max(self.commands, default=0)
 
-    def take(self, node: NodeId, applies: Iterable[tuple[Mark, Command]]) -> _Complaint:
+    def begins(self, node: Node) -> None:
+        """A node begins a life, and has not done anything yet."""
+
+    def observe(
+        self,
+        node: NodeId,
+        applies: Sequence[tuple[Mark, Command]],
+        events: Sequence[Event],
+        durable: Mapping[bytes, bytes],
+    ) -> Complaint:
+        """A node's turn; name and sentence of what that breaks, or None."""
+        return self.take(node, applies) or (self.took_snapshot(node, events, durable) if events else None)
+
+    def place_of(self, node: Node, turn: Turn) -> tuple[int, int]:
+        """Between which marks a node answered what it answers in a turn."""
+        applied = applied_of(node)
+        return applied - len(turn.applies), applied
+
+    def state_of(self, node: Node, when: str) -> State:
+        """What a node holds now."""
+        return State(node.id, applied_of(node), node.machine.snapshot(), when)
+
+    def take(self, node: NodeId, applies: Iterable[tuple[Mark, Command]]) -> Complaint:
         """A node applied something; name and sentence of what that breaks, or None."""
         commands = self.commands
         self._before[node] = self._applied.get(node, 0)
@@ -110,13 +176,11 @@ class Ledger:
                 if complaint is not None:
                     return complaint
             elif known != command:
-                return (
-                    "SlotAgreement",
-                    f"slot {mark}: node {node} applied {_shown(command)}, another node {_shown(known)}",
-                )
+                what = f"node {node} applied {shown_command(command)}, another node {shown_command(known)}"
+                return "SlotAgreement", f"slot {mark}: {what}"
         return None
 
-    def _note(self, mark: int, command: Command) -> _Complaint:
+    def _note(self, mark: int, command: Command) -> Complaint:
         batch = read_batch(command)
         if batch is None or batch.kind is not BatchKind.REQUESTS:
             return None
@@ -133,7 +197,7 @@ class Ledger:
 
     def took_snapshot(
         self, node: NodeId, events: Iterable[Event], durable: Mapping[bytes, bytes]
-    ) -> _Complaint:
+    ) -> Complaint:
         """A node has a new snapshot on its disk, if one of these events says so."""
         if not any(event.action in ("snapshot", "snapshot installed") for event in events):
             return None
@@ -167,25 +231,26 @@ class Ledger:
     def holds(self, node: Node, when: str) -> None:
         """What a node holds now, at its end."""
         self._applied.pop(node.id, None)
-        self.states.append(State(node.id, applied_of(node), node.machine.snapshot(), when))
+        self.states.append(self.state_of(node, when))
 
 
 def probes_of(protocol: ProtocolDescription) -> tuple[str, ...]:
     """What a run of some length should have seen, of the protocol and of the service above it."""
-    return protocol.probes + (LOG_PROBES if protocol.decides is Decides.LOG else ())
+    return protocol.probes + service_probes(protocol)
+
+
+def service_probes(protocol: ProtocolDescription) -> tuple[str, ...]:
+    """What a run of some length should have seen of the service above the protocol."""
+    if protocol.decides is not Decides.LOG:
+        return ()
+    return LOG_PROBES if protocol.orders is Orders.TOTAL else _LEADERLESS_PROBES
 
 
 def applied_of(node: Node) -> int:
     """How far a node has applied the log; 0 for not at all."""
     service: Any = node.service
-    mark: int = service.applied or 0
-    return mark
-
-
-def place_of(node: Node, turn: Turn) -> tuple[int, int]:
-    """Between which marks a node answered what it answers in a turn."""
-    applied = applied_of(node)
-    return applied - len(turn.applies), applied
+    progress: int = service.progress
+    return progress
 
 
 def taken_commands(node: Node) -> list[Command]:
@@ -215,6 +280,8 @@ class Fold:
         self._markers = 0
         # For each client that is remembered: how many markers there were when it last did something.
         self._clients: dict[bytes, int] = {}
+        # Those of them that came since the last marker.
+        self._new: set[bytes] = set()
         self._first = 0
 
     def apply(self, mark: int, command: Command) -> None:
@@ -228,8 +295,10 @@ class Fold:
             client, _, number, digest = batch.skipped
             self.done.setdefault((client, number, digest), (mark, b""))
         for run in batch.runs:
-            if run.client not in self._clients and not self._first <= run.birth <= self._markers:
-                continue
+            if run.client not in self._clients or run.client in self._new:
+                if not self._first <= run.birth <= self._markers:
+                    continue
+                self._new.add(run.client)
             self._clients[run.client] = self._markers
             for key, body in requests_of(Batch(BatchKind.REQUESTS, [run])):
                 if key not in self.done:
@@ -239,6 +308,7 @@ class Fold:
 
     def _mark(self) -> None:
         self._markers += 1
+        self._new.clear()
         self._first = max(self._first, self._markers - IDLE_MARKERS)
         self._clients = {each: last for each, last in self._clients.items() if last >= self._first}
 
@@ -252,5 +322,6 @@ def requests_of(batch: Batch) -> Sequence[tuple[RequestKey, bytes]]:
     ]
 
 
-def _shown(command: Command) -> str:
+def shown_command(command: Command) -> str:
+    """A command in a few words."""
     return f"{command.payload!r:.60}" if command.payload else "a no-op"

@@ -6,14 +6,18 @@ what the state machine gives at that place of the order, and if every query that
 answered from a state that holds all that was acknowledged before it was asked.
 
 And nodes must hold, wherever one looks, what the log up to there gives: each request carried out once.
+
+Where only conflicting commands have an order, `conflict_verdict` says what fits.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from paxos.contract import StateMachine
-from paxos.errors import Rejected, WireError
-from paxos.sim.keyvalue_words import body_of, meaning_of
-from paxos.sim.ledger import Fold, Ledger, State
+from paxos.sim.conflict_ledger import ConflictLedger
+from paxos.sim.conflict_verdict import judge_conflicts
+from paxos.sim.keyvalue_words import body_of
+from paxos.sim.ledger import Fold, Ledger, LogLedger, State
+from paxos.sim.log_answers import judge_commands, meant, said
 from paxos.sim.result import QUERIES, Operation
 
 __all__ = ["judge_log"]
@@ -22,7 +26,7 @@ _Complaint = tuple[str, str]
 
 
 def judge_log(
-    ledger: Ledger,
+    ledger: LogLedger,
     states: Sequence[State],
     operations: Sequence[Operation],
     make: Callable[[], StateMachine],
@@ -35,6 +39,19 @@ def judge_log(
         operations: what clients did.
         make: makes the state machine.
     """
+    if isinstance(ledger, ConflictLedger):
+        yield from judge_conflicts(ledger, states, operations, make)
+    elif isinstance(ledger, Ledger):
+        yield from _judge_slots(ledger, states, operations, make)
+
+
+def _judge_slots(
+    ledger: Ledger,
+    states: Sequence[State],
+    operations: Sequence[Operation],
+    make: Callable[[], StateMachine],
+) -> Iterable[_Complaint]:
+    """`judge_log` where all commands have one order."""
     missing = next((mark for mark in range(1, ledger.end + 1) if mark not in ledger.commands), None)
     if missing is not None:
         yield "AppliedContiguous", f"slot {missing} was applied nowhere, but slot {ledger.end} was"
@@ -56,7 +73,7 @@ def judge_log(
         ahead = held[at]
         yield "AppliedPrefix", f"node {ahead.node} says that it applied {ahead.mark}, and nobody did"
         return
-    yield from _judge_commands(operations, fold)
+    yield from judge_commands(operations, fold, "slot {}".format)
     yield from _judge_order(operations, fold, reads)
 
 
@@ -69,30 +86,6 @@ def _different(state: State, ledger: Ledger, make: Callable[[], StateMachine]) -
     if twice.machine.snapshot() == state.machine:
         return "AtMostOnce", f"{where}, has carried out requests as often as they were retried"
     return "StateExact", f"{where}, holds another state than the log up to there gives"
-
-
-def _judge_commands(operations: Sequence[Operation], fold: Fold) -> Iterator[_Complaint]:
-    """What clients were told of their commands is what the log gives."""
-    for op in operations:
-        if op.request is None or op.outcome is None:
-            continue
-        client, _, number, digest = op.request
-        found = fold.done.get((client, number, digest))
-        if op.outcome == "rejected" and found is not None:
-            sentence = (
-                f"client {op.client} was told that {_said(op)} was rejected, but slot {found[0]} has it"
-            )
-            yield "RejectedNotApplied", sentence
-        if op.outcome != "done":
-            continue
-        if found is None:
-            yield "Durability", f"client {op.client} was told that {_said(op)} was done; no slot has it"
-        elif _meaning(op.kind, found[1]) != op.out:
-            sentence = (
-                f"client {op.client} was told {op.out!r:.60} of {_said(op)} by node {op.node}; slot "
-                f"{found[0]} gives {_meaning(op.kind, found[1])!r:.60}"
-            )
-            yield "AnswerExact", sentence
 
 
 class _Reads:
@@ -114,7 +107,7 @@ class _Reads:
         still = []
         for op in self._open:
             assert op.place is not None
-            if _meaning(op.kind, machine.query(body_of(op.kind, op.name))) == op.out:
+            if meant(op.kind, machine.query(body_of(op.kind, op.name))) == op.out:
                 self.fits[id(op)].append(mark)
             if op.place[1] > mark:
                 still.append(op)
@@ -143,7 +136,7 @@ def _judge_order(operations: Sequence[Operation], fold: Fold, reads: _Reads) -> 
             fits = reads.fits.get(id(op), [])
             if not fits:
                 sentence = (
-                    f"client {op.client} was told {op.out!r:.60} of {_said(op)} by node {op.node}, which no "
+                    f"client {op.client} was told {op.out!r:.60} of {said(op)} by node {op.node}, which no "
                     f"state between slots {op.place} gives"
                 )
                 yield "AnswerExact", sentence
@@ -177,19 +170,8 @@ def _place_of(op: Operation, fold: Fold) -> int:
     return fold.done.get((client, number, digest), (0, b""))[0]
 
 
-def _meaning(kind: str, answer: bytes) -> object:
-    try:
-        return meaning_of(kind, answer)
-    except (Rejected, WireError) as error:
-        return f"{type(error).__name__}: {error}"
-
-
-def _said(op: Operation) -> str:
-    return f"{op.kind} {op.name!r:.40}" + ("" if op.value is None else f" = {op.value!r:.40}")
-
-
 def _sentence(op: Operation, where: str, floor: int) -> str:
     return (
-        f"{_said(op)} of client {op.client}, asked at {op.call_s:.6f} s, {where}, but slot {floor} was "
+        f"{said(op)} of client {op.client}, asked at {op.call_s:.6f} s, {where}, but slot {floor} was "
         "acknowledged to a client before"
     )

@@ -24,7 +24,7 @@ from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients, Session
 from paxos.sim.disk import Disk
 from paxos.sim.faults import Crash, Faults
-from paxos.sim.ledger import Ledger, place_of, taken_commands
+from paxos.sim.ledger import LogLedger, taken_commands
 from paxos.sim.network import Network
 from paxos.sim.result import Violation
 from paxos.sim.watch import Trace, Watch, raised_at
@@ -123,7 +123,7 @@ class Loop:
         max_steps: int,
         trace: Trace | None,
         watch: Watch | None,
-        ledger: Ledger | None = None,
+        ledger: LogLedger | None = None,
     ) -> None:
         self.sites = sites
         self.network = network
@@ -368,7 +368,7 @@ class Loop:
             self._answer(site, turn)
 
     def _answer(self, site: Site, turn: Turn) -> None:
-        place = None if self.ledger is None or site.node is None else place_of(site.node, turn)
+        place = None if self.ledger is None or site.node is None else self.ledger.place_of(site.node, turn)
         for index, reply in turn.answers:
             session = self.clients.session(index)  # type: ignore[arg-type]
             if session.home is site:
@@ -459,9 +459,7 @@ class Loop:
             if broken is not None:
                 self.violate(*broken)
         if self.ledger is not None and (turn.applies or turn.events):
-            broken = self.ledger.take(site.id, turn.applies)
-            if broken is None and site.node is not None:
-                broken = self.ledger.took_snapshot(site.id, turn.events, site.disk.durable)
+            broken = self.ledger.observe(site.id, turn.applies, turn.events, site.disk.durable)
             if broken is not None:
                 self.violate(*broken)
 

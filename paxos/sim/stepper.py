@@ -39,8 +39,9 @@ from paxos.service import (
     wipes_detected,
 )
 from paxos.service.keyvalue import KeyValue
+from paxos.sim.conflict_ledger import ledger_of
 from paxos.sim.disk import Disk
-from paxos.sim.ledger import LOG_PROBES, LOG_SETTINGS, Ledger, State, applied_of, place_of, taken_commands
+from paxos.sim.ledger import LOG_SETTINGS, LogLedger, applied_of, service_probes, taken_commands
 from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NO_TURN, complaint_of
 from paxos.sim.moves import Asked, Move, parse_move
@@ -133,7 +134,7 @@ class Stepper:
         self._own: list[tuple[Place, int, Message]] = []
         self._machine: MachineMaker = machine or KeyValue
         self._log: LogSettings = log or LOG_SETTINGS
-        self._ledger: Ledger | None = None
+        self._ledger: LogLedger | None = None
         self._questions: Questions = self._first_questions(check)
         invariants = (*(given(each) for each in observers), *(self.protocol.invariants if check else ()))
         self._observed = bool(invariants) or self._ledger is not None
@@ -154,8 +155,8 @@ class Stepper:
             return Questions(DecreeWords())
         words = LogWords()
         if check:
-            self._ledger = Ledger(words.asked, self.seen)
-            self.seen.update(dict.fromkeys(LOG_PROBES, 0))
+            self._ledger = ledger_of(self.protocol, words.asked, self.seen, self._machine)
+            self.seen.update(dict.fromkeys(service_probes(self.protocol), 0))
         return Questions(words)
 
     def _begin(self) -> None:
@@ -494,14 +495,12 @@ class Stepper:
             if self.protocol.decides is Decides.LOG:
                 judged = []
             if self._ledger is not None:
-                judged = [judge_log(self._ledger, self._states(), history, self._machine)]
+                states = [self._ledger.state_of(node, "at the end") for node in self._running()]
+                judged = [judge_log(self._ledger, states, history, self._machine)]
             for complaints in judged:
                 for name, sentence in complaints:
                     self.violations.append(Violation(name, sentence, self.steps))
         return self.violations
-
-    def _states(self) -> list[State]:
-        return [State(n.id, applied_of(n), n.machine.snapshot(), "at the end") for n in self._running()]
 
     def _running(self) -> list[Node]:
         return [site.node for site in self._sites.values() if site.node is not None]
@@ -557,6 +556,7 @@ class Stepper:
                 self._log,
             )
             if self._ledger is not None:
+                self._ledger.begins(site.node)
                 taken_commands(site.node)
             turn = site.node.turn()
         except (Exception, SystemExit) as error:
@@ -685,14 +685,13 @@ class Stepper:
                 placed,
             )  # fmt: skip
         if broken is None and self._ledger is not None:
-            broken = self._ledger.take(site.id, turn.applies)
-            if broken is None and node is not None and turn.events:
-                broken = self._ledger.took_snapshot(site.id, turn.events, site.disk.durable)
+            broken = self._ledger.observe(site.id, turn.applies, turn.events, site.disk.durable)
         if broken is not None:
             self._violate(*broken)
 
     def _answered(self, client: Any, site: Place, reply: Message, turn: Turn) -> None:
-        place = None if self._ledger is None or site.node is None else place_of(site.node, turn)
+        ledger = self._ledger
+        place = None if ledger is None or site.node is None else ledger.place_of(site.node, turn)
         following = self._questions.heard(client, site.id, reply, self.moved, place)
         if following is not None and following[0] in self._sites:
             self.seen["redirected"] += 1

@@ -16,10 +16,11 @@ from paxos.quorum import Phase
 from paxos.service import LogSettings, MachineMaker, Node, message_table, replica_prefix
 from paxos.sim.choices import PARTS, Choices
 from paxos.sim.clients import Clients
+from paxos.sim.conflict_ledger import ledger_of
 from paxos.sim.decree_desk import DecreeDesk
 from paxos.sim.disk import Disk
 from paxos.sim.faults import Crash, Cut, Faults, Happening, Pause, SlowNode, Wipe, plan_of
-from paxos.sim.ledger import LOG_PROBES, Ledger, State, applied_of, taken_commands
+from paxos.sim.ledger import applied_of, service_probes, taken_commands
 from paxos.sim.log_desk import LogDesk
 from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NEVER, NS, Loop, Site, complaint_of
@@ -67,8 +68,9 @@ class World(Loop):
         ledger = None
         if protocol.decides is Decides.LOG:
             desk = LogDesk(workload, choices)
-            ledger = Ledger(desk.asked, seen) if check else None
-            seen.update(dict.fromkeys(LOG_PROBES if check else (), 0))
+            if check and machine is not None:
+                ledger = ledger_of(protocol, desk.asked, seen, machine)
+                seen.update(dict.fromkeys(service_probes(protocol), 0))
         super().__init__(
             {each.node: Site(each, _store_id(each.node, 0), Disk(prefix)) for each in configurations},
             Network(topology, hardware, members, faults, choices, message_table(protocol), seen),
@@ -137,6 +139,7 @@ class World(Loop):
                 self._log,
             )
             if self.ledger is not None:
+                self.ledger.begins(node)
                 taken_commands(node)
             turn = node.turn()
         except (Exception, SystemExit) as error:
@@ -324,7 +327,12 @@ class World(Loop):
         history = self.clients.history()
         judged: list[Iterable[tuple[str, str]]]
         if self.ledger is not None and self._machine is not None:
-            judged = [judge_log(self.ledger, self._states(), history, self._machine)]
+            states = [
+                self.ledger.state_of(site.node, "at the end")
+                for site in self.sites.values()
+                if site.node is not None
+            ]
+            judged = [judge_log(self.ledger, states, history, self._machine)]
             if isinstance(self._desk, LogDesk):
                 judged.append(self._desk.complaints())
         else:
@@ -333,13 +341,6 @@ class World(Loop):
         for complaints in judged:
             for name, sentence in complaints:
                 self.violate(name, sentence)
-
-    def _states(self) -> list[State]:
-        return [
-            State(site.id, applied_of(site.node), site.node.machine.snapshot(), "at the end")
-            for site in self.sites.values()
-            if site.node is not None
-        ]
 
     def decisions(self) -> dict[NodeId, dict[bytes, bytes]]:
         """What every running node knows of decrees."""
