@@ -3,6 +3,7 @@
 import attrs
 import pytest
 
+import paxos.check.minimise as room
 from paxos.basic import BasicSettings
 from paxos.check.ddmin import ddmin
 from paxos.check.draw import scenario_of
@@ -214,6 +215,43 @@ def test_a_schedule_can_be_made_shorter_too():
     assert settled.violation.name == "Agreement"
     assert settled.scenario.schedule == ('1 submits decide "d" = "v1"', '2 submits decide "d" = "v2"')
     assert settled.scenario.nodes == 2
+
+
+@pytest.mark.parametrize("way", ["_waiting", "_candidates"])
+def test_inputs_of_a_longer_run_are_not_smaller_ones(way, monkeypatch):
+    scenario = Scenario(
+        protocol="tests.planted:deaf", workload=Workload(operations=2), duration_s=1.0, grace_s=5.0
+    )
+    longer = attrs.evolve(scenario, workload=Workload(operations=9), duration_s=3.0)
+    before, after = scenario.run().result, longer.run().result
+    assert after.deliveries > before.deliveries
+    longer = attrs.evolve(longer, choices=after.choices)
+    for each in ("_waiting", "_candidates"):
+        monkeypatch.setattr(room, each, lambda *_, found=each == way: [longer] if found else [])
+    small = minimise(scenario, budget=10 * before.steps)
+    assert small.violation.name == "Liveness"
+    assert small.scenario.workload == scenario.workload
+    assert (small.deliveries, small.steps) <= (before.deliveries, before.steps)
+
+
+def test_choices_of_a_longer_run_are_not_fewer_ones(monkeypatch):
+    scenario = Scenario(protocol="tests.planted:deaf", workload=Workload(operations=1), grace_s=1.0)
+    real = scenario.run()
+    tried = []
+
+    def run(self):
+        """Every 0 that takes the place of another choice makes the run longer, but for the last."""
+        tried.append(self.choices)
+        deliveries = 100 - sum(map(bool, self.choices)) if self.choices[:3] != (5, 6, 7) else 90
+        return real._replace(
+            result=attrs.evolve(real.result, choices=self.choices, deliveries=deliveries, steps=7)
+        )
+
+    monkeypatch.setattr(Scenario, "run", run)
+    begun = attrs.evolve(scenario, choices=(5, 6, 7, 8, 9))
+    small = room._fewer_choices(begun, frozenset({"Liveness"}), Budget(1000), (90, 7, 5))
+    assert small.choices == (5, 6, 7)
+    assert (5, 0, 7) in tried
 
 
 def test_shorten_keeps_what_a_budget_leaves_no_room_for():

@@ -5,16 +5,17 @@ until none can be.  A violation of liveness stays a timed run: small runs are tr
 none breaks the same, the run's own inputs are made smaller (fewer nodes, operations and faults, a shorter
 time) and its choices fewer and lower.
 
-Whatever is tried is run for real, and counts only when the violation of the same name comes again.
+Whatever is tried is run for real, and counts only when the violation of the same name comes again, in a run
+that is no longer: smaller inputs may well lead to a longer one.
 """
 
 from collections.abc import Callable, Collection, Iterator
 from itertools import product
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import attrs
 
-from paxos.check.scenario import LIVENESS, Scenario, protocol_named
+from paxos.check.scenario import LIVENESS, Played, Scenario, protocol_named
 from paxos.check.shorten import Budget, cost, shorten, to_schedule
 from paxos.check.walk import Walk
 from paxos.contract import Decides
@@ -45,6 +46,8 @@ _ROUGH: Final = (
     Faults(loss=0.1, random_crashes=2, random_partitions=1),
     Faults(jitter=2.0, reorder=0.2, duplicate=0.2),
 )
+#: How long a run is: messages delivered, steps, choices; the first that differs decides.
+_Length: TypeAlias = tuple[int, int, int]
 #: Operations, share of reads, and nodes.
 _FEW: Final = ((1, 0.0, 3), (2, 0.0, 3), (3, 0.5, 3), (4, 0.0, 2), (4, 0.3, 5))
 
@@ -133,8 +136,12 @@ def minimise(
 
 def _shortest(current: Scenario, names: frozenset[str], purse: Budget) -> Scenario:
     if names & LIVENESS:
-        small = [_smaller(each, names, purse) for each in _waiting(current, names, purse) or (current,)]
-        return min(small, key=lambda each: each.run().result.deliveries)
+        longest = _length(current.run())
+        small = [_smaller(each, names, purse) for each in _waiting(current, names, purse)]
+        lengths = [_length(each.run()) for each in small]
+        if not small or min(lengths) > longest:
+            return _smaller(current, names, purse)
+        return small[lengths.index(min(lengths))]
     schedule = current if current.schedule is not None else to_schedule(current, names, purse)
     if schedule is None and _decides_log(current):
         # Who leads when hangs on clocks and chance, which a list of moves has not: look from scratch first.
@@ -146,7 +153,8 @@ def _shortest(current: Scenario, names: frozenset[str], purse: Budget) -> Scenar
         purse.spend(half.spent)
         schedule = to_schedule(current, names, purse)
     if schedule is None:
-        return _searched(current, names, purse) or current
+        other = _searched(current, names, purse)
+        return other if other is not None and cost(other)[0] <= _length(current.run())[0] else current
     best = shorten(schedule, names, purse)
     if cost(best)[0] > _ENOUGH or cost(best)[1] > _MANY:
         other = _searched(best, names, purse)
@@ -264,23 +272,38 @@ def _searched(scenario: Scenario, names: frozenset[str], purse: Budget) -> Scena
 def _smaller(scenario: Scenario, names: frozenset[str], purse: Budget) -> Scenario:
     """Inputs one after the other as small as will do, then the choices."""
     changed = True
+    played = scenario.run()
+    purse.spend(played.result.steps)
+    length = _length(played)
     if names == frozenset({"Liveness"}):
         # A run that takes longer than this one is no smaller.
-        steps = scenario.run().result.steps
-        purse.spend(steps)
-        scenario = attrs.evolve(scenario, max_steps=min(scenario.max_steps, steps + 1000))
+        scenario = attrs.evolve(scenario, max_steps=min(scenario.max_steps, played.result.steps + 1000))
     while changed and purse.left:
         changed = False
         for candidate in _candidates(scenario):
-            found = _breaks(candidate, names, purse)
+            found = _breaks(candidate, names, purse, length)
             if found is not None:
-                scenario, changed = found, True
+                (scenario, length), changed = found, True
                 break
-    return _fewer_choices(scenario, names, purse)
+    return _fewer_choices(scenario, names, purse, length)
 
 
-def _breaks(candidate: Scenario, names: frozenset[str], purse: Budget) -> Scenario | None:
-    """The candidate with choices with which it breaks the same: its own, none, or a few others."""
+def _length(played: Played) -> _Length:
+    result = played.result
+    return result.deliveries, result.steps, len(result.choices)
+
+
+def _breaks(
+    candidate: Scenario, names: frozenset[str], purse: Budget, longest: _Length
+) -> tuple[Scenario, _Length] | None:
+    """The candidate with choices with which it breaks the same: its own, none, or a few others; its length.
+
+    Args:
+        candidate: what to try.
+        names: of violations that count.
+        purse: what may be spent.
+        longest: a run that is longer does not count.
+    """
     tried: list[tuple[int, tuple[int, ...] | None]] = [(0, candidate.choices), (0, ())]
     if not names & LIVENESS:  # such runs are long, and wait for ever whatever is chosen
         tried += ((seed, None) for seed in range(_SEEDS))
@@ -293,8 +316,8 @@ def _breaks(candidate: Scenario, names: frozenset[str], purse: Budget) -> Scenar
         except ConfigurationError:
             return None  # the inputs do not fit together
         purse.spend(played.result.steps)
-        if played.violation is not None and played.violation.name in names:
-            return attrs.evolve(attempt, seed=0, choices=played.result.choices)
+        if played.violation is not None and played.violation.name in names and _length(played) <= longest:
+            return attrs.evolve(attempt, seed=0, choices=played.result.choices), _length(played)
     return None
 
 
@@ -386,17 +409,21 @@ def _evolved(value: Any, name: str, new: object) -> Iterator[Any]:
         return  # one field alone can not have it
 
 
-def _fewer_choices(scenario: Scenario, names: frozenset[str], purse: Budget) -> Scenario:
-    """Choices cut off at the end, made 0 block by block, and lower."""
+def _fewer_choices(scenario: Scenario, names: frozenset[str], purse: Budget, length: _Length) -> Scenario:
+    """Choices cut off at the end, and made 0 block by block; never in a run that is longer than `length`."""
 
     def holds(choices: tuple[int, ...]) -> Scenario | None:
+        nonlocal length
         if not purse.left:
             return None
         attempt = attrs.evolve(scenario, choices=choices)
         played = attempt.run()
         purse.spend(played.result.steps)
         good = played.violation is not None and played.violation.name in names
-        return attrs.evolve(attempt, choices=played.result.choices) if good else None
+        if not good or _length(played) > length:
+            return None
+        length = _length(played)
+        return attrs.evolve(attempt, choices=played.result.choices)
 
     low, high = 0, len(scenario.choices or ())
     while low < high:
