@@ -395,7 +395,7 @@ def test_a_node_makes_only_a_few_at_once_and_gives_up_who_does_not_ask() -> None
     for body in (b"", b"\xff", dumps((b"b",)), dumps((b"b", -1)), dumps((b"b" * 65, None)), dumps(("b", 1))):
         bad = backups.go_on(2, Query(1, Level.BACKUP, body), 70.0)
         assert bad is not None
-        assert bad.kind == RefusedKind.REJECTED
+        assert bad.kind == RefusedKind.NEVER
 
 
 # --- restore -----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from paxos.service import (
     ReplyKind,
     StatusReply,
     Submit,
+    admission,
 )
 from paxos.service.batches import (
     FILL_BYTES,
@@ -142,7 +143,7 @@ def test_a_number_used_for_another_command_is_refused() -> None:
     host.submit(1, b"a", b"b")
     for run in ([1, b"other"], [2, b"other"], [1, b"a", b"other"]):
         told = refused(host.submit(*run))  # type: ignore[arg-type]
-        assert told.kind == RefusedKind.REJECTED
+        assert told.kind == RefusedKind.NEVER
         assert "was another command; a number is used once" in told.detail
     assert host.lines == [b"a", b"b"]
     # When the log has it all the same, since another node knew no better, all nodes do the same with it.
@@ -167,7 +168,7 @@ def test_a_client_that_nobody_knows_any_more_is_told_so() -> None:
     told = refused(host.submit(1, b"a"))
     assert told.kind == RefusedKind.EXPIRED
     told = refused(host.submit(1, b"a", birth=8))
-    assert told.kind == RefusedKind.REJECTED
+    assert told.kind == RefusedKind.NEVER
     assert host.ask(AskBirth(3)) == [Birth(3, 7)]
     assert host.submit(1, b"a", birth=7) == [done(1, b"1 a")]
 
@@ -266,7 +267,7 @@ def test_a_restart_comes_to_the_same_state() -> None:
 def test_a_request_that_is_too_long_is_refused_with_the_limit() -> None:
     host = Host()
     told = refused(host.submit(4, b"a", bytes(MAX_REQUEST_BYTES + 1)))
-    assert told.kind == RefusedKind.REJECTED
+    assert told.kind == RefusedKind.NEVER
     assert told.detail == f"request 5 has {MAX_REQUEST_BYTES + 1} bytes; the limit is {MAX_REQUEST_BYTES}"
     assert host.lines == []
     (told,) = host.submit(1, bytes(MAX_REQUEST_BYTES))
@@ -312,6 +313,37 @@ def test_an_answer_that_is_too_long_is_not_sent_and_the_node_goes_on() -> None:
     host.start()
     assert len(host.lines) == 1
     assert refused(host.submit(1, b"long %d" % (MAX_RESULT_BYTES + 1))).kind == RefusedKind.APPLIED
+
+
+def test_a_client_that_acknowledges_nothing_is_refused_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_KEPT_BYTES", 1000)
+    host = Host()
+    for number in range(1, 5):
+        assert isinstance(host.submit(number, b"long 300")[0], Results)
+    told = refused(host.submit(5, b"x", b"y"))
+    assert (told.sequence, told.requests, told.kind) == (5, 2, RefusedKind.REJECTED)
+    assert "has not acknowledged results of 1200 bytes; the limit is 1000" in told.detail
+    # Whatever it asks for again is answered; only what is new is refused.
+    new, kept = host.submit(4, b"long 300", b"x")
+    assert (kept.sequence, len(kept.results)) == (4, 1)
+    assert (new.sequence, new.requests, new.kind) == (5, 1, RefusedKind.REJECTED)
+    # Nor does another client suffer.
+    host.node.request("other", SubmitMany(make_run(1, b"z", name=b"o" * 16)), host.now)
+    assert isinstance(host.run()[0], Results)
+    # To say what it has is enough.
+    host.node.request("client", SubmitMany(make_run(5, b"x", b"y", acknowledged=1)), host.now)
+    assert [type(each) for each in host.run()] == [Results]
+    assert len(host.lines) == 7
+
+
+def test_results_make_markers_as_requests_do() -> None:
+    """They are kept for retries until they are acknowledged, and at a marker there is a bound to that."""
+    host = Host(marker_bytes=10_000)
+    for number in range(1, 4):
+        host.submit(number, b"long 3000")
+    assert markers(host) == 0
+    host.submit(4, b"long 3000")
+    assert markers(host) == 1
 
 
 def test_a_flood_is_refused_beyond_the_bound_of_requests() -> None:
@@ -458,10 +490,10 @@ def test_a_query_that_the_machine_can_not_answer_costs_the_node_nothing(level: L
     # A client asks node after node: else one such query would stop them all.
     host = Host()
     (told,) = host.query(b"raise", level)
-    assert told.kind == RefusedKind.REJECTED
+    assert told.kind == RefusedKind.NEVER
     assert told.detail == "the state machine can not answer the query: ValueError: no such question"
     (told,) = host.query(b"long %d" % (MAX_RESULT_BYTES + 1), level)
-    assert told.kind == RefusedKind.REJECTED
+    assert told.kind == RefusedKind.NEVER
     assert f"the limit is {MAX_RESULT_BYTES}" in told.detail
     assert isinstance(host.submit(1, b"a")[0], Results)
     assert [event.action for event in host.events] == ["query failed"]
@@ -573,8 +605,9 @@ def test_a_marker_that_was_refused_is_asked_for_again_later(mode: Mode, settings
     for index in range(200):
         host.replica.learn(batch_command(ELSEWHERE, index, [make_run(index + 1, bytes(12))]))
         host.run()
-    # 200 requests of 12 bytes: the bound is passed, and then every eighth of it.
-    assert 11 <= len(asked) <= 14
+    # 200 requests of 12 bytes, and results that are a little longer: the bound is passed, and then every
+    # eighth of it.
+    assert 11 <= len(asked) <= 17
     assert markers(host) == 0
     host.replica.submit = submit  # type: ignore[method-assign]
     host.replica.mode = Mode.LEAD

@@ -13,7 +13,7 @@ from paxos.command import digest_of
 from paxos.errors import WireError
 from paxos.service import sessions as module
 from paxos.service.batches import MAX_RUN, Run, run_digests
-from paxos.service.sessions import MAX_RESULT_BYTES, Refusal, Sessions
+from paxos.service.sessions import MAX_KEPT_BYTES, MAX_RESULT_BYTES, Refusal, Session, Sessions
 from paxos.wire import MAX_ITEMS, dumps, loads_strict
 
 ALICE, BOB = b"a" * 16, b"b" * 16
@@ -108,12 +108,21 @@ class Oracle:
                 self.settled.add((client, number))
                 del self.applied[client, number, digest]
         for client in self.last:
+            self._keep_within_bounds(client)
             numbers = sorted(number for one, number in self.settled if one == client)
             ends = [number for number in numbers if number + 1 not in numbers]
             if len(ends) > max_intervals:
                 gone = ends[-max_intervals - 1]
                 self.floor[client] = max(self.floor[client], gone)
                 self.settled = {key for key in self.settled if key[0] != client or key[1] > gone}
+
+    def _keep_within_bounds(self, client: bytes) -> None:
+        mine = {key: result for key, result in self.applied.items() if key[0] == client}
+        while sum(map(len, mine.values())) > module.MAX_KEPT_BYTES:
+            lowest = min(number for _, number, _ in mine)
+            self.settled.add((client, lowest))
+            for key in [key for key in mine if key[1] == lowest]:
+                del mine[key], self.applied[key]
 
 
 class Do(NamedTuple):
@@ -150,6 +159,7 @@ def _small_bounds() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MAX_RESULT_BYTES", 20)
         patch.setattr(module, "MAX_INTERVALS", 2)
+        patch.setattr(module, "MAX_KEPT_BYTES", 22)
         yield
 
 
@@ -195,7 +205,18 @@ def test_the_table_does_what_the_rules_say(doings: list[Do]) -> None:
             oracle.horizon,
             len(oracle.last),
         )
+        for client in oracle.last:
+            expect_counted(table.get(client))
     assert not ever or max(ever.values()) == 1
+
+
+def expect_counted(session: Session | None) -> None:
+    """Results are counted as they come and go; here they are counted anew."""
+    assert session is not None
+    held = [result for each in session.held for result in each.results or ()]
+    others = [result for results in session.others.values() for result in results.values()]
+    assert session.kept_bytes == sum(len(result) for result in held + others if result is not None)
+    assert session.kept_above(session.acknowledged) == session.kept_bytes
 
 
 def expect_told(told: object, fate: str, body: bytes, number: int, acknowledged: int) -> None:
@@ -211,6 +232,24 @@ def expect_told(told: object, fate: str, body: bytes, number: int, acknowledged:
         assert isinstance(told, Refusal)
         assert told.applied == (fate == "settled")
         assert told.expired == (fate in ("closed", "stranger"))
+
+
+def test_results_that_nobody_acknowledges_are_bounded_at_a_marker() -> None:
+    table, worker = Sessions(), Worker()
+    table.apply(make(1, *[b"%d" % number for number in range(1, 8)]), worker)
+    session = table.get(ALICE)
+    assert session is not None
+    assert session.kept_bytes == 7 * len(answer(b"1"))
+    # What its client has is not counted against it, though it says so only now.
+    assert session.kept_above(7) == 0
+    assert session.kept_above(6) == session.kept_bytes
+    table.mark()
+    assert session.kept_bytes == 4 * len(answer(b"1")) <= module.MAX_KEPT_BYTES
+    # The first ones are gone; that they were carried out is not.
+    (told,) = table.apply(make(3, b"3"), worker)
+    assert told.applied
+    assert table.apply(make(4, b"4"), worker) == [answer(b"4")]
+    assert len(worker.done) == 7
 
 
 # --- BarrierCut: any order between two markers ----------------------------------------------------------
@@ -463,6 +502,7 @@ def test_nothing_that_a_client_does_makes_a_table_that_can_not_be_read_back() ->
 
 def test_long_results_are_packed_in_several_items(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_RESULT_BYTES", MAX_RESULT_BYTES)
+    monkeypatch.setattr(module, "MAX_KEPT_BYTES", MAX_KEPT_BYTES)
     table = Sessions()
     table.apply(make(1, *[b"x"] * 20), lambda first, bodies: [bytes(200_000)] * len(bodies))
     for _ in range(2):

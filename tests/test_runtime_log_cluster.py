@@ -411,7 +411,7 @@ async def test_a_watch_from_now_and_one_that_is_closed() -> None:
             group.cancel_scope.cancel()
         await until(lambda: not any(each._news for each in connections(cluster)))
         assert not any(
-            node._server._engine.node.service._watching  # type: ignore[union-attr]
+            node._server._engine.node.service._queries.watching  # type: ignore[union-attr]
             for node in cluster.nodes.values()
         )
         assert nothing_open(cluster)

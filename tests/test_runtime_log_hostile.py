@@ -17,7 +17,7 @@ from paxos.runtime import Cluster, Limits, clients, connect, open_cluster
 from paxos.runtime.handshake import Hello
 from paxos.runtime.handshake import Refused as HelloRefused
 from paxos.runtime.tables import FROM_CLIENT
-from paxos.service import AskStatus
+from paxos.service import AskStatus, admission
 from paxos.service.batches import MAX_REQUEST_BYTES, MAX_RUN, Run
 from paxos.service.keyvalue_requests import changes, get
 from paxos.service.log_messages import (
@@ -130,7 +130,7 @@ async def test_a_number_that_is_used_for_another_command() -> None:
         assert await results_of(attacker, 2) == [b"I1", b"I2"]
         await attacker.ask(run(1, increment(b"n"), put(b"n", b"7"), increment(b"n")))
         answer = await attacker.answer()
-        assert answer[:4] == (NAME, 1, 3, RefusedKind.REJECTED)
+        assert answer[:4] == (NAME, 1, 3, RefusedKind.NEVER)
         assert "request 2 of this client was another command; a number is used once" in answer.detail
         assert await cluster.client().get(b"n") == b"2"
 
@@ -142,7 +142,7 @@ async def test_a_command_above_the_limit() -> None:
             await attacker.ask(run(1, put(b"k", bytes(MAX_REQUEST_BYTES - 3))))
             answer = await attacker.answer()
             assert isinstance(answer, Refused)
-            assert answer.kind == RefusedKind.REJECTED
+            assert answer.kind == RefusedKind.NEVER
             assert f"request 1 has 1048321 bytes; the limit is {MAX_REQUEST_BYTES}" in answer.detail
             await attacker.ask(run(2, put(b"k", bytes(MAX_REQUEST_BYTES - 4))))
             assert len(await results_of(attacker, 1)) == 1
@@ -161,7 +161,7 @@ async def test_strangers_of_the_table() -> None:
         await greeted(attacker)
         await attacker.ask(run(1, increment(b"n"), birth=99))
         answer = await attacker.answer()
-        assert (answer.kind, answer.requests) == (RefusedKind.REJECTED, 1)
+        assert (answer.kind, answer.requests) == (RefusedKind.NEVER, 1)
         assert "born at marker 99" in answer.detail
         await attacker.ask(run(5, increment(b"n"), acknowledged=1 << 60))
         assert await results_of(attacker, 1) == [b"I1"]
@@ -171,6 +171,32 @@ async def test_strangers_of_the_table() -> None:
         assert "65536 requests whose results it has not acknowledged" in answer.detail
         await attacker.ask(run(6, increment(b"n"), acknowledged=0))
         assert await results_of(attacker, 1) == [b"I2"]
+
+
+async def test_large_results_that_are_never_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes keep so many bytes of them, and take nothing new of that client until it says what it has."""
+    monkeypatch.setattr(admission, "MAX_KEPT_BYTES", 1 << 20)
+    async with attacked() as (cluster, _, address), stranger(address) as attacker:
+        await greeted(attacker)
+        large = bytes(300_000)
+        await attacker.ask(run(1, put(b"large", large)))
+        await results_of(attacker, 1)
+        number, answer = 2, None
+        while number < 10:
+            await attacker.ask(run(number, get(b"large")))
+            answer = await attacker.answer()
+            if isinstance(answer, Refused):
+                break
+            number += 1
+        assert isinstance(answer, Refused)
+        assert (answer.kind, number) == (RefusedKind.REJECTED, 6)
+        assert "until it has, nothing new is taken of it" in answer.detail
+        # Others are served, and what it asks for again is answered.
+        assert await cluster.client().get(b"large") == large
+        await attacker.ask(run(5, get(b"large")))
+        await results_of(attacker, 1)
+        await attacker.ask(run(6, get(b"large"), acknowledged=5))
+        await results_of(attacker, 1)
 
 
 #: Fields of a client's messages that are none, and what the line about it must say.
@@ -373,7 +399,7 @@ async def test_gone_in_the_middle() -> None:
         total = int(await cluster.client().get(b"gone") or b"0")
         assert total % 500 == 0
         engines = [node._server._engine for node in cluster.nodes.values()]
-        assert not any(engine.node.service._watching for engine in engines if engine is not None)  # type: ignore[union-attr]
+        assert not any(engine.node.service._queries.watching for engine in engines if engine is not None)  # type: ignore[union-attr]
 
 
 async def test_another_cluster() -> None:

@@ -116,7 +116,7 @@ class Backups:
         try:
             name, index = _taken(query.body)
         except WireError as error:
-            return QueryReply(query.sequence, RefusedKind.REJECTED, None, str(error))
+            return QueryReply(query.sequence, RefusedKind.NEVER, None, str(error))
         if index is None:
             return None
         backup = self._backups.get((client, name))

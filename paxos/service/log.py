@@ -28,8 +28,8 @@ from paxos.contract import (
     StateMachine,
 )
 from paxos.errors import ConfigurationError, NodeStopped, RecordError
+from paxos.service.admission import NotTaken, look_at
 from paxos.service.batches import (
-    MAX_REQUEST_BYTES,
     BatchKind,
     Run,
     batch_command,
@@ -59,15 +59,13 @@ from paxos.service.log_messages import (
 )
 from paxos.service.messages import Cancel, Reply, ReplyKind, Submit
 from paxos.service.queries import REFUSED_BY_OUTCOME, Queries
-from paxos.service.sessions import Refusal, Session, Sessions
+from paxos.service.sessions import Refusal, Sessions
 from paxos.service.settings import LogSettings
 from paxos.service.snapshots import Content, snapshot_pieces
 from paxos.service.turn import ClientKey, Turn
 
 __all__ = ["LogService"]
 
-#: A client may have so many requests without acknowledging a result.
-_MAX_UNACKNOWLEDGED: Final = 65_536
 #: Results travel in messages of about so many bytes.
 _ANSWER_BYTES: Final = 1 << 18
 _DIGEST: Final = 8
@@ -161,11 +159,11 @@ class LogService:
         self._submitted: dict[RequestId, list[tuple[ClientKey, Run]]] = {}
         self._begun = begun
         self._room = 1
-        # Requests and bytes applied since the last marker, and how many are due for one.
-        self._since_marker = [0, 0]
+        # Requests, their bytes and their results' since the last marker, and how many are due for one.
+        self._since_marker = [0, 0, 0]
         # About so many bytes of log there are since the last snapshot.
         self._logged_bytes = 0
-        self._mark_at = [0, 0]
+        self._mark_at = [0, 0, 0]
         self._start_counting()
         self._marker: RequestId | None = None
         # Requests that count as carried out if the machine raises on them; None is any digest.
@@ -226,11 +224,13 @@ class LogService:
         self._queries.leave(client)
 
     def _submit(self, client: ClientKey, run: Run, why_not_yet: str) -> None:
-        size = run_bytes(run)
-        why = self._why_not(run, size, why_not_yet)
-        if why:
-            self._refuse(client, run, RefusedKind.REJECTED, why)
-            return
+        refused = self._why_not(run, run_bytes(run), why_not_yet)
+        if refused is not None:
+            first, kind, why = refused
+            self._refuse(client, run_piece(run, first, len(run.bodies)), kind, why)
+            if not first:
+                return
+            run = run_piece(run, 0, first)
         gathered = self._gathered
         if isinstance(gathered, InOrder):
             gathered.add(client, run)
@@ -251,40 +251,20 @@ class LogService:
                 gathered.add(client, run_piece(run, first, index), touched[first:index])
             if why:
                 self._tell("request refused", f"request {run.sequence + index} of {run.client.hex()}: {why}")
-                self._refuse(client, run_piece(run, index, index + 1), RefusedKind.REJECTED, why)
+                self._refuse(client, run_piece(run, index, index + 1), RefusedKind.NEVER, why)
             first = index + 1
 
-    def _why_not(self, run: Run, size: int, why_not_yet: str) -> str:
+    def _why_not(self, run: Run, size: int, why_not_yet: str) -> NotTaken | None:
         settings, gathered = self._settings, self._gathered
-        if size > MAX_REQUEST_BYTES:
-            for index, body in enumerate(run.bodies):
-                if len(body) > MAX_REQUEST_BYTES:
-                    number = run.sequence + index
-                    return f"request {number} has {len(body)} bytes; the limit is {MAX_REQUEST_BYTES}"
         if (
             gathered.requests + len(run.bodies) > 2 * settings.waiting_requests
             or gathered.size_bytes + size > 2 * settings.waiting_bytes
         ) and gathered:
-            return why_not_yet or (
+            why = why_not_yet or (
                 f"node {self._node} has {gathered.requests} requests waiting to be ordered; try again later"
             )
-        session = self.sessions.get(run.client)
-        if session is not None:
-            last = run.sequence + len(run.bodies) - 1
-            if last > max(session.acknowledged, run.acknowledged) + _MAX_UNACKNOWLEDGED:
-                return f"the client has {_MAX_UNACKNOWLEDGED} requests whose results it has not acknowledged"
-            if run.sequence <= session.highest:
-                return self._reused(session, run)
-        return ""
-
-    @staticmethod
-    def _reused(session: Session, run: Run) -> str:
-        for index in range(len(run.bodies)):
-            digest = run.digests[_DIGEST * index : _DIGEST * (index + 1)]
-            number = run.sequence + index
-            if session.is_reused(number, digest):
-                return f"request {number} of this client was another command; a number is used once"
-        return ""
+            return NotTaken(0, RefusedKind.REJECTED, why)
+        return look_at(run, size, self.sessions.get(run.client))
 
     def _instruct(self, client: ClientKey, message: Instruct, now: Instant) -> None:
         try:
@@ -371,7 +351,8 @@ class LogService:
         for recipient, _ in effects.transfers:
             self._catch_up.offer(recipient, self._now)
         self._room = effects.room
-        if self._since_marker[0] >= self._mark_at[0] or self._since_marker[1] >= self._mark_at[1]:
+        since, due = self._since_marker, self._mark_at
+        if since[0] >= due[0] or since[1] >= due[1] or since[2] >= due[2]:
             told = self._mark()
         if self._unlogged is not None:
             told |= self._log_skip(self._unlogged)
@@ -457,6 +438,7 @@ class LogService:
         since = self._since_marker
         since[0] += len(applied)
         since[1] += sum(map(len, run.bodies))
+        since[2] += sum(map(len, applied))
         self.requests += len(applied)
         return applied
 
@@ -496,7 +478,7 @@ class LogService:
             if each.__class__ is not Refusal:
                 self.answers.append((client, Results(run.client, number, [each])))
                 continue
-            kind = RefusedKind.REJECTED
+            kind = RefusedKind.NEVER
             if each.applied:
                 kind = RefusedKind.APPLIED
             elif each.expired:
@@ -592,9 +574,9 @@ class LogService:
         self._marker = command.request
         # Whoever is refused asks again only after a while.
         settings = self._settings
+        more = (settings.marker_requests, settings.marker_bytes, settings.marker_bytes)
         self._mark_at = [
-            self._since_marker[0] + max(settings.marker_requests // 8, 1),
-            self._since_marker[1] + max(settings.marker_bytes // 8, 1),
+            since + max(each // 8, 1) for since, each in zip(self._since_marker, more, strict=True)
         ]
         self._room -= 1
         self._place([command])
@@ -650,8 +632,9 @@ class LogService:
         settings, waits = self._settings, 1.0
         if self._conflicts is not None:
             waits += self._conflicts.patience(self.sessions.markers)
-        self._since_marker = [0, 0]
-        self._mark_at = [int(settings.marker_requests * waits), int(settings.marker_bytes * waits)]
+        self._since_marker = [0, 0, 0]
+        size = int(settings.marker_bytes * waits)
+        self._mark_at = [int(settings.marker_requests * waits), size, size]
 
     @property
     def progress(self) -> int:

@@ -224,7 +224,7 @@ class Queries:
     def _ask_machine(self, query: Query) -> QueryReply:
         """What the machine answers. One that it can not answer costs its client, and never the node.
 
-        Nothing follows from a query, so no node diverges; and a client asks the next node what one refused.
+        Nothing follows from a query, so no node diverges; and any other node would say the same.
         """
         try:
             answer = self._machine.query(query.body)
@@ -236,13 +236,13 @@ class Queries:
             )
         if len(answer) > MAX_RESULT_BYTES:
             why = f"the answer has {len(answer)} bytes; the limit is {MAX_RESULT_BYTES}"
-            return QueryReply(query.sequence, RefusedKind.REJECTED, None, why)
+            return QueryReply(query.sequence, RefusedKind.NEVER, None, why)
         return QueryReply(query.sequence, 0, answer, "")
 
     def _failed(self, query: Query, why: str) -> QueryReply:
         what = {"text": why, "level": logging.WARNING}
         self._events.append(Event("query failed", self._node, what, "log"))
-        return QueryReply(query.sequence, RefusedKind.REJECTED, None, why)
+        return QueryReply(query.sequence, RefusedKind.NEVER, None, why)
 
 
 def _group(one: Footprint, hot: HotKeys | None) -> int:

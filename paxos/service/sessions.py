@@ -38,6 +38,7 @@ __all__ = [
     "IDLE_MARKERS",
     "MAX_CLIENTS",
     "MAX_INTERVALS",
+    "MAX_KEPT_BYTES",
     "MAX_RESULT_BYTES",
     "Applied",
     "Apply",
@@ -53,6 +54,9 @@ MAX_CLIENTS: Final = 100_000
 
 #: The longest answer of a state machine that is kept and sent.
 MAX_RESULT_BYTES: Final = 4 << 20
+#: Of one client so many bytes of results are kept over a marker that it has not acknowledged; the lowest
+#: numbers lose theirs first.
+MAX_KEPT_BYTES: Final = 32 << 20
 #: Of one client so many intervals of settled numbers are remembered at a marker; the lowest go first.
 MAX_INTERVALS: Final = 65_536
 
@@ -104,6 +108,17 @@ class Held(NamedTuple):
         """The number of the last."""
         return self.first + len(self.digests) // _DIGEST - 1
 
+    @property
+    def size(self) -> int:
+        """Bytes of the results that are kept."""
+        results = self.results
+        if results is None:
+            return 0
+        try:
+            return sum(map(len, results))  # type: ignore[arg-type]
+        except TypeError:
+            return sum(len(result) for result in results if result is not None)
+
 
 class Session:
     """What is remembered of one client.
@@ -118,6 +133,7 @@ class Session:
             Whatever bears such a number was applied.
         held: what is remembered of all others, by rising first number; no number is in two of them.
         others: of numbers that are held and were used again: by number and digest, the results.
+        kept_bytes: of all results that are kept.
     """
 
     __slots__ = (
@@ -127,6 +143,7 @@ class Session:
         "floor",
         "held",
         "highest",
+        "kept_bytes",
         "last",
         "others",
         "settled",
@@ -142,6 +159,7 @@ class Session:
         self.settled: list[list[int]] = []
         self.held: list[Held] = []
         self.others: dict[int, dict[bytes, bytes | None]] = {}
+        self.kept_bytes: int = 0
         # Of `held`, at least so many from the start have no results that an acknowledgement could drop.
         self._released = 0
         # Whether there is something to settle.
@@ -152,6 +170,7 @@ class Session:
         self._changed = True
         last = first + len(results) - 1
         held = Held(first, digests, results if last > self.acknowledged else None)
+        self.kept_bytes += held.size
         if first > self.highest:
             self.held.append(held)
         else:
@@ -165,6 +184,7 @@ class Session:
         else:
             self._changed = True
             self.others.setdefault(number, {})[digest] = result
+            self.kept_bytes += len(result or b"")
 
     def is_settled(self, number: int) -> bool:
         """Whether the number stands for a request applied before the last marker."""
@@ -212,12 +232,22 @@ class Session:
         held, at = self.held, self._released
         # A run of which the client lacks something is kept whole.
         while at < len(held) and held[at].last <= number:
+            self.kept_bytes -= held[at].size
             held[at] = Held(held[at].first, held[at].digests, None)
             at += 1
         self._released = at
 
+    def kept_above(self, number: int) -> int:
+        """Bytes of results that would be kept if all up to this number were acknowledged."""
+        kept = self.kept_bytes
+        for at in range(self._released, len(self.held)):
+            if self.held[at].last > number:
+                break
+            kept -= self.held[at].size
+        return kept
+
     def settle(self) -> None:
-        """At a marker: of what is acknowledged, only the numbers are kept.
+        """At a marker: of what is acknowledged, only the numbers are kept; and of what is too much.
 
         What is left must follow from what was applied and acknowledged, and not from the order: so whatever
         was applied together is taken apart, and put together anew.
@@ -238,12 +268,26 @@ class Session:
                 self._settle_one(number, digest, result, rest)
         rest.sort()
         self.held, self.others, self._released = [], {}, 0
-        self._hold(rest)
+        self._hold(self._within_bounds(rest))
         if len(self.settled) > MAX_INTERVALS:
             gone = self.settled[:-MAX_INTERVALS]
             del self.settled[: len(gone)]
             # Numbers below it that were held may be settled only now: it never falls.
             self.floor = max(self.floor, gone[-1][1])
+
+    def _within_bounds(self, rest: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
+        """What is kept of results that are not acknowledged; of the others that they were carried out."""
+        kept = sum(len(result) for _, _, result in rest)
+        first = 0
+        while kept > MAX_KEPT_BYTES:
+            number = rest[first][0]
+            _add(self.settled, number, number)
+            # All that bear the number: it stands for every one of them.
+            while first < len(rest) and rest[first][0] == number:
+                kept -= len(rest[first][2])
+                first += 1
+        self.kept_bytes = kept
+        return rest[first:] if first else rest
 
     def _settle_one(
         self, number: int, digest: bytes, result: bytes | None, rest: list[tuple[int, bytes, bytes]]
@@ -471,6 +515,9 @@ class Sessions:
             for _ in range(take_int(others, "session.others", 0, _MAX_NUMBER)):
                 number, digest, result = _take_other(next(source, None))
                 session.others.setdefault(number, {})[digest] = result
+            session.kept_bytes = sum(one.size for one in session.held) + sum(
+                len(result or b"") for results in session.others.values() for result in results.values()
+            )
 
 
 def _kept(results: list[bytes], first: int) -> Applied:

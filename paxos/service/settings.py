@@ -51,7 +51,7 @@ class LogSettings:
         marker_requests: requests applied until a marker is put into the log. At a marker idle clients are
             forgotten, and a snapshot is made if `growth` says so; then what came before is forgotten. Fewer
             make restarts and catching up shorter, and cost more writing.
-        marker_bytes: the same in bytes of requests.
+        marker_bytes: the same in bytes of requests, and in bytes of results, which are kept for retries.
         growth: by how much the log must have grown since the last snapshot until another is made, as a share
             of that one's size; 0 for one at every marker. More costs less writing, and longer restarts.
         piece_s: pause between two steps of a snapshot being made, seconds. A step is 32 KiB of a machine that
