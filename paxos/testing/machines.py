@@ -77,7 +77,10 @@ class StateMachineConformance:
         raise NotImplementedError(f"{type(self).__name__} says what commands there are: define commands")
 
     def queries(self) -> SearchStrategy[bytes] | None:
-        """Queries, as clients send them; None for a machine without any."""
+        """Queries, as clients send them; None for a machine without any.
+
+        With None, commands and any bytes are asked as queries, and must leave the state as it is.
+        """
         return None
 
     def state_of(self, machine: StateMachine) -> Hashable:
@@ -216,14 +219,14 @@ class StateMachineConformance:
     # ---- queries
 
     def test_queries_change_nothing(self) -> None:
-        """And have a footprint that writes nothing."""
+        """Neither what a snapshot shows nor what shows later; and their footprint writes nothing."""
         queries = self.queries()
         if queries is None:
-            _skip_unless(0, _NO_QUERIES)
+            self._nothing_asked_changes_anything()
             return
 
-        def check(before: Sequence[bytes], query: bytes) -> None:
-            machine = self._run(before)
+        def check(before: Sequence[bytes], query: bytes, after: Sequence[bytes]) -> None:
+            machine, alone = self._run(before), self._run(before)
             state = self.state_of(machine)
             answer = machine.query(query)
             assert isinstance(answer, bytes), f"the answer to query {query!r} is {answer!r:.80}, not bytes"
@@ -231,8 +234,33 @@ class StateMachineConformance:
             assert machine.query(query) == answer, f"query {query!r} was answered differently the second time"
             assert self._run(before).query(query) == answer, f"equal machines answer {query!r} differently"
             assert not machine.footprint(query).writes_something, f"query {query!r} declares that it writes"
+            for command in after:
+                same = machine.apply(command) == alone.apply(command)
+                assert same, f"query {query!r} changed the state: {command!r} is answered differently later"
+            assert self.state_of(machine) == self.state_of(alone), f"query {query!r} changed the state"
 
-        self._for_all(check, self._many(), queries)
+        self._for_all(check, self._many(), queries, self._many())
+
+    def _nothing_asked_changes_anything(self) -> None:
+        """Where nobody says what queries there are: commands, and any bytes, asked as a query."""
+        answered = 0
+
+        def check(before: Sequence[bytes], query: bytes, after: Sequence[bytes]) -> None:
+            nonlocal answered
+            machine, alone = self._run(before), self._run(before)
+            state = self.state_of(machine)
+            try:
+                machine.query(query)
+                answered += 1
+            except Exception:  # not a query of this machine; it must not have changed anything either
+                pass
+            assert self.state_of(machine) == state, f"asked {query!r} as a query, its state changed"
+            for command in after:
+                same = machine.apply(command) == alone.apply(command)
+                assert same, f"asked {query!r} as a query, it answers {command!r} differently later"
+
+        self._for_all(check, self._many(), self.commands() | st.binary(max_size=8), self._many())
+        _skip_unless(answered, f"{_NO_QUERIES}, and it answered none that was tried")
 
     def test_commands_beside_a_query_do_not_change_its_answer(self) -> None:
         """A command that does not conflict with a query is not seen by it."""
