@@ -13,7 +13,6 @@ Source: Ryabinin, Gotsman and Sutra, *Making Democracy Work*, 2025 (EPaxos*): th
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from epaxos.barrier import Barriers
 from epaxos.context import Context
 from epaxos.instances import ACCEPTED, COMMITTED, INITIAL, PRE_ACCEPTED, Choice, Deps, Instance, footprint_of
 from epaxos.messages import (
@@ -54,18 +53,14 @@ class EPaxosAcceptor:
 
     Args:
         table: the instances.
-        barriers: what was executed.
         context: of the replica.
         gone: called with who asked about an instance that is gone.
     """
 
-    __slots__ = ("_barriers", "_context", "_gone", "_table")
+    __slots__ = ("_context", "_gone", "_table")
 
-    def __init__(
-        self, table: Table, barriers: Barriers, context: Context, gone: Callable[[NodeId], None]
-    ) -> None:
+    def __init__(self, table: Table, context: Context, gone: Callable[[NodeId], None]) -> None:
         self._table = table
-        self._barriers = barriers
         self._context = context
         self._gone = gone
 
@@ -154,7 +149,7 @@ class EPaxosAcceptor:
         if not instance.cast(instance.ballot, ballot, choice):
             raise ProtocolBreach(f"asked to accept at {ballot}, and {instance.ballot} is joined")
         instance.ballot = ballot
-        self._table.accept(instance, choice)
+        self._table.accept(instance, choice, self._context)
         self._table.save(instance, self._context)
 
     # --- recovery ----------------------------------------------------------------------------------
@@ -225,15 +220,8 @@ class EPaxosAcceptor:
         context.send(sender, ValidateOK(owner, number, ballot, is_invalid, named))
 
     def validate(self, instance: Instance, deps: tuple[int, ...]) -> tuple[bool, list[tuple[int, int]]]:
-        """What contradicts that this instance was decided with its initial dependencies.
-
-        What was executed and is gone counts too. It is all decided, and none of it has this instance in its
-        dependencies, since it could not have been executed before this one was decided here.
-        """
-        footprint = instance.footprint
-        if self._barriers.executed.above(footprint, deps) is not None:
-            return True, []
-        return self._table.contradictions(instance.rank, instance.number, footprint, deps)
+        """What contradicts that this instance was decided with its initial dependencies."""
+        return self._table.contradictions(instance.rank, instance.number, instance.footprint, deps)
 
     # --- inside ------------------------------------------------------------------------------------
 

@@ -6,22 +6,21 @@ after the component: of several barriers in one only the lowest counts, and it i
 
 A snapshot of the state at a cut carries what this room packs for it: the *floor*, which is for each member
 the highest number in the closure; the *exceptions*, which are at or below the floor and not in the closure,
-so that they come after the barrier; the *executed index*, which says for each key who touched it last; and
-the barrier itself.  When the snapshot is durable, the closure and the no-ops at or below the floor are
-forgotten.  What is forgotten was decided and executed, and the executed index is what is left of it in the
-dependencies of what comes, and in validation: forgetting records never forgets conflicts.
+so that they come after the barrier; and the barrier itself.  From a cut on everything depends on all that
+is at or below the floor: so nothing has to be remembered of what touched which key before.
 
-The executed index would grow with every key that was ever touched.  When a classic quorum has a snapshot at a
-cut, or at a later one, on its disks, the floor takes its place: from then on everything depends on all that
-is at or below the floor.
+Records stay until a classic quorum has a snapshot at the cut, or at a later one, on its disks.  Then no
+recovery of anything in the closure can decide anything any more, since some replica of every classic quorum
+has executed it; and the closure, and the no-ops at or below the floor, are *truncated*.  Who installs a
+snapshot forgets nothing before that either: what it knows of an instance may be what a recovery has to
+know.
 
-This is this project's own, as the vectors of dependencies are; `specs/EPaxosBarrier.tla` models it.
+This is this project's own, as the vectors of dependencies are.
 """
 
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Self
 
-from epaxos.conflicts import ExecutedIndex
 from epaxos.context import Context
 from epaxos.execution import Cut
 from epaxos.instances import Choice, Deps, Instance, InstanceId
@@ -42,6 +41,8 @@ from paxos.wire import (
 __all__ = ["Barriers", "CutPoint", "Kept", "Part", "choice_of", "read_part"]
 
 _FORMAT: Final = 1
+#: Durable cuts that wait for others, at most: an older one is covered by a newer.
+_MAX_PENDING: Final = 8
 
 
 class CutPoint(NamedTuple):
@@ -74,50 +75,51 @@ class Part(NamedTuple):
         cut: where it was made.
         barrier: the barrier itself.
         exceptions: what comes after it though it is at or below the floor, commands included.
-        replaced: the floor that took the place of the executed index below it.
-        executed: who touched each key last, as far as the floor does not say it.
     """
 
     cut: CutPoint
     barrier: Kept
     exceptions: tuple[Kept, ...]
-    replaced: Deps
-    executed: ExecutedIndex
 
 
 class Barriers:
-    """What was executed here, and the cuts.
+    """The cuts of one replica.
 
     Args:
         context: of the replica.
 
     Attributes:
-        executed: per key the highest numbers of what was executed, no-ops left out.
         last: the last cut with a durable snapshot here; None before the first.
-        replaced: the floor that took the place of `executed` below it.
+        truncated: the floor of the last cut that was truncated to.
     """
 
-    __slots__ = ("_at", "_cuts", "_floors", "executed", "last", "replaced")
+    __slots__ = ("_at", "_begun", "_floors", "_pending", "last", "truncated")
 
     def __init__(self, context: Context) -> None:
-        self.executed: ExecutedIndex = ExecutedIndex(len(context.members))
         self.last: CutPoint | None = None
-        # Cuts at which a snapshot was begun that is not durable yet, oldest first.
-        self._cuts: dict[InstanceId, CutPoint] = {}
+        self.truncated: Deps = (0,) * len(context.members)
         # The cut at which the state is right now, if it is at one.
         self._at: CutPoint | None = None
+        # Cuts at which a snapshot was begun that is not durable yet; and those whose is, oldest first.
+        self._begun: dict[InstanceId, CutPoint] = {}
+        self._pending: list[CutPoint] = []
         # The floor of each member's last durable snapshot, as far as it said so.
         self._floors: dict[NodeId, Deps] = {}
-        self.replaced: Deps = (0,) * len(context.members)
 
     # --- cuts --------------------------------------------------------------------------------------
 
-    def cut(self, barrier: Instance, cut: Cut, context: Context) -> None:
+    @property
+    def at(self) -> CutPoint | None:
+        """The cut at which the state is right now; None when it is at none."""
+        return self._at
+
+    def cut(self, barrier: Instance, cut: Cut, context: Context) -> CutPoint:
         """A barrier was executed, and nothing after it."""
         mark = InstanceId(context.members[barrier.rank], barrier.number)
         exceptions = frozenset((node.rank, node.number) for node in cut.exceptions)
-        self._at = CutPoint(mark, cut.floor, exceptions)
-        context.event("barrier", "execute", instance=str(mark), exceptions=len(exceptions))
+        self._at = point = CutPoint(mark, cut.floor, exceptions)
+        context.event("barrier", "execute", instance=mark, floor=cut.floor, exceptions=len(exceptions))
+        return point
 
     def move_on(self) -> None:
         """Something is executed after the last cut."""
@@ -130,20 +132,19 @@ class Barriers:
         outcome = Outcome(barrier.command.request, OutcomeKind.REJECTED, reason=reason)
         context.out.outcomes.append(outcome)
 
-    def take(self, mark: Mark, context: Context) -> CutPoint | None:
-        """The cut at `mark`, whose snapshot is durable now; None if it is known no more or was taken."""
-        cut = self._cuts.pop(InstanceId(*mark), None) if isinstance(mark, tuple) else None
-        if cut is not None:
-            # Those before it will not be asked for any more.
-            self._cuts = {each.mark: each for each in self._cuts.values() if _below(cut.floor, each.floor)}
-            self.last = cut
-            self._floors[context.node] = cut.floor
-        return cut
+    def take(self, mark: Mark, context: Context) -> None:
+        """The snapshot at `mark` is durable."""
+        cut = self._begun.pop(InstanceId(*mark), None) if isinstance(mark, tuple) else None
+        if cut is None:
+            return  # of an earlier life, and installed then; or a later one was taken
+        # Those before it will not be asked for any more.
+        self._begun = {each.mark: each for each in self._begun.values() if _below(cut.floor, each.floor)}
+        self._keep(cut, context)
 
-    @property
-    def at(self) -> CutPoint | None:
-        """The cut at which the state is right now; None when it is at none."""
-        return self._at
+    def _keep(self, cut: CutPoint, context: Context) -> None:
+        self.last = cut
+        self._floors[context.node] = cut.floor
+        self._pending = [*self._pending, cut][-_MAX_PENDING:]
 
     # --- in a snapshot -----------------------------------------------------------------------------
 
@@ -158,20 +159,16 @@ class Barriers:
             barrier: the barrier itself.
             context: of the replica.
         """
-        self._cuts[cut.mark] = cut
+        self._begun[cut.mark] = cut
         kept = [_pack_kept(instance, context) for instance in exceptions]
-        last = _pack_kept(barrier, context)
-        return dumps((_FORMAT, cut.mark, cut.floor, last, kept, self.replaced, self.executed.pack()))
+        return dumps((_FORMAT, cut.mark, cut.floor, _pack_kept(barrier, context), kept))
 
     def install(self, part: Part, context: Context) -> None:
         """The state is that of another replica's snapshot, or of the own store's."""
-        self.executed = part.executed
-        self.last = part.cut
-        self._cuts, self._at = {}, None
-        self._floors[context.node] = part.cut.floor
-        self.replaced = part.replaced
+        self._begun, self._at = {}, None
+        self._keep(part.cut, context)
 
-    # --- the floor takes the index's place -----------------------------------------------------------
+    # --- truncation --------------------------------------------------------------------------------
 
     def on_floor(self, node: NodeId, floor: Deps) -> None:
         """A member has a snapshot with this floor on its disk."""
@@ -179,47 +176,37 @@ class Barriers:
         if known is None or _below(known, floor):
             self._floors[node] = floor
 
-    def stable(self, context: Context) -> Deps | None:
-        """The floor of the own last cut, when it may take the index's place and has not done so."""
-        last = self.last
-        if last is None or last.floor == self.replaced:
-            return None
-        have = sum(
-            1 for member in context.members if _covers(self._floors.get(member, self.replaced), last.floor)
-        )
-        return last.floor if have >= context.classic else None
-
-    def replace(self, floor: Deps, held: Iterable[Instance]) -> None:
-        """The floor takes the place of the index below it, but for what is held and was executed later.
-
-        Args:
-            floor: of a cut that a classic quorum has durably.
-            held: what is at or below it, executed, and not in the closure.
-        """
-        self.executed.drop(floor)
-        for instance in held:
-            self.executed.add(instance.rank, instance.number, instance.footprint)
-        self.replaced = floor
+    def stable(self, context: Context) -> CutPoint | None:
+        """The newest cut that a classic quorum has, or a later one, on its disks, if it is news; taken."""
+        nothing = context.no_op.deps
+        for at in range(len(self._pending) - 1, -1, -1):
+            cut = self._pending[at]
+            floors = (self._floors.get(member, nothing) for member in context.members)
+            if sum(_covers(floor, cut.floor) for floor in floors) >= context.classic:
+                del self._pending[: at + 1]
+                self.truncated = cut.floor
+                return cut
+        return None
 
     # --- copies ------------------------------------------------------------------------------------
 
     def clone(self) -> Self:
         """An independent copy."""
         other = object.__new__(type(self))
-        other.executed, other.last = self.executed.clone(), self.last
-        other._cuts, other._at = dict(self._cuts), self._at
-        other._floors, other.replaced = dict(self._floors), self.replaced
+        other.last, other.truncated = self.last, self.truncated
+        other._at, other._begun, other._pending = self._at, dict(self._begun), list(self._pending)
+        other._floors = dict(self._floors)
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for those that behave alike."""
         return (
-            self.executed.fingerprint(),
             self.last,
-            tuple(self._cuts.values()),
+            self.truncated,
             self._at,
+            tuple(self._begun.values()),
+            tuple(self._pending),
             tuple(sorted(self._floors.items())),
-            self.replaced,
         )
 
 
@@ -249,9 +236,9 @@ def read_part(part: bytes, context: Context) -> Part:
         fields: Any = loads_strict(part)
         if type(fields) is not list or not fields or fields[0] != _FORMAT:
             raise WireError("made by another release")
-        mark, floor, barrier, exceptions, replaced, executed = expect_fields(fields, 7, where)[1:]
-        taken_floor, by_floor = take_deps(floor, f"{where}.floor"), take_deps(replaced, f"{where}.replaced")
-        if not context.fits(taken_floor) or not context.fits(by_floor):
+        mark, floor, barrier, exceptions = expect_fields(fields, 5, where)[1:]
+        taken_floor = take_deps(floor, f"{where}.floor")
+        if not context.fits(taken_floor):
             raise WireError("of a cluster with another number of members")
         owner, number = expect_fields(mark, 2, f"{where}.mark")
         name = InstanceId(take_node(owner, where), take_int(number, where, 1, MAX_NUMBER))
@@ -259,13 +246,7 @@ def read_part(part: bytes, context: Context) -> Part:
             raise WireError("its exceptions are no list")
         kept = tuple(_take_kept(item, where, context) for item in exceptions)
         cut = CutPoint(name, taken_floor, frozenset((each.rank, each.number) for each in kept))
-        return Part(
-            cut,
-            _take_kept(barrier, where, context),
-            kept,
-            by_floor,
-            ExecutedIndex.unpack(executed, len(context.members), where),
-        )
+        return Part(cut, _take_kept(barrier, where, context), kept)
     except WireError as error:
         raise RecordError(f"{where}: {error}") from error
 

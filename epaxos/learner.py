@@ -33,13 +33,13 @@ class EPaxosLearner:
 
     Args:
         table: the instances.
-        barriers: what was executed, and what may be forgotten.
+        barriers: where the log is cut.
         context: of the replica.
         now_s: monotonic seconds.
 
     Attributes:
         executor: orders what was decided.
-        barriers: what was executed, and what may be forgotten.
+        barriers: where the log is cut.
         needed: for each member the highest number that something decided depends on.
         news: decided instances whose commands are not known here, and who said so.
         decided: instances decided since the replica last looked.
@@ -183,8 +183,10 @@ class EPaxosLearner:
         size = 0
         known = self._table.by_rank[rank]
         floor, top = self._table.floor[rank], self._table.top[rank]
-        if any(number not in known for number in range(first, min(last, floor) + 1)):
-            return True  # what comes after it follows when the snapshot is installed
+        for number in range(first, min(last, floor) + 1):
+            instance = known.get(number)
+            if instance is None or instance.phase != COMMITTED:
+                return True  # what comes after it follows when the snapshot is installed
         for number in range(first, min(last, top) + 1):
             instance = known.get(number)
             if instance is None or instance.phase != COMMITTED or not executor.is_committed(rank, number):
@@ -211,7 +213,9 @@ class EPaxosLearner:
         settings = context.settings
         self.gossip_at_s = now_s + settings.gossip_s
         frontier = self.executor.frontier
-        context.send_others(Gossip(tuple(frontier), self._table.floor))
+        last = self.barriers.last
+        floor = context.no_op.deps if last is None else last.floor
+        context.send_others(Gossip(tuple(frontier), floor))
         for rank, (number, _) in enumerate(self._ahead):
             if number > frontier[rank] == self._before[rank]:
                 self._ask(rank, context)
@@ -247,7 +251,6 @@ class EPaxosLearner:
                 command = instance.command
                 assert command is not None, "what is carried out is known"
                 done.append(instance)
-                barriers.executed.add(node.rank, node.number, node.footprint)
                 if node.barrier:
                     # One barrier counts in a component, the lowest; they come last in it.
                     if cut_at is not None:
@@ -258,7 +261,9 @@ class EPaxosLearner:
             if len(component) > 1:
                 context.event("component", "execute", size=len(component))
             if cut_at is not None:
-                barriers.cut(cut_at, self.executor.cut(), context)
+                cut = barriers.cut(cut_at, self.executor.cut(), context)
+                # From now on everything comes after all that is at or below the floor.
+                table.index.raise_floor(cut.floor)
                 is_cut = True
         # The state at a barrier is what a snapshot holds, so nothing is carried out in one go with it.
         self._stirred = is_cut

@@ -239,7 +239,7 @@ class Recoveries:
     def start(self, rank: int, number: int, context: Context, now_s: float) -> None:
         """Recover an instance, unless it is being recovered here, is decided, or is gone."""
         key = (rank, number)
-        if key in self.running or not context.is_member:
+        if key in self.running or not context.is_member or self._learner.executor.is_committed(rank, number):
             return
         instance = self._table.find_or_make(rank, number, context)
         if instance is None or instance.phase == COMMITTED:
@@ -403,15 +403,13 @@ class Recoveries:
         left = False
         for rank, number in sorted(recovery.conflicts):
             instance = self._table.find(rank, number)
-            if instance is None:
-                if not self._table.is_gone(rank, number):
+            if instance is None or instance.phase != COMMITTED:
+                if not self._learner.executor.is_committed(rank, number):
                     left = True
-                # It is decided and executed here. What contradicts, if anything does, is in the index.
+                # It is in a snapshot. What follows the barrier follows it; what does not, contradicts it.
                 elif self._acceptor.validate(mine, recovery.deps)[0]:
                     self._propose(recovery, context.no_op, None, context, now_s)
                     return
-            elif instance.phase != COMMITTED:
-                left = True
             elif not instance.is_nop and instance.deps is not None and instance.deps[mine.rank] < mine.number:
                 self._propose(recovery, context.no_op, None, context, now_s)
                 return
@@ -481,7 +479,8 @@ class Recoveries:
 
     def on_installed(self, context: Context, now_s: float) -> None:
         """A snapshot was installed: what is gone is decided, and what waited for it may go on."""
-        for key in [key for key in self.running if self._table.find(*key) is None]:
+        executor = self._learner.executor
+        for key in [key for key in self.running if executor.is_committed(*key)]:
             del self.running[key]
         self.on_decided((), context, now_s)
 

@@ -84,7 +84,7 @@ class EPaxosReplica:
         found = read_records(records)
         self._table = table = Table(context)
         self._barriers = Barriers(context)
-        self._acceptor = EPaxosAcceptor(table, self._barriers, context, self._on_gone)
+        self._acceptor = EPaxosAcceptor(table, context, self._on_gone)
         self._learner = EPaxosLearner(table, self._barriers, context, now_s)
         for name in sorted({*found.instances, *found.decisions}):
             if name.owner not in context.rank:
@@ -92,6 +92,8 @@ class EPaxosReplica:
             table.restore(name, found.instances.get(name), found.decisions.get(name), context)
         if context.is_member:
             table.top[context.own_rank] = max(table.top[context.own_rank], found.reserved)
+            if found.reserved:
+                table.hold_orphans(found.reserved, context)
         self._proposer = EPaxosProposer(table, self._acceptor, self._learner, found.reserved, context)
         self._recoveries = Recoveries(table, self._acceptor, self._learner, found.reserved, context, now_s)
         for instance in table:
@@ -160,18 +162,15 @@ class EPaxosReplica:
         self._proposer.tick(context, now_s)
         if now_s >= self._learner.gossip_at_s:
             self._learner.gossip(context, now_s)
-            self._let_floor_stand_in()
         self._recoveries.tick(self._proposer.proposals, context, now_s)
         if self._learner.decided:
             self._end_decided(now_s)
 
     def compact(self, mark: Mark, now: Instant) -> None:
-        """A snapshot at the barrier `mark` is durable: forget what it holds."""
+        """A snapshot at the barrier `mark` is durable: what it holds goes when enough others have one too."""
         self._now_s = now.monotonic_s
-        cut = self._barriers.take(mark, self._context)
-        if cut is None:
-            return  # of an earlier life, and installed then; or a later one was taken
-        self._forget_closure(cut.floor, cut.exceptions, (self._context.rank[cut.mark.owner], cut.mark.number))
+        self._barriers.take(mark, self._context)
+        self._truncate()
 
     def part(self, mark: Mark) -> bytes:
         """The floor, the exceptions, and who touched each key last, as of the barrier `mark`.
@@ -200,19 +199,26 @@ class EPaxosReplica:
         taken = read_part(part, context)
         # What is handed on after this comes after the barrier.
         context.out.applies.clear()
+        table, floor = self._table, taken.cut.floor
         self._take_exceptions(taken)
-        floor = taken.cut.floor
         self._barriers.install(taken, context)
-        barrier = (taken.barrier.rank, taken.barrier.number)
-        self._forget_closure(floor, taken.cut.exceptions, barrier)
-        self._table.index.absorb(taken.executed)
-        self._table.index.raise_floor(taken.replaced)
+        # Nothing that is known here is forgotten yet; of what is not known nothing will be made anew.
+        table.floor = floor
+        for rank, highest in enumerate(floor):
+            table.top[rank] = max(table.top[rank], highest)
+        table.index.raise_floor(floor)
+        if context.is_member:
+            self._proposer.raise_next(floor[context.own_rank])
+            for number in [n for n in self._proposer.own if n <= floor[context.own_rank]]:
+                if (context.own_rank, number) not in taken.cut.exceptions:
+                    self._proposer.drop(number)
         learner.executor.install(floor, [self._node_of(*key) for key in sorted(taken.cut.exceptions)])
         learner.stir()
-        context.event("installed", "install", instance=str(taken.cut.mark))
+        context.event("installed", "install", instance=taken.cut.mark)
         self._recoveries.on_installed(context, now_s)
         if learner.decided:
             self._end_decided(now_s)
+        self._truncate()
 
     def instruct(self, action: str, node: NodeId, now: Instant) -> None:
         """Refused: nobody leads, so there is nothing to hand over.
@@ -232,6 +238,8 @@ class EPaxosReplica:
         for instance in learner.execute(context):
             if instance.rank == own_rank:
                 proposer.on_executed(instance.number)
+        if self._table.orphans and learner.executor.frontier[own_rank] >= self._table.orphans:
+            self._table.release_orphans(context)
         proposer.flush(context)
         learner.flush(context)
         if self._leaving:
@@ -319,7 +327,7 @@ class EPaxosReplica:
         other._barriers = self._barriers.clone()
         other._behind = set(self._behind)
         other._leaving = list(self._leaving)
-        other._acceptor = EPaxosAcceptor(table, other._barriers, context, other._on_gone)
+        other._acceptor = EPaxosAcceptor(table, context, other._on_gone)
         other._learner = self._learner.clone(table, other._barriers)
         other._proposer = self._proposer.clone(table, other._acceptor, other._learner, context.own_rank)
         other._recoveries = self._recoveries.clone(table, other._acceptor, other._learner)
@@ -377,6 +385,7 @@ class EPaxosReplica:
 
     def _on_gossip(self, sender: NodeId, message: Gossip, now_s: float) -> None:
         self._learner.on_gossip(sender, message, self._context)
+        self._truncate()
 
     def _on_recover(self, sender: NodeId, message: Recover, now_s: float) -> None:
         self._acceptor.on_recover(sender, message)
@@ -447,24 +456,21 @@ class EPaxosReplica:
         if node != self._context.node:
             self._behind.add(node)
 
-    def _forget_closure(
-        self, floor: tuple[int, ...], exceptions: frozenset[tuple[int, int]], barrier: tuple[int, int]
-    ) -> None:
-        """What is at or below the floor goes, but for the exceptions and the barrier itself."""
-        table, proposer, context = self._table, self._proposer, self._context
-        for rank, highest in enumerate(floor):
+    def _truncate(self) -> None:
+        """What a classic quorum has in durable snapshots goes, but for the exceptions and the barrier."""
+        cut = self._barriers.stable(self._context)
+        if cut is None:
+            return
+        table, context = self._table, self._context
+        barrier = (context.rank[cut.mark.owner], cut.mark.number)
+        for rank, highest in enumerate(cut.floor):
             known, owner = table.by_rank[rank], context.members[rank]
             for number in [number for number in known if number <= highest]:
-                if (rank, number) in exceptions or (rank, number) == barrier:
-                    continue
-                table.forget(known[number])
-                self._leaving.append(InstanceId(owner, number))
-                if rank == context.own_rank:
-                    proposer.drop(number)
-            table.top[rank] = max(table.top[rank], highest)
-        table.floor = floor
-        if context.is_member:
-            proposer.raise_next(floor[context.own_rank])
+                if (rank, number) not in cut.exceptions and (rank, number) != barrier:
+                    table.forget(known[number], context)
+                    self._leaving.append(InstanceId(owner, number))
+        table.floor = tuple(map(max, table.floor, cut.floor))
+        context.event("truncated", "Gossip", floor=cut.floor)
 
     def _forget_some(self) -> None:
         """Delete records a few at a time: what was forgotten at once may be a hundred thousand."""
@@ -493,22 +499,6 @@ class EPaxosReplica:
         assert instance.command is not None, "and is no no-op"
         is_barrier = instance.footprint.everything and is_marker(instance.command)
         return (rank, number, instance.footprint, instance.deps, is_barrier)
-
-    def _let_floor_stand_in(self) -> None:
-        """Once a classic quorum has a snapshot durably, its floor takes the place of the executed index."""
-        barriers, table = self._barriers, self._table
-        floor = barriers.stable(self._context)
-        if floor is None or barriers.last is None:
-            return
-        executor = self._learner.executor
-        held = [
-            table.by_rank[rank][number]
-            for rank, number in sorted(barriers.last.exceptions)
-            if number in table.by_rank[rank] and executor.is_executed(rank, number)
-        ]
-        barriers.replace(floor, held)
-        table.index.raise_floor(floor)
-        self._context.event("floor raised", "tick", floor=floor)
 
     def _refused(self, sender: NodeId, message: Message, reason: str) -> None:
         self._context.event("refused", message.__class__.__name__, sender=sender, reason=reason)

@@ -47,6 +47,8 @@ class Table:
         top: for each member the highest number that was heard of.
         floor: what is at or below it and has no entry is gone.
         index: what is known here in any way, by what it touches.
+        orphans: own numbers up to this one may have been used in an earlier life of this replica that forgot
+            them, because it told others before its disk knew; 0 when all of them are decided.
     """
 
     def __init__(self, context: Context) -> None:
@@ -55,6 +57,7 @@ class Table:
         self.top: list[int] = [0] * members
         self.floor: Deps = (0,) * members
         self.index: ConflictIndex = ConflictIndex(members)
+        self.orphans: int = 0
 
     # --- finding -----------------------------------------------------------------------------------
 
@@ -86,6 +89,29 @@ class Table:
         for instances in self.by_rank:
             yield from instances.values()
 
+    # --- what an earlier life forgot -----------------------------------------------------------------
+
+    def hold_orphans(self, number: int, context: Context) -> None:
+        """Own numbers up to this one may have been used, with commands that are not known here any more.
+
+        Others may know them, and conclude something from what this replica says of what conflicts with them.
+        So each command conflicts with all of them, until they are decided.
+        """
+        self.orphans = number
+        self.index.hold(context.own_rank, number)
+
+    def release_orphans(self, context: Context) -> None:
+        """All of them are decided."""
+        number, self.orphans = self.orphans, 0
+        held = self.by_rank[context.own_rank].get(number)
+        if held is None or held.phase != ACCEPTED or not held.is_nop:
+            self.index.release(context.own_rank, number)
+
+    def _release(self, instance: Instance, context: Context) -> None:
+        """A no-op that was accepted is decided, or lost."""
+        if instance.rank != context.own_rank or instance.number != self.orphans:
+            self.index.release(instance.rank, instance.number)
+
     # --- changing ----------------------------------------------------------------------------------
 
     def learn(self, instance: Instance, value: bytes, command: Command | None = None) -> None:
@@ -104,7 +130,7 @@ class Table:
                 f"Validity: instance {instance.number} of the member at rank {instance.rank} has two commands"
             )
 
-    def accept(self, instance: Instance, choice: Choice) -> None:
+    def accept(self, instance: Instance, choice: Choice, context: Context) -> None:
         """A choice was voted for; its command, if it has one, is known."""
         was_held = instance.phase == ACCEPTED and instance.is_nop
         instance.phase = ACCEPTED
@@ -113,7 +139,7 @@ class Table:
             # The no-op may still lose; who has forgotten the command that wins would miss conflicts with it.
             self.index.hold(instance.rank, instance.number)
         elif was_held and not choice.is_nop:
-            self.index.release(instance.rank, instance.number)
+            self._release(instance, context)
 
     def decide(self, instance: Instance, choice: Choice, context: Context) -> bool:
         """This was decided; its command, if it has one, is known. Whether that is news.
@@ -129,7 +155,7 @@ class Table:
                 )
             return False
         if instance.phase == ACCEPTED and instance.is_nop:
-            self.index.release(instance.rank, instance.number)
+            self._release(instance, context)
         instance.phase = COMMITTED
         instance.is_nop, instance.deps = choice
         owner = context.members[instance.rank]
@@ -160,11 +186,11 @@ class Table:
         elif instance.phase == ACCEPTED and instance.is_nop:
             self.index.hold(instance.rank, instance.number)
 
-    def forget(self, instance: Instance) -> None:
+    def forget(self, instance: Instance, context: Context) -> None:
         """A durable snapshot holds what became of this instance: it is gone once the floor covers it."""
         del self.by_rank[instance.rank][instance.number]
         if instance.phase == ACCEPTED and instance.is_nop:
-            self.index.release(instance.rank, instance.number)
+            self._release(instance, context)
 
     # --- validation --------------------------------------------------------------------------------
 
@@ -209,6 +235,7 @@ class Table:
             {number: instance.clone() for number, instance in known.items()} for known in self.by_rank
         ]
         other.top, other.floor, other.index = list(self.top), self.floor, self.index.clone()
+        other.orphans = self.orphans
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
@@ -216,7 +243,7 @@ class Table:
         held = tuple(
             instance.fingerprint() for known in self.by_rank for _, instance in sorted(known.items())
         )
-        return (held, tuple(self.top), self.floor, self.index.fingerprint())
+        return (held, tuple(self.top), self.floor, self.index.fingerprint(), self.orphans)
 
 
 def _between(known: dict[int, Instance], first: int, last: int) -> Iterator[Instance]:
