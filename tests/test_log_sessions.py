@@ -166,6 +166,10 @@ def _small_bounds() -> Any:
 @given(DOINGS)
 @example([Do("run", 0, n, (0,), 12) for n in (1, 3, 5, 7)] + [Do("mark"), Do("run", 0, 1, (0,))])
 @example(
+    [Do("run", 0, 1, (0,) * 4), Do("run", 0, 5, (0,) * 3), Do("run", 0, 2, (1, 1)), Do("mark")]
+    + [Do("run", 0, 1, (0,) * 4), Do("run", 0, 5, (0,) * 3), Do("mark"), Do("run", 0, 3, (1, 0, 0))]
+)
+@example(
     [Do("run", 0, 2, (0,)), Do("run", 0, 4, (0,), 0), Do("run", 0, 9, (2,)), Do("run", 0, 7, (2,))]
     + [Do("run", 0, 5, (2,)), Do("mark"), Do("run", 0, 20, (2,), 2), Do("run", 0, 22, (2,), 2), Do("mark")]
     + [Do("run", 0, 3, (0,)), Do("run", 0, 5, (2,)), Do("run", 0, 5, (0,))]

@@ -62,7 +62,7 @@ def read_while_cut_off(result):
 def test_within_the_bound_no_read_is_stale(drift):
     """However far the clocks are off, if that is what is stated."""
     alone = 0
-    for seed in range(6):
+    for seed in range(3):
         result = run(seed, drift, needed(drift))
         assert result.ok, (seed, result.violations)
         verdict = check_linearizable(history_of(result), "kv", max_states=STATES)
@@ -70,7 +70,7 @@ def test_within_the_bound_no_read_is_stale(drift):
         assert result.seen["leader change"] > 3
         alone += len(read_while_cut_off(result))
     # Else there was no lease, and nothing was tried.
-    assert alone > 20
+    assert alone > 10
 
 
 def test_without_a_lease_nobody_reads_alone():
@@ -81,14 +81,14 @@ def test_without_a_lease_nobody_reads_alone():
 
 def test_nor_when_grantors_and_leaders_crash_and_come_back():
     crashes = [Crash(at_s, node, 0.1) for node, at_s in ((2, 1.6), (3, 1.9), (3, 4.2), (1, 4.3), (1, 6.8))]
-    for seed in range(6):
-        result = run(seed, 0.2, needed(0.2), crashes=crashes)
+    for seed in range(4):
+        result = run(seed, 0.5, needed(0.5), crashes=crashes)
         assert result.ok, (seed, result.violations)
         assert check_linearizable(history_of(result), "kv", max_states=STATES).ok
 
 
 def test_beyond_the_bound_the_simulator_finds_the_stale_read():
-    found = [result for seed in range(10) if not (result := run(seed, 0.2, 0.01)).ok]
+    found = [result for seed in range(6) if not (result := run(seed, 0.5, 0.01)).ok]
     assert len(found) >= 2
     for result in found:
         assert {violation.name for violation in result.violations} == {"ReadFresh"}
@@ -105,7 +105,7 @@ def test_beyond_the_bound_the_history_alone_shows_it():
 
 
 def test_the_run_that_found_it_comes_again_from_its_choices():
-    first = next(result for seed in range(10) if not (result := run(seed, 0.2, 0.01)).ok)
-    again = run(0, 0.2, 0.01, choices=first.choices)
+    first = next(result for seed in range(10) if not (result := run(seed, 0.5, 0.01)).ok)
+    again = run(0, 0.5, 0.01, choices=first.choices)
     assert not again.ok
     assert again == first
