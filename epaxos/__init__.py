@@ -7,9 +7,10 @@ where nothing conflicts, and commands that conflict are carried out in the same 
 
 from collections.abc import Callable, Sequence
 
-from epaxos.conflicts import ConflictIndex, ExecutedIndex
+from epaxos.conflicts import ConflictIndex
 from epaxos.execution import Executor
 from epaxos.instances import Choice, Deps, Instance, InstanceId, InstancePhase
+from epaxos.invariants import INVARIANTS
 from epaxos.messages import MESSAGES
 from epaxos.quorums import EPaxosQuorums
 from epaxos.records import record_name
@@ -20,6 +21,7 @@ from paxos.contract import Decides, Orders, ProtocolDescription
 from paxos.quorum import Phase, QuorumSystem
 
 __all__ = [
+    "INVARIANTS",
     "MESSAGES",
     "Choice",
     "ConflictIndex",
@@ -27,7 +29,6 @@ __all__ = [
     "EPaxosQuorums",
     "EPaxosReplica",
     "EPaxosSettings",
-    "ExecutedIndex",
     "Executor",
     "Instance",
     "InstanceId",
@@ -59,6 +60,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     decides=Decides.LOG,
     orders=Orders.CONFLICTS,
     quorums=EPaxosQuorums,
+    invariants=INVARIANTS,
     probes=("fast path", "slow path", "recovery", "validation", "waiting", "no-op proposed", "component"),
     bound_ms=_bound_ms,
     record_name=record_name,

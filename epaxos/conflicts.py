@@ -1,16 +1,10 @@
-"""What conflicts with what, as one number per member: for dependencies, and for what was executed.
+"""What conflicts with what, as one number per member: where dependencies come from.
 
 Dependencies are prefixes: `deps[r] = k` names every instance of the member of rank r up to number k. So of
 all instances that conflict with a command only the highest number per rank is ever needed, and what is kept
 is a maximum per key and rank, not a list of instances. Maxima rise in O(1), merge in any order, and need no
 place that grows with the number of instances. What they can not do is take a number back; `ConflictIndex`
 says why it need not.
-
-Two indexes are made of the same maxima:
-
-- `ConflictIndex`: every instance known here in any way. It computes dependencies.
-- `ExecutedIndex`: what was executed here. It outlives the instances themselves, which go when a barrier lets
-  them, and travels in snapshots; so it is exact, and packs to the same bytes wherever the content is equal.
 
 How a footprint is looked up, for a member count n:
 
@@ -28,26 +22,19 @@ Instances are (rank, number), numbers from 1; 0 is "none". The caller passes foo
 `Footprint.of` or `take_command` made, and vectors of one number per member.
 
 Source: Moraru et al., SOSP 2013, section 4 (dependencies, interference); the compact dependencies are those
-of its implementation; what a held no-op and the executed index are for is EPaxos*'s and the barrier's.
+of its implementation; what a held no-op is for is EPaxos*'s, and the floor is the barrier's.
 """
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import chain, pairwise
-from operator import ge, gt
-from struct import Struct
+from operator import gt
 from typing import Final, Self, TypeAlias
 
 from epaxos.instances import Deps
 from epaxos.keytree import PointTree, SpanTree, Vector
-from epaxos.messages import MAX_NUMBER
-from paxos.command import MAX_KEY_BYTES, Footprint
-from paxos.errors import WireError
-from paxos.wire import expect_fields, take_int
+from paxos.command import Footprint
 
-__all__ = ["ConflictIndex", "ExecutedIndex"]
-
-_KEY_HEAD: Final = Struct(">H")
+__all__ = ["ConflictIndex"]
 
 
 # For one key, where merging is most of the work, it is written out for the usual numbers of members: a fifth
@@ -99,7 +86,7 @@ _MERGES: Final[dict[int, _Merge]] = {3: _merge_3, 5: _merge_5}
 
 
 class _Maxima:
-    """Maxima per key, range and rank: what both indexes are made of."""
+    """Maxima per key, range and rank: what the index is made of."""
 
     __slots__ = ("_all", "_always", "_floor", "_members", "_ordered", "_points", "_ranged", "_spans", "_top")
 
@@ -376,28 +363,6 @@ class ConflictIndex(_Maxima):
             del held[at]
             self._stand(rank)
 
-    def absorb(self, executed: "ExecutedIndex") -> None:
-        """Add all that an index of executed instances holds: it came in a snapshot. In O(entries)."""
-        points = self._points
-        for key, vector in executed._points.items():
-            mine = points.get(key)
-            points[key] = list(vector) if mine is None else list(map(max, mine, vector))
-        segments = list(executed._segments())
-        if segments and self._spans is None:
-            self._spans = SpanTree(2 * self._members)
-        for at, (low, vector) in enumerate(segments):
-            assert self._spans is not None, "made above"
-            high = segments[at + 1][0] if at + 1 < len(segments) else None
-            for place, number in enumerate(vector):
-                if number:
-                    self._spans.assign(low, high, (place,), number)
-        for mine, theirs in ((self._all, executed._all), (self._top, executed._top)):
-            mine[:] = map(max, mine, theirs)
-        # The floor here may be above theirs. And the keys have to be put in order anew.
-        self._drop(self._floor)
-        for rank in range(self._members):
-            self._stand(rank)
-
     def raise_floor(self, vector: Sequence[int]) -> None:
         """From now on every instance at or below `vector` conflicts with everything; the entries for it go.
 
@@ -443,139 +408,3 @@ class ConflictIndex(_Maxima):
         held = self._held[rank]
         self._standing[rank] = held[-1] if held else self._floor[rank]
         self._always[rank] = max(self._standing[rank], self._all[rank])
-
-
-class ExecutedIndex(_Maxima):
-    """Per key and rank the highest numbers of executed instances, no-ops left out. Exact.
-
-    It says what a command that is not committed here has missed: an executed instance that conflicts with
-    it, above its dependencies, and that does not depend on it, or it would be committed here. It stays when
-    the instances themselves go, and is part of the snapshot.
-
-    Args:
-        members: how many ranks there are.
-    """
-
-    __slots__ = ()
-
-    def conflicts(self, footprint: Footprint) -> Deps:
-        """For each rank the highest number of an executed instance that conflicts with `footprint`, or 0."""
-        if footprint.everything:
-            return tuple(self._top)
-        if not any(footprint):
-            return (0,) * self._members
-        return self._merged(footprint, (0,) * self._members)
-
-    def above(self, footprint: Footprint, deps: Sequence[int]) -> tuple[int, int] | None:
-        """An executed instance (rank, number) that conflicts with `footprint` and is above `deps`.
-
-        Of the lowest rank that has one, the highest; None when there is none.
-        """
-        for rank, (number, known) in enumerate(zip(self.conflicts(footprint), deps, strict=True)):
-            if number > known:
-                return rank, number
-        return None
-
-    def add(self, rank: int, number: int, footprint: Footprint) -> None:
-        """An instance was executed. One that touches nothing (a no-op) is not kept."""
-        self._add(rank, number, footprint)
-
-    def drop(self, vector: Sequence[int]) -> None:
-        """Forget every number at or below `vector`, in O(entries).
-
-        Only for one who lets the vector itself take their place, as `ConflictIndex.raise_floor` does.
-        """
-        self._drop(vector)
-        self._always = list(self._all)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        type(self)(self._members)._copy_to(self)
-
-    def clone(self) -> Self:
-        """An independent copy, in O(entries)."""
-        other = type(self)(self._members)
-        self._copy_to(other)
-        return other
-
-    def fingerprint(self) -> Hashable:
-        """Equal exactly for equal content. O(entries log)."""
-        return self._content()
-
-    # --- in a snapshot -----------------------------------------------------------------------------
-
-    def pack(self) -> list[object]:
-        """The content, as CBOR carries it: equal content is equal bytes, whatever was added in which order.
-
-        A list of: the numbers of ALL by rank; the point keys, rising, each behind its length in 2 bytes, one
-        after the other; their numbers, 2n of 8 bytes for each; and the same two for the segments of ranges.
-        So it is few items of CBOR, however many keys there are; in bytes, 16n + 2 and the key for each.
-        """
-        return [
-            list(self._all),
-            *_pack_entries(sorted(self._points.items())),
-            *_pack_entries(list(self._segments())),
-        ]
-
-    @classmethod
-    def unpack(cls, value: object, members: int, where: str) -> Self:
-        """Check and build an index from decoded CBOR, in memory in proportion to the input.
-
-        Raises:
-            WireError: not what `pack` makes of an index for so many members.
-        """
-        everything, *parts = expect_fields(value, 5, where)
-        index = cls(members)
-        for rank, number in enumerate(expect_fields(everything, members, f"{where}.everything")):
-            index._all[rank] = take_int(number, f"{where}.everything", 0, MAX_NUMBER)
-        points = _take_entries(parts[0], parts[1], members, f"{where}.points")
-        segments = _take_entries(parts[2], parts[3], members, f"{where}.ranges")
-        nothing = [0] * (2 * members)
-        if any(vector == nothing for _, vector in points):
-            raise WireError(f"{where}.points: a key without a number")
-        # The last segment has no end, so it may be any; but each must say something else than the one before.
-        if any(a == b for a, b in pairwise(chain([nothing], (vector for _, vector in segments)))):
-            raise WireError(f"{where}.ranges: a segment like the one before it")
-        index._points = dict(points)
-        index._spans = index._of_spans(segments)
-        index._ranged = index._spans is not None
-        index._always = list(index._all)
-        held = chain([index._all], (vector for _, vector in points), (vector for _, vector in segments))
-        for vector in held:
-            if any(map(gt, vector, index._top)):
-                index._top = list(map(max, index._top, vector))
-        return index
-
-
-def _pack_entries(entries: Sequence[tuple[bytes, Vector]]) -> tuple[bytes, bytes]:
-    keys = b"".join([part for key, _ in entries for part in (_KEY_HEAD.pack(len(key)), key)])
-    numbers = [number for _, vector in entries for number in vector]
-    return keys, Struct(f">{len(numbers)}Q").pack(*numbers)
-
-
-def _take_entries(keys: object, numbers: object, members: int, where: str) -> list[tuple[bytes, Vector]]:
-    if type(keys) is not bytes or type(numbers) is not bytes:
-        raise WireError(f"{where}: expected keys and numbers as two byte strings")
-    vectors = Struct(f">{2 * members}Q")
-    if len(numbers) % vectors.size:
-        raise WireError(f"{where}: {len(numbers)} bytes of numbers, {vectors.size} for each key")
-    entries: list[tuple[bytes, Vector]] = []
-    at, before = 0, None
-    for vector in vectors.iter_unpack(numbers):
-        key_at = at + _KEY_HEAD.size
-        if key_at > len(keys):
-            raise WireError(f"{where}: fewer keys than numbers")
-        at = key_at + _KEY_HEAD.unpack_from(keys, at)[0]
-        key = keys[key_at:at]
-        if at > len(keys) or len(key) > MAX_KEY_BYTES:
-            raise WireError(f"{where}: a key that is cut short, or above {MAX_KEY_BYTES} bytes")
-        if before is not None and key <= before:
-            raise WireError(f"{where}: keys are not strictly rising")
-        # A writer also touches, so no number of the second half is above the first's. (`map` ends with it.)
-        if max(vector) > MAX_NUMBER or not all(map(ge, vector, vector[members:])):
-            raise WireError(f"{where}: numbers that no instances have")
-        entries.append((key, list(vector)))
-        before = key
-    if at != len(keys):
-        raise WireError(f"{where}: more keys than numbers")
-    return entries

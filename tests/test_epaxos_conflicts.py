@@ -8,11 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epaxos.conflicts import ConflictIndex, ExecutedIndex
-from epaxos.messages import MAX_NUMBER
-from paxos.command import ALL, MAX_KEY_BYTES, NOTHING, Footprint
-from paxos.errors import WireError
-from paxos.wire import dumps, loads_strict
+from epaxos.conflicts import ConflictIndex
+from paxos.command import ALL, NOTHING, Footprint
 from tests.keytrees import lines, maximum, small_nodes
 
 # What they show does not depend on the interpreter.
@@ -281,26 +278,25 @@ added = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12), footprints), m
 @given(instances=added, later=added, random=st.randoms(use_true_random=False))
 def test_fingerprints_and_copies(instances: Any, later: Any, random: Any) -> None:
     with small_nodes():
-        for kind in (ConflictIndex, ExecutedIndex):
-            one, other = kind(3), kind(3)
-            for rank, number, footprint in instances:
-                one.add(rank, number, footprint)
-            shuffled = list(instances)
-            random.shuffle(shuffled)
-            for rank, number, footprint in shuffled:
-                other.conflicts(footprint)
-                other.add(rank, number, footprint)
-            assert one.fingerprint() == other.fingerprint()
-            assert hash(one.fingerprint()) == hash(other.fingerprint())
-            # A copy goes its own way.
-            copy, before = one.clone(), one.fingerprint()
-            assert copy.fingerprint() == before
-            for rank, number, footprint in later:
-                copy.add(rank, number + 12, footprint)
-                other.add(rank, number + 12, footprint)
-            assert one.fingerprint() == before
-            assert copy.fingerprint() == other.fingerprint()
-            assert (copy.fingerprint() == before) == all(footprint == NOTHING for _, _, footprint in later)
+        one, other = ConflictIndex(3), ConflictIndex(3)
+        for rank, number, footprint in instances:
+            one.add(rank, number, footprint)
+        shuffled = list(instances)
+        random.shuffle(shuffled)
+        for rank, number, footprint in shuffled:
+            other.conflicts(footprint)
+            other.add(rank, number, footprint)
+        assert one.fingerprint() == other.fingerprint()
+        assert hash(one.fingerprint()) == hash(other.fingerprint())
+        # A copy goes its own way.
+        copy, before = one.clone(), one.fingerprint()
+        assert copy.fingerprint() == before
+        for rank, number, footprint in later:
+            copy.add(rank, number + 12, footprint)
+            other.add(rank, number + 12, footprint)
+        assert one.fingerprint() == before
+        assert copy.fingerprint() == other.fingerprint()
+        assert (copy.fingerprint() == before) == all(footprint == NOTHING for _, _, footprint in later)
 
 
 def test_a_copy_holds_and_bears_a_floor_of_its_own() -> None:
@@ -317,221 +313,7 @@ def test_a_copy_holds_and_bears_a_floor_of_its_own() -> None:
     assert copy.conflicts(NOTHING) == (0, 5, 4)
 
 
-# --- what was executed -------------------------------------------------------------------------
-
-
-def executed(instances: Sequence[tuple[int, int, Footprint]], members: int = 3) -> ExecutedIndex:
-    index = ExecutedIndex(members)
-    for rank, number, footprint in instances:
-        index.add(rank, number, footprint)
-    return index
-
-
-def test_what_is_dropped_is_found_no_more() -> None:
-    index = executed([(0, 3, Footprint.of(writes=[b"k"])), (1, 4, Footprint.of(reads=[b"k"]))])
-    span, write = Footprint.of(write_ranges=[(b"a", None)]), Footprint.of(writes=[b"k"])
-    # The first lookup of a range orders the keys; that order is no other place to find them.
-    assert index.above(span, (2, 4, 0)) == (0, 3)
-    index.drop((3, 3, 3))
-    assert index.conflicts(span) == index.conflicts(write) == index.conflicts(ALL) == (0, 4, 0)
-    assert index.above(span, (0, 4, 0)) is None
-    index.add(2, 2, write)
-    assert index.conflicts(span) == index.conflicts(write) == (0, 4, 2)
-    assert index.entries == 1
-
-
-@given(instances=added, looked_up=st.lists(footprints, max_size=6), deps=numbers(3), dropped=numbers(3))
-def test_executed_instances_are_found_as_in_a_list(
-    instances: Any, looked_up: list[Footprint], deps: tuple[int, ...], dropped: tuple[int, ...]
-) -> None:
-    with small_nodes():
-        index, oracle = executed(instances), Oracle(3)
-        oracle.instances = instances
-        for left in (instances, [one for one in instances if one[1] > dropped[one[0]]]):
-            oracle.instances = left
-            for footprint in (ALL, NOTHING, *looked_up):
-                assert index.conflicts(footprint) == oracle.conflicts(footprint)
-                missed = {
-                    (rank, number)
-                    for rank, number, other in left
-                    if footprint.conflicts(other) and number > deps[rank]
-                }
-                found = index.above(footprint, deps)
-                # Of the lowest rank, the highest.
-                assert found == min(missed, key=lambda one: (one[0], -one[1]), default=None)
-            assert index.fingerprint() == executed(left).fingerprint()
-            assert index.pack() == executed(left).pack()
-            index.drop(dropped)
-        index.clear()
-        assert index.entries == 0
-        assert index.fingerprint() == ExecutedIndex(3).fingerprint()
-        assert index.conflicts(ALL) == (0, 0, 0)
-
-
-@pytest.mark.parametrize("members", [1, 3, 5])
-@given(data=st.data())
-def test_equal_content_is_equal_bytes_and_comes_back(members: int, data: st.DataObject) -> None:
-    instances = data.draw(st.lists(st.tuples(st.integers(0, members - 1), st.integers(1, 12), footprints)))
-    with small_nodes():
-        index = executed(instances, members)
-        shuffled = data.draw(st.permutations(instances))
-        packed = dumps(index.pack())
-        assert dumps(executed(shuffled, members).pack()) == packed
-        back = ExecutedIndex.unpack(loads_strict(packed), members, "snapshot")
-        assert back.fingerprint() == index.fingerprint()
-        assert dumps(back.pack()) == packed
-        for footprint in (ALL, NOTHING, *data.draw(st.lists(footprints, max_size=5))):
-            assert back.conflicts(footprint) == index.conflicts(footprint)
-        # It goes on as the other one does.
-        for one in (back, index):
-            one.add(0, 20, Footprint.of(writes=[b"a"], read_ranges=[(b"b", None)]))
-        assert dumps(back.pack()) == dumps(index.pack())
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_an_index_of_a_snapshot_is_absorbed_as_if_its_instances_were_added(seed: int) -> None:
-    random = Random(seed)
-
-    def instances() -> list[tuple[int, int, Footprint]]:
-        many = random.randrange(12)
-        return [
-            (random.randrange(3), random.randint(1, 25), some_footprint(random, KEYS)) for _ in range(many)
-        ]
-
-    with small_nodes():
-        for _ in range(60):
-            mine, theirs, held = instances(), instances(), (random.randrange(3), random.randint(1, 25))
-            floor = tuple(random.randint(-15, 15) for _ in range(3))
-            absorbing, added = ConflictIndex(3), ConflictIndex(3)
-            for index in (absorbing, added):
-                for one in mine:
-                    index.add(*one)
-                index.hold(*held)
-                index.raise_floor(floor)
-                # The keys are in order now, as they are before the snapshot comes.
-                index.conflicts(some_footprint(random, KEYS))
-            snapshot = executed(theirs)
-            before = snapshot.fingerprint()
-            absorbing.absorb(snapshot)
-            for one in theirs:
-                added.add(*one)
-            assert absorbing.fingerprint() == added.fingerprint()
-            for footprint in (ALL, NOTHING, *(some_footprint(random, KEYS) for _ in range(6))):
-                assert absorbing.conflicts(footprint) == added.conflicts(footprint)
-            # They do not share anything from then on.
-            absorbing.add(0, 99, Footprint.of(writes=KEYS))
-            assert snapshot.fingerprint() == before
-            assert absorbing.conflicts(Footprint.of(read_ranges=[(b"", None)]))[0] == 99
-
-
-def test_packed_bytes_stay_what_they_are() -> None:
-    index = executed(
-        [
-            (0, 3, Footprint.of(writes=[b"k"])),
-            (1, 2, Footprint.of(reads=[b"k"], write_ranges=[(b"a", b"c")])),
-            (1, 1, ALL),
-            (0, 9, NOTHING),
-        ],
-        members=2,
-    )
-    points = bytes.fromhex("0000000000000003 0000000000000002 0000000000000003 0000000000000000")
-    spans = bytes.fromhex("0000000000000000 0000000000000002 0000000000000000 0000000000000002") + bytes(32)
-    assert index.pack() == [[0, 1], b"\0\1k", points, b"\0\1a\0\1c", spans]
-    assert executed([]).pack() == [[0, 0, 0], b"", b"", b"", b""]
-
-
-def test_few_items_of_cbor_however_many_keys() -> None:
-    instances = [(n % 3, n, Footprint.of(writes=[b"%d" % n])) for n in range(1, 40_001)]
-    index = executed(instances)
-    # One item for each number would be more than a decoder takes.
-    back = ExecutedIndex.unpack(loads_strict(dumps(index.pack())), 3, "snapshot")
-    assert back.entries == index.entries == 40_000
-    assert back.conflicts(ALL) == (39_999, 40_000, 39_998)
-
-
-def _number(*values: int) -> bytes:
-    return b"".join(value.to_bytes(8, "big") for value in values)
-
-
-@pytest.mark.parametrize(
-    ("value", "complaint"),
-    [
-        (None, "executed: expected an array of 5 fields"),
-        ([[0], b"", b"", b""], "executed: expected an array of 5 fields"),
-        ([b"", b"", b"", b"", b""], "executed.everything: expected an array of 1 fields"),
-        ([[0, 0], b"", b"", b"", b""], "executed.everything: expected an array of 1 fields"),
-        ([[-1], b"", b"", b"", b""], "executed.everything: expected an integer"),
-        ([[True], b"", b"", b"", b""], "executed.everything: expected an integer"),
-        ([[MAX_NUMBER + 1], b"", b"", b"", b""], "executed.everything: expected an integer"),
-        ([[0], "", b"", b"", b""], "executed.points: expected keys and numbers as two byte strings"),
-        ([[0], b"", [], b"", b""], "executed.points: expected keys and numbers as two byte strings"),
-        ([[0], b"", b"", None, b""], "executed.ranges: expected keys and numbers as two byte strings"),
-        ([[0], b"\0\1a", _number(1), b"", b""], "executed.points: 8 bytes of numbers, 16 for each key"),
-        ([[0], b"", _number(1, 1), b"", b""], "executed.points: fewer keys than numbers"),
-        ([[0], b"\0", _number(1, 1), b"", b""], "executed.points: fewer keys than numbers"),
-        ([[0], b"\0\1", _number(1, 1), b"", b""], "executed.points: a key that is cut short"),
-        ([[0], b"\0\0\0", _number(1, 1), b"", b""], "executed.points: more keys than numbers"),
-        (
-            [[0], b"\4\1" + b"k" * (MAX_KEY_BYTES + 1), _number(1, 1), b"", b""],
-            "executed.points: a key that is cut short, or above 1024 bytes",
-        ),
-        (
-            [[0], b"\0\1b\0\1a", _number(1, 1, 2, 2), b"", b""],
-            "executed.points: keys are not strictly rising",
-        ),
-        (
-            [[0], b"\0\1a\0\1a", _number(1, 1, 2, 2), b"", b""],
-            "executed.points: keys are not strictly rising",
-        ),
-        ([[0], b"", b"", b"\0\0\0\0", _number(1, 1, 2, 2)], "executed.ranges: keys are not strictly rising"),
-        ([[0], b"\0\1a", _number(1, 2), b"", b""], "executed.points: numbers that no instances have"),
-        ([[0], b"\0\1a", _number(1 << 62, 0), b"", b""], "executed.points: numbers that no instances have"),
-        ([[0], b"\0\1a", b"\xff" * 16, b"", b""], "executed.points: numbers that no instances have"),
-        ([[0], b"\0\1a", _number(0, 0), b"", b""], "executed.points: a key without a number"),
-        ([[0], b"", b"", b"\0\1a", _number(0, 0)], "executed.ranges: a segment like the one before it"),
-        (
-            [[0], b"", b"", b"\0\1a\0\1b", _number(1, 0, 1, 0)],
-            "executed.ranges: a segment like the one before it",
-        ),
-    ],
-)
-def test_what_no_replica_packs_is_refused(value: object, complaint: str) -> None:
-    with pytest.raises(WireError) as caught:
-        ExecutedIndex.unpack(value, 1, "executed")
-    assert str(caught.value).startswith(complaint)
-
-
-@given(
-    value=st.tuples(
-        st.lists(st.integers(-1, 2), min_size=1, max_size=2),
-        *[st.binary(max_size=6), st.binary(max_size=2).map(lambda end: bytes(16 - len(end)) + end)] * 2,
-    ).map(list)
-)
-def test_what_is_taken_is_what_would_be_packed(value: list[object]) -> None:
-    try:
-        index = ExecutedIndex.unpack(value, 1, "executed")
-    except WireError:
-        return
-    assert index.pack() == value
-
-
-@given(data=st.data())
-def test_damage_is_refused_or_is_other_content(data: st.DataObject) -> None:
-    instances = data.draw(added.filter(bool))
-    packed: list[Any] = loads_strict(dumps(executed(instances).pack()))  # type: ignore[assignment]
-    part = data.draw(st.integers(1, 4))
-    damaged = bytearray(packed[part] or b"\0")
-    at = data.draw(st.integers(0, len(damaged) - 1))
-    damaged[at] ^= data.draw(st.integers(1, 255))
-    packed[part] = bytes(damaged[: data.draw(st.sampled_from([len(damaged), at, at + 1]))])
-    try:
-        index = ExecutedIndex.unpack(packed, 3, "executed")
-    except WireError:
-        return
-    assert index.pack() == packed
-
-
-# --- what they cost, counted -------------------------------------------------------------------
+# --- what it costs -------------------------------------------------------------------------------
 
 
 class Counted(bytes):
