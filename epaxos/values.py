@@ -7,14 +7,15 @@ the payload:
 
     form 0    nothing is touched
     form 1    everything is touched
-    form 2    reads (4) | writes (4) | then each key, reads first, as length (2) | bytes
+    form 2    how many keys are read (4), and written (4) | the length of each (2) | the keys; read ones first
     form 3    length (4) | the footprint as CBOR: one that names ranges
 
 Keys are in strictly rising order, which makes equal footprints equal values everywhere.
 """
 
 import struct
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import lt
 from struct import Struct
 from typing import Final
 
@@ -64,13 +65,10 @@ def pack_value(command: Command) -> bytes:
         return b"".join((_HEAD.pack(*request, _RANGES), _LENGTH.pack(len(touched)), touched, payload))
     if not reads and not writes:
         return _HEAD.pack(*request, _NOTHING) + payload
-    parts = [_HEAD.pack(*request, _KEYS), _COUNTS.pack(len(reads), len(writes))]
-    for keys in (reads, writes):
-        for key in keys:
-            parts.append(len(key).to_bytes(2, "big"))
-            parts.append(key)
-    parts.append(payload)
-    return b"".join(parts)
+    keys = (*reads, *writes)
+    counts = _COUNTS.pack(len(reads), len(writes))
+    lengths = struct.pack(f">{len(keys)}H", *map(len, keys))
+    return b"".join((_HEAD.pack(*request, _KEYS), counts, lengths, *keys, payload))
 
 
 def take_value(value: bytes, where: str = "value") -> Command:
@@ -114,23 +112,21 @@ def _take_keys(value: bytes, where: str) -> tuple[Footprint, int]:
             if writes:
                 return _new(Footprint, ((), only, (), (), False)), at
             return _new(Footprint, (only, (), (), (), False)), at
-    if not 0 < reads + writes <= MAX_KEYS:
-        raise WireError(f"{where}: a footprint of {reads + writes} keys; the limit is {MAX_KEYS}")
-    at = _AT_KEYS
-    keys = []
-    for _ in range(reads + writes):
-        start = at + 2
-        at = start + int.from_bytes(value[at:start], "big") if start <= end else end + 1
-        if at > end:
-            raise WireError(f"{where}: a footprint longer than the command")
-        keys.append(value[start:at])
-    if len(max(keys, key=len)) > MAX_KEY_BYTES:
+    count = reads + writes
+    if not 0 < count <= MAX_KEYS:
+        raise WireError(f"{where}: a footprint of {count} keys; the limit is {MAX_KEYS}")
+    lengths = struct.unpack_from(f">{count}H", value, _AT_COUNTS + _COUNTS.size)
+    ends = [*accumulate(lengths, initial=_AT_COUNTS + _COUNTS.size + 2 * count)]
+    if ends[-1] > end:
+        raise WireError(f"{where}: a footprint longer than the command")
+    if max(lengths) > MAX_KEY_BYTES:
         raise WireError(f"{where}: a key of more than {MAX_KEY_BYTES} bytes")
+    keys = [value[start:stop] for start, stop in pairwise(ends)]
     read, written = tuple(keys[:reads]), tuple(keys[reads:])
     # Strictly rising is the one canonical form: equal footprints must be equal values everywhere.
-    if any(a >= b for a, b in pairwise(read)) or any(a >= b for a, b in pairwise(written)):
+    if not all(map(lt, read, read[1:])) or not all(map(lt, written, written[1:])):
         raise WireError(f"{where}: keys are not strictly rising")
-    return _new(Footprint, (read, written, (), (), False)), at
+    return _new(Footprint, (read, written, (), (), False)), ends[-1]
 
 
 def _take_ranges(value: bytes, request: RequestId, where: str) -> Command:
