@@ -442,6 +442,14 @@ def test_the_command_tells_what_it_searched(capsys: Capture) -> None:
 def test_a_limit_ends_in_a_plain_no(capsys: Capture) -> None:
     assert main(["exhaust", "--ballots", "0..2", "--limit", "1000"]) == EXIT_NO
     assert "not finished: the limit came first" in capsys.readouterr().out
+    assert main(["exhaust", "--ballots", "0..2", "--limit", "1000", "--json"]) == EXIT_NO
+    found = json.loads(capsys.readouterr().out)
+    assert (found["finished"], found["ok"], found["counterexample"]) == (False, None, None)
+
+
+def test_what_broke_before_the_limit_came_is_not_ok() -> None:
+    found = search(Jugs(), limit=10).to_json()
+    assert (found["finished"], found["ok"]) == (False, False)
 
 
 def test_a_violation_is_shown_step_by_step(capsys: Capture) -> None:

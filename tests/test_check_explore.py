@@ -253,6 +253,8 @@ def test_a_bug_of_the_explorer_is_loud():
         ({"nodes": 0}, "nodes"),
         ({"seed": -1}, "seed"),
         ({"batch": 0}, "batch"),
+        ({"schedules": 0}, r"schedules: expected a whole number in 1\.\."),
+        ({"executor": 3}, r"executor: expected a concurrent\.futures\.Executor, got 3; for a number of proc"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -192,7 +192,15 @@ def _without(key):
         (_change(nodes="three"), "nodes: expected a whole number, got 'three'"),
         (_change(nodes=2), "quorums: 3 members, and 'nodes' is 2"),
         (_change(quorums={"kind": "cabal"}), "quorums: expected an object whose 'kind' is majority"),
-        (_change(quorums={"kind": "majority", "size": 2}), "quorums: majority: .*'size'"),
+        (
+            _change(quorums={"kind": "majority", "size": 2, "members": [1]}),
+            "quorums: majority: .* 'size'; known are 'members'",
+        ),
+        (
+            _change(quorums={"kind": "flexible", "phase1": 2, "phase2": 2}),
+            "quorums: flexible: 'members' missing; it is made of 'members', 'phase1', 'phase2'",
+        ),
+        (_change(quorums={"kind": "weighted"}), "quorums: weighted: 'weights' missing"),
         (
             _change(quorums={"kind": "flexible", "members": [1, 2, 3], "phase1": 1, "phase2": 1}),
             "common member",

@@ -582,7 +582,7 @@ def test_check_of_a_configuration_looks_into_its_stores(tmp_path: Path, capsys: 
     capsys.readouterr()
     assert main(["check", "--config", path, "--json"]) == EXIT_USAGE
     found = {each["what"]: each for each in json_of(capsys)["findings"]}
-    assert "1 decrees decided" in found["node 1 store"]["detail"]
+    assert "1 decree decided" in found["node 1 store"]["detail"]
     assert found["node 2 store"]["verdict"] == "bad"
     assert "belongs to cluster 'other', not 'shop' and node 7, not 2" in found["node 2 store"]["detail"]
     assert "not there yet" in found["node 3 store"]["detail"]

@@ -94,7 +94,7 @@ def test_without_invariants_what_a_log_holds_and_clients_were_told_is_judged() -
 def test_whoever_waits_for_ever_for_a_log_is_found() -> None:
     machine = ProtocolStateMachine.of(mute)()
     machine.command(which=0, command="put", name=0, value=0, old=0, again=False)
-    with pytest.raises(AssertionError, match=r'(?s)Liveness .* 1 clients have none .* put "d" = "a"'):
+    with pytest.raises(AssertionError, match=r'(?s)Liveness .* 1 client has none .* put "d" = "a"'):
         machine.teardown()
 
 
@@ -166,7 +166,7 @@ def test_without_invariants_what_nodes_know_and_clients_were_told_is_judged() ->
 def test_whoever_waits_for_ever_is_found() -> None:
     machine = ProtocolStateMachine.of(deaf)()
     machine.submit(which=0, name=0, value=0)
-    with pytest.raises(AssertionError, match=r'(?s)Liveness .* 1 clients have none .* decide "d" = "a"'):
+    with pytest.raises(AssertionError, match=r'(?s)Liveness .* 1 client has none .* decide "d" = "a"'):
         machine.teardown()
 
 
@@ -206,6 +206,12 @@ def test_it_says_what_it_can_not_try() -> None:
         ProtocolStateMachine.of("nonesuch")
     with pytest.raises(paxos.ConfigurationError, match="expected a name"):
         ProtocolStateMachine.of(None)  # type: ignore[arg-type]
+    with pytest.raises(paxos.ConfigurationError, match=r"nodes: expected a number in 1\.\.100, got 0"):
+        ProtocolStateMachine.of("paxos", nodes=0)
+    with pytest.raises(paxos.ConfigurationError, match="eager: expected True or False, got 3"):
+        ProtocolStateMachine.of("paxos", eager=3)  # type: ignore[arg-type]
+    with pytest.raises(paxos.ConfigurationError, match="configured by BasicSettings, not int"):
+        ProtocolStateMachine.of("paxos", settings=3)
 
 
 def test_a_machine_is_named_for_its_protocol() -> None:

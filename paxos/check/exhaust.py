@@ -144,7 +144,7 @@ class SearchResult:
             "elapsed_s": round(self.elapsed_s, 3),
             "finished": self.finished,
             "collision_bound": self.collision_bound,
-            "ok": self.ok,
+            "ok": None if self.ok and not self.finished else self.ok,
             "counterexample": None if found is None else found.to_json(),
         }
 

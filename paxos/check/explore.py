@@ -282,6 +282,11 @@ def explore(
     protocol_named(protocol)
     _check(schedules, seed, workers, nodes, batch)
     _check_timeout(schedule_timeout_s)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise ConfigurationError(
+            f"executor: expected a concurrent.futures.Executor, got {executor!r:.60}; for a number of "
+            "processes give workers"
+        )
     began_s = time.perf_counter()
     progress = _Progress(protocol, seed, nodes, keep_going, batch, state)
     before = progress.tally
@@ -362,7 +367,7 @@ def _lost(index: int, killed: Killed) -> Tally:
 
 def _check(schedules: object, seed: object, workers: object, nodes: object, batch: object) -> None:
     for name, value, low, high in (
-        ("schedules", schedules, 0, _MAX_SCHEDULES),
+        ("schedules", schedules, 1, _MAX_SCHEDULES),
         ("seed", seed, 0, 1 << 63),
         ("workers", 1 if workers is None else workers, 0, 1024),
         ("nodes", 1 if nodes is None else nodes, 1, 100),

@@ -15,6 +15,7 @@ from paxos.check.models import Model, find_model
 from paxos.check.ordering import orderly_clients, own_order, rounds_of, search, spans_of
 from paxos.check.window import HistoryViolation, smallest_window
 from paxos.errors import ConfigurationError
+from paxos.sim.result import counted
 
 __all__ = ["MAX_STATES", "Verdict", "check_linearizable"]
 
@@ -57,13 +58,14 @@ class Verdict:
         return "linearizable" if self.ok else "violation" if self.violation is not None else "gave up"
 
     def __str__(self) -> str:
-        parts = f"{self.operations} operations in {self.partitions} part{'' if self.partitions == 1 else 's'}"
+        parts = f"{counted(self.operations, 'operation')} in {counted(self.partitions, 'part')}"
         if self.ok:
-            return f"linearizable: {parts}, {self.unknown} with unknown outcome, {self.states} states visited"
+            visited = f"{counted(self.states, 'state')} visited"
+            return f"linearizable: {parts}, {self.unknown} with unknown outcome, {visited}"
         if self.violation is not None:
             return f"not linearizable: {parts}\n{self.violation}"
         return (
-            f"gave up after {self.states} states: of {parts}, {self.ordered} "
+            f"gave up after {counted(self.states, 'state')}: of {parts}, {self.ordered} "
             f"{'is' if self.ordered == 1 else 'are'} linearizable and the rest is not known; "
             "allow more states"
         )

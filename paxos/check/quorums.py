@@ -69,6 +69,15 @@ _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], QuorumSystem]]] = {
     "grid": lambda given: GridQuorums(**given),
     "explicit": lambda given: ExplicitQuorums(**given),
 }
+#: What each kind is made of, and what it may have beside.
+_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "majority": (("members",), ()),
+    "flexible": (("members", "phase1", "phase2"), ("fast",)),
+    "fast": (("members",), ("classic", "fast")),
+    "weighted": (("weights",), ("phase1", "phase2", "fast")),
+    "grid": (("rows",), ()),
+    "explicit": (("members", "phase1"), ("phase2", "fast")),
+}
 
 
 def quorums_from_json(data: object, nodes: object) -> QuorumSystem:
@@ -81,13 +90,25 @@ def quorums_from_json(data: object, nodes: object) -> QuorumSystem:
         raise ConfigurationError(
             f"quorums: expected an object whose 'kind' is {', '.join(_KINDS)}; got {data!r:.80}"
         )
+    kind = data["kind"]
     given = {key: value for key, value in data.items() if key != "kind"}
+    needed, others = _KEYS[kind]
+    missing = [key for key in needed if key not in given]
+    if missing:
+        raise ConfigurationError(
+            f"quorums: {kind}: {' and '.join(map(repr, missing))} missing; it is made of "
+            f"{', '.join(map(repr, needed))}"
+        )
+    for key in given:
+        if key not in (*needed, *others):
+            known = ", ".join(map(repr, (*needed, *others)))
+            raise ConfigurationError(f"quorums: {kind}: unknown key {key!r:.60}; known are {known}")
     try:
-        system = _KINDS[data["kind"]](given)
+        system = _KINDS[kind](given)
     except ConfigurationError:
         raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ConfigurationError(f"quorums: {data['kind']}: {error}") from error
+        raise ConfigurationError(f"quorums: {kind}: {error}") from error
     if len(system.members) != nodes:
         raise ConfigurationError(f"quorums: {len(system.members)} members, and 'nodes' is {nodes!r:.20}")
     return system

@@ -13,6 +13,7 @@ import attrs
 from paxos.contract import Decides
 from paxos.sim import Choices, Violation, fields
 from paxos.sim.moves import Asked
+from paxos.sim.result import counted
 from paxos.sim.runner import fewer_collections
 from paxos.sim.stepper import Stepper
 from paxos.sim.stepper_healing import ask_next
@@ -106,8 +107,9 @@ def walk(stepper: Stepper, plan: Walk, choices: Choices) -> None:
 
 def _sentence(waiting: list[str]) -> str:
     return (
-        f"everything works again, messages arrive, and who had no answer asked again, but {len(waiting)} "
-        f"clients have none after {_HEAL_MOVES} moves: {', '.join(waiting[:5])}"
+        "everything works again, messages arrive, and who had no answer asked again, but "
+        f"{counted(len(waiting), 'client')} {'has' if len(waiting) == 1 else 'have'} none after "
+        f"{_HEAL_MOVES} moves: {', '.join(waiting[:5])}"
     )
 
 

@@ -307,7 +307,8 @@ class StoreLook:
         """A few words."""
         if self.log is not None:
             return f"{self.report.records} records, {self.log.summary}"
-        return f"{self.report.records} records, {len(self.decided)} decrees decided, {self.open} open"
+        decided = f"{len(self.decided)} decree{'' if len(self.decided) == 1 else 's'}"
+        return f"{self.report.records} records, {decided} decided, {self.open} open"
 
 
 def look_at_store(url: str) -> StoreLook:

@@ -115,6 +115,7 @@ def look_here(protocol: str) -> None:
 def run(arguments: argparse.Namespace, out: Output) -> int:
     """Explore, and tell."""
     from paxos.check.explore import explore
+    from paxos.sim.result import counted
 
     look_here(arguments.protocol)
     with (
@@ -135,7 +136,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         )
     if found.interrupted:
         more = f"; the same command goes on from {arguments.state}" if arguments.state else ""
-        out.say(f"paxos: interrupted after {found.tally.schedules} schedules{more}")
+        out.say(f"paxos: interrupted after {counted(found.tally.schedules, 'schedule')}{more}")
         raise KeyboardInterrupt
     if not out.as_json:
         _tell(found, arguments.schedule_timeout)
@@ -189,13 +190,15 @@ def _json(found: "Exploration") -> dict[str, object]:
 
 
 def _tell(found: "Exploration", timeout_s: float) -> None:
+    from paxos.sim.result import counted
+
     tally, seconds = found.tally, max(found.seconds, 1e-9)
     kinds = ", ".join(f"{number} {kind}" for kind, number in tally.kinds.items())
     before = tally.schedules - found.ran
     print(
-        f"{found.protocol}, seed {found.seed}: {tally.schedules} schedules ({kinds})"
+        f"{found.protocol}, seed {found.seed}: {counted(tally.schedules, 'schedule')} ({kinds})"
         + (f", {before} of them before" if before else "")
-        + f", {tally.deliveries} messages delivered, {tally.steps} steps\n"
+        + f", {counted(tally.deliveries, 'message')} delivered, {counted(tally.steps, 'step')}\n"
         f"{found.ran / seconds:,.0f} schedules/s, {found.ran_deliveries / seconds:,.0f} deliveries/s "
         f"over {found.seconds:.1f} s"
     )
@@ -230,8 +233,8 @@ def _tell(found: "Exploration", timeout_s: float) -> None:
     if tally.gave_up:
         some = ", ".join(map(str, tally.gave_up[:_NAMED])) + (", ..." if len(tally.gave_up) > _NAMED else "")
         print(
-            f"NOT KNOWN: whether clients saw one order in {len(tally.gave_up)} schedules ({some}): the "
-            "search for it gave up"
+            f"NOT KNOWN: whether clients saw one order in {counted(len(tally.gave_up), 'schedule')} "
+            f"({some}): the search for it gave up"
         )
     if found.findings:
         print("BROKEN: see below")
@@ -243,13 +246,14 @@ def _tell(found: "Exploration", timeout_s: float) -> None:
 
 def _show(finding: "Finding") -> None:
     from paxos.check.chart import chart_of, text_chart
+    from paxos.sim.result import counted
 
     small = finding.minimised
     print(f"\nschedule {finding.index}: {finding.name}: {finding.sentence}")
     if small is not None:
         print(
-            f"minimised: {small.deliveries_before} deliveries in {small.steps_before} steps to "
-            f"{small.deliveries} in {small.steps}; {small.runs} runs"
+            f"minimised: {small.deliveries_before} deliveries in {counted(small.steps_before, 'step')} to "
+            f"{small.deliveries} in {small.steps}; {counted(small.runs, 'run')}"
         )
     if not finding.repeated:
         print(

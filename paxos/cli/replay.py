@@ -95,10 +95,12 @@ def _load(path: Path) -> "Scenario":
 
 
 def _verdict(scenario: "Scenario", played: "Played") -> str:
+    from paxos.sim.result import counted
+
     got = played.violation
     result = played.result
-    what = f"{scenario.protocol}, {scenario.nodes} nodes, {scenario.kind}"
-    lines = [f"{what}: {result.deliveries} messages delivered, {result.steps} steps"]
+    what = f"{scenario.protocol}, {counted(scenario.nodes, 'node')}, {scenario.kind}"
+    lines = [f"{what}: {counted(result.deliveries, 'message')} delivered, {counted(result.steps, 'step')}"]
     if scenario.remark:
         lines.append(f"remark: {scenario.remark}")
     if got is not None:

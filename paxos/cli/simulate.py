@@ -153,12 +153,14 @@ def _tell(seed: int, result: "Result", arguments: argparse.Namespace, out: Outpu
         out.say(f"seed {seed}: violated: {violation}")
     if arguments.runs > 1:
         return
+    from paxos.sim.result import counted
+
     figures = result.to_json()
     counts = ", ".join(f"{number} {outcome}" for outcome, number in figures["operations"].items())
     seen = ", ".join(f"{name} {times}" for name, times in result.seen.items() if times)
     print(
-        f"{result.protocol}, {len(result.nodes)} nodes, {result.virtual_s:.3f} virtual seconds in "
-        f"{result.wall_s:.3f} s: {result.deliveries} messages delivered\n"
+        f"{result.protocol}, {counted(len(result.nodes), 'node')}, {result.virtual_s:.3f} virtual seconds in "
+        f"{result.wall_s:.3f} s: {counted(result.deliveries, 'message')} delivered\n"
         f"operations: {counts or 'none'}; {_known(result)}\n"
         f"seen: {seen or 'nothing of note'}\n"
         + (f"never seen: {', '.join(result.missing_probes)}\n" if result.missing_probes else "")
@@ -168,8 +170,11 @@ def _tell(seed: int, result: "Result", arguments: argparse.Namespace, out: Outpu
 
 def _known(result: "Result") -> str:
     """What the nodes hold at the end, in a few words."""
+    from paxos.sim.result import counted
+
     if result.applied is None:
-        return f"decided: {result.to_json()['decided']} decrees"
+        names = {name for known in result.decisions.values() for name in known}
+        return f"decided: {counted(len(names), 'decree')}"
     marks = sorted(set(result.applied.values()))
     return f"applied: slots up to {', '.join(map(str, marks)) or 'none'} of the log" + (
         " at every node that runs" if len(marks) == 1 else ""

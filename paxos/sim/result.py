@@ -15,11 +15,16 @@ from paxos.ballot import NodeId
 from paxos.command import RequestId
 from paxos.contract import Event
 
-__all__ = ["QUERIES", "Operation", "Result", "Violation", "bytes_as_json"]
+__all__ = ["QUERIES", "Operation", "Result", "Violation", "bytes_as_json", "counted"]
 
 #: Reads of a log that are no command of it, and what they are in a history: a "read" and a "look" are
 #: linearizable, a "stale" read is not, and stands in no history.
 QUERIES: Final[Mapping[str, str]] = {"read": "get", "look": "scan", "stale": "get"}
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, as people say it: "1 schedule", "2 schedules"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @attrs.frozen

@@ -118,6 +118,8 @@ class Stepper:
         )
         self.members: tuple[NodeId, ...] = self.quorums.members
         self.requests: list[tuple[NodeId, Asked]] = list(requests)
+        if type(eager) is not bool:
+            raise ConfigurationError(f"eager: expected True or False, got {eager!r:.60}")
         self.eager: bool = eager
         self.pool: list[Flight] = []
         self.violations: list[Violation] = []

@@ -25,6 +25,7 @@ from paxos.sim.log_desk import LogDesk
 from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NEVER, NS, Loop, Site, complaint_of
 from paxos.sim.network import Network
+from paxos.sim.result import counted
 from paxos.sim.topology import Hardware, Topology
 from paxos.sim.verdict import judge_decisions, judge_history
 from paxos.sim.watch import Trace, Watch
@@ -303,8 +304,8 @@ class World(Loop):
             stuck = next(op for op in self.clients.history() if op.outcome is None)
             self.violate(
                 "Liveness",
-                f"{self.clients.waiting} operations unanswered {self._grace_ns / NS:.0f} s after faults "
-                f"ended; the first is of client {stuck.client} on {self._noun} {stuck.name!r:.60}, "
+                f"{counted(self.clients.waiting, 'operation')} unanswered {self._grace_ns / NS:.0f} s after "
+                f"faults ended; the first is of client {stuck.client} on {self._noun} {stuck.name!r:.60}, "
                 f"called at {stuck.call_s:.6f} s",
             )
         applied = self.applied()

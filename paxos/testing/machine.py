@@ -38,6 +38,7 @@ from paxos.errors import ConfigurationError
 from paxos.service import LogSettings
 from paxos.sim import Violation
 from paxos.sim.moves import Asked, Move
+from paxos.sim.result import counted
 from paxos.sim.stepper import Stepper
 
 __all__ = ["ProtocolStateMachine"]
@@ -131,12 +132,14 @@ class ProtocolStateMachine(RuleBasedStateMachine):
             log: `settings_of_log`.
 
         Raises:
-            ConfigurationError: there is no such protocol.
+            ConfigurationError: there is no such protocol, or an argument can not work.
         """
         found = _description(protocol)
         name = f"{found.name.title().replace('-', '').replace('_', '')}StateMachine"
         body: dict[str, Any] = {"protocol": protocol, "nodes": nodes, "eager": eager}
         body |= {"settings_of_protocol": settings, "settings_of_log": log}
+        # What can not work is said here, and not in every example.
+        Stepper(found, nodes, settings=settings, eager=eager, log=log)
         return type(name, (cls,), {**body, "__doc__": f"Tries {found.name}.", "__module__": cls.__module__})
 
     @staticmethod
@@ -292,7 +295,8 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         if waiting and not stepper.over:
             sentence = (
                 f"everything works again, every message arrived, and who had no answer asked again, but "
-                f"{len(waiting)} clients have none after {most} moves: {', '.join(waiting[:5])}"
+                f"{counted(len(waiting), 'client')} {'has' if len(waiting) == 1 else 'have'} none after "
+                f"{most} moves: {', '.join(waiting[:5])}"
             )
             stepper.violations.append(Violation("Liveness", sentence, stepper.steps))
         stepper.judge()
