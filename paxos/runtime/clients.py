@@ -356,8 +356,8 @@ class _CountedOutbox(ClientOutbox):
         super().__init__(table)
         self._client = client
 
-    async def take(self) -> bytes:
-        data = await super().take()
+    def _next(self) -> bytes:
+        data = super()._next()
         if not self._answers:
             self._client.asked = 0
         return data

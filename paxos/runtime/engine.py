@@ -262,6 +262,9 @@ class Engine:
             has_room = turn.room > 0 and not self.is_crowded
             if has_room is not self.room.is_set():
                 self._set_room(has_room)
+            # Before the disk's thread is woken, which would run in its way.
+            for box in self.peers.values():
+                box.flush()
             # Last, because it may hand held messages straight back.
             if turn.writes or turn.held:
                 assert self.disk is not None

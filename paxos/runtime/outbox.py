@@ -3,9 +3,13 @@
 Both gather messages while their connection is busy and hand all of it to the connection at once, so that
 the number of writes follows from how fast the other side takes them and not from how many messages there
 are.  A turn of the node puts its messages and then calls `flush`, once.
+
+While the connection is idle, what is flushed is written there and then: an answer that waits for the sender's
+turn waits as long as a fast disk takes.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
@@ -13,6 +17,7 @@ from typing import Any, Final, NoReturn
 import anyio
 from anyio.abc import ByteStream
 
+from paxos.runtime.sockets import DirectWrite, direct_write
 from paxos.service.log_messages import Results
 from paxos.wire import MessageTable
 
@@ -26,7 +31,68 @@ _FRESH_MAX: Final = 4096
 _REPLY_BYTES: Final = 96
 
 
-class PeerOutbox:
+class _Outbox(ABC):
+    """What both have: a sender, or a connection that takes at once what there is."""
+
+    def __init__(self) -> None:
+        # Set to wake the sender; None while it is busy or there is none.
+        self._waiting: anyio.Event | None = None
+        self._direct: DirectWrite | None = None
+        self._sent: Callable[[], None] | None = None
+        # What the connection did not take at once.
+        self._rest: bytes | None = None
+
+    def connect(self, direct: DirectWrite | None, sent: Callable[[], None] | None) -> None:
+        """A sender begins.
+
+        Args:
+            direct: writes to its connection.
+            sent: called whenever that took something at once.
+        """
+        self._direct, self._sent = direct, sent
+
+    def disconnect(self) -> None:
+        """The sender has ended; what its connection has not taken is lost with it."""
+        self._direct = self._sent = self._rest = None
+
+    async def take(self) -> bytes:
+        """Wait until there is something, and take some of it: whole frames, oldest first.
+
+        After something that a connection took only in part, the rest of that, which may be empty.
+        """
+        while self._rest is None and self._is_empty():
+            self._waiting = waiting = anyio.Event()
+            try:
+                await waiting.wait()
+            finally:
+                self._waiting = None
+        if self._rest is not None:
+            rest, self._rest = self._rest, None
+            return rest
+        return self._next()
+
+    def _hand_over(self, waiting: anyio.Event) -> None:
+        """The sender waits: write what there is, or wake it."""
+        if waiting.is_set() or self._is_empty():
+            return
+        if self._direct is not None:
+            self._rest = self._direct(self._next())
+            if self._rest is None:
+                if self._sent is not None:
+                    self._sent()
+                if self._is_empty():
+                    return
+        waiting.set()
+
+    @abstractmethod
+    def _is_empty(self) -> bool: ...
+
+    @abstractmethod
+    def _next(self) -> bytes:
+        """The oldest of what there is, encoded."""
+
+
+class PeerOutbox(_Outbox):
     """Messages for one peer, whether it is connected or not.
 
     While the sender waits for work, messages stay objects, and one frame is made of all that came until it
@@ -40,12 +106,12 @@ class PeerOutbox:
     """
 
     def __init__(self, table: MessageTable, limit_bytes: int, on_drop: Callable[[int], None]) -> None:
+        super().__init__()
         self._table = table
         self._limit_bytes = limit_bytes
         self._on_drop = on_drop
         self._fresh: list[Any] = []
         self._sealed: deque[tuple[bytes, int]] = deque()
-        self._waiting: anyio.Event | None = None
         #: Whether the peer is connected now; kept here by whoever calls it.
         self.connected = False
         #: Why the peer refused this node when it was last called; empty when it did not. Kept there, too.
@@ -64,7 +130,7 @@ class PeerOutbox:
     def flush(self) -> None:
         """Everything of this turn has been put."""
         if self._waiting is not None and len(self._fresh) < _FRESH_MAX:
-            self._waiting.set()
+            self._hand_over(self._waiting)
         elif self._fresh:
             self._seal()
 
@@ -83,14 +149,10 @@ class PeerOutbox:
             if self.dropped > before:
                 self._on_drop(self.dropped)
 
-    async def take(self) -> bytes:
-        """Wait until there is something, and take some of it: whole frames, oldest first."""
-        while not self._fresh and not self._sealed:
-            self._waiting = waiting = anyio.Event()
-            try:
-                await waiting.wait()
-            finally:
-                self._waiting = None
+    def _is_empty(self) -> bool:
+        return not (self._fresh or self._sealed)
+
+    def _next(self) -> bytes:
         if self._fresh:
             self._seal()
         chunks: list[bytes] = []
@@ -104,7 +166,7 @@ class PeerOutbox:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-class ClientOutbox:
+class ClientOutbox(_Outbox):
     """Answers for one client's connection.
 
     Nothing is dropped: there is at most one answer for each request, and requests are bounded.  An answer
@@ -115,9 +177,9 @@ class ClientOutbox:
     """
 
     def __init__(self, table: MessageTable) -> None:
+        super().__init__()
         self._table = table
         self._answers: deque[Any] = deque()
-        self._waiting: anyio.Event | None = None
         #: About so many bytes wait.
         self.queued_bytes: int = 0
 
@@ -129,17 +191,13 @@ class ClientOutbox:
     def flush(self) -> None:
         """Everything of this turn has been put."""
         if self._waiting is not None:
-            self._waiting.set()
+            self._hand_over(self._waiting)
 
-    async def take(self) -> bytes:
-        """Wait until there is something, and take some of it, oldest first."""
+    def _is_empty(self) -> bool:
+        return not self._answers
+
+    def _next(self) -> bytes:
         answers = self._answers
-        while not answers:
-            self._waiting = waiting = anyio.Event()
-            try:
-                await waiting.wait()
-            finally:
-                self._waiting = None
         taken: list[Any] = []
         size = 0
         while answers and (not taken or size + _size(answers[0]) <= TAKE_BYTES):
@@ -166,15 +224,19 @@ async def send_all(
     Raises:
         TimeoutError: it did not.
     """
-    # One scope whose deadline comes and goes: to make a scope for each send costs more than the send.
-    with anyio.CancelScope() as scope:
-        while True:
-            data = await outbox.take()
-            scope.deadline = anyio.current_time() + send_s
-            await stream.send(data)
-            scope.deadline = math.inf
-            if sent is not None:
-                sent()
+    outbox.connect(direct_write(stream), sent)
+    try:
+        # One scope whose deadline comes and goes: to make a scope for each send costs more than the send.
+        with anyio.CancelScope() as scope:
+            while True:
+                data = await outbox.take()
+                scope.deadline = anyio.current_time() + send_s
+                await stream.send(data)
+                scope.deadline = math.inf
+                if sent is not None:
+                    sent()
+    finally:
+        outbox.disconnect()
     raise TimeoutError
 
 
