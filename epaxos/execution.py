@@ -245,8 +245,7 @@ class Executor:
         if len(placing) > 1:
             placing.sort(key=_place_of)
         for instance in placing:
-            if instance.state != DONE:
-                self._graph.place(instance)
+            self._graph.place(instance)
         placing.clear()
 
     def _await(self, instance: Instance) -> None:
@@ -392,12 +391,10 @@ class Executor:
             vertex.waiters = None
             agenda = self._agenda
             for waiter in waiters:
-                # Some were joined to this very set.
-                if waiter.state != DONE:
-                    waiter.blocker = waiter.far = None
-                    if level > waiter.level:
-                        waiter.level = level
-                    agenda.append(waiter)
+                waiter.blocker = waiter.far = None
+                if level > waiter.level:
+                    waiter.level = level
+                agenda.append(waiter)
         return bool(instances) and self._execute(instances, level)
 
     def _execute(self, instances: list[Instance], level: int) -> bool:

@@ -88,16 +88,15 @@ class Vertex:
 
     __slots__ = ("blocker", "depth", "far", "joined", "level", "members", "state", "targets", "waiters")
 
-    def __init__(self, state: int) -> None:
-        self.state = state
-        self.level = 0
-        self.depth = 0
-        self.blocker: Vertex | None = None
-        self.far: Vertex | None = None
-        self.joined: Vertex | None = None
-        self.targets: list[Vertex] | None = None
-        self.waiters: list[Vertex] | None = None
-        self.members: list[Vertex] | None = None
+    state: int
+    level: int
+    depth: int
+    blocker: "Vertex | None"
+    far: "Vertex | None"
+    joined: "Vertex | None"
+    targets: "list[Vertex] | None"
+    waiters: "list[Vertex] | None"
+    members: "list[Vertex] | None"
 
 
 class Instance(Vertex):
@@ -112,7 +111,9 @@ class Instance(Vertex):
     __slots__ = ("links", "node", "rank")
 
     def __init__(self, node: Node) -> None:
-        super().__init__(UNREADY)
+        self.state = UNREADY
+        self.level = self.depth = 0
+        self.blocker = self.far = self.joined = self.targets = self.waiters = self.members = None
         self.node = node
         self.rank = 0
         self.links: list[Link] = []
@@ -130,7 +131,9 @@ class Link(Vertex):
     __slots__ = ("below", "chain", "instance")
 
     def __init__(self, instance: Instance, below: "Link | None", chain: "Chain") -> None:
-        super().__init__(READY)
+        self.state = READY
+        self.level = self.depth = 0
+        self.blocker = self.far = self.joined = self.targets = self.waiters = self.members = None
         self.instance: Instance | None = instance
         self.below = below
         self.chain = chain
@@ -177,18 +180,25 @@ class Chain:
         self.living += 1
         instance.links.append(link)
 
-    def highest(self, limit: int, instance: Instance) -> Link | None:
-        """The highest living link with a number up to `limit`, other than that of `instance` itself."""
+    def highest(self, limit: int, instance: Instance) -> Vertex | None:
+        """The highest living link with a number up to `limit`, other than that of `instance` itself.
+
+        If nothing is below it, it says no more than its instance, and that is returned.
+        """
         numbers = self.numbers
         if not numbers or numbers[0] > limit:
             return None
-        links = self.links
-        link: Link | None = links[-1 if numbers[-1] <= limit else bisect_right(numbers, limit) - 1]
+        link: Link | None = self.links[-1 if numbers[-1] <= limit else bisect_right(numbers, limit) - 1]
         if link is not None and link.instance is None:
             link = settled(link)
         if link is not None and link.instance is instance:
             link = settled(link.below)
-        return link
+        if link is None:
+            return None
+        below = link.below
+        if below is not None and below.instance is None:
+            below = link.below = settled(below)
+        return link if below is not None else link.instance
 
     def compact(self) -> None:
         """Forget dead links when they are many: often enough for memory, rarely enough for time."""
@@ -330,17 +340,17 @@ class ConflictGraph:
             by_slot = keys.get(key)
             if by_slot is not None:
                 for slot, chain in by_slot.items():
-                    link = chain.highest(deps[slot >> 1], instance)
-                    if link is not None:
-                        found.append(link)
+                    vertex = chain.highest(deps[slot >> 1], instance)
+                    if vertex is not None:
+                        found.append(vertex)
         for key in reads:
             by_slot = keys.get(key)
             if by_slot is not None:
                 for slot, chain in by_slot.items():
                     if not slot & _READERS:
-                        link = chain.highest(deps[slot >> 1], instance)
-                        if link is not None:
-                            found.append(link)
+                        vertex = chain.highest(deps[slot >> 1], instance)
+                        if vertex is not None:
+                            found.append(vertex)
         return found
 
     def _chain(self, key: bytes, slot: int) -> Chain:
@@ -363,9 +373,9 @@ class ConflictGraph:
     def _below(chains: list[Chain], instance: Instance, found: list[Vertex]) -> None:
         """The links of `chains`, one per rank, that `instance` depends on."""
         for chain, limit in zip(chains, instance.node.deps, strict=True):
-            link = chain.highest(limit, instance)
-            if link is not None:
-                found.append(link)
+            vertex = chain.highest(limit, instance)
+            if vertex is not None:
+                found.append(vertex)
 
     def _compare(self, instance: Instance, found: list[Vertex]) -> None:
         """Those that name ranges and conflict with `instance`, one by one."""
