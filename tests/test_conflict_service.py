@@ -159,7 +159,7 @@ def test_a_request_without_a_footprint_is_refused_alone(word: bytes) -> None:
     told = here.submit(1, word, b"wa", b"wb", word, b"wc", word)
     refused = [each for each in told if isinstance(each, Refused)]
     assert [(each.sequence, each.requests, each.kind) for each in refused] == [
-        (number, 1, RefusedKind.REJECTED) for number in (1, 4, 6)
+        (number, 1, RefusedKind.NEVER) for number in (1, 4, 6)
     ]
     assert all("the state machine gives no footprint" in each.detail for each in refused)
     done = {each.sequence: each.results for each in told if isinstance(each, Results)}
@@ -370,13 +370,13 @@ def test_a_query_without_a_footprint_is_refused_alone() -> None:
     here.node.request(1, Query(1, Level.LINEARIZABLE, b"raise"), here.now)
     here.node.request(2, Query(2, Level.LINEARIZABLE, b"ra"), here.now)
     told = {each.sequence: each for each in here.run()}
-    assert told[1].kind == RefusedKind.REJECTED
+    assert told[1].kind == RefusedKind.NEVER
     assert "gives no footprint" in told[1].detail
     assert told[2] == QueryReply(2, 0, b"", "")
     # It waits no more: nothing is left of the bound.
     bounded = host(queries=1)
     for _ in range(3):
-        assert bounded.query(b"raise")[0].kind == RefusedKind.REJECTED
+        assert bounded.query(b"raise")[0].kind == RefusedKind.NEVER
     assert bounded.query(b"ra") == [QueryReply(7, 0, b"", "")]
 
 

@@ -213,7 +213,9 @@ class ConflictLedger:
 
     def place_of(self, node: Node, turn: Turn) -> tuple[int, int]:
         """Between which clocks a node answered what it answers in a turn, after that was observed."""
-        return self._spans[node.id] if turn.applies else (self._clock, self._clock)
+        now = self._clock, self._clock
+        # Where something broke, nothing may have been noted.
+        return self._spans.get(node.id, now) if turn.applies else now
 
     def state_of(self, node: Node, when: str) -> State:
         """What a node holds now."""
@@ -231,6 +233,7 @@ class ConflictLedger:
         """A node applied something; name and sentence of what that breaks, or None."""
         position, before = self._position(node), self._clock
         stretch = position.stretch
+        self._spans[node] = before, before + len(applies)
         for mark, command in applies:
             self._clock += 1
             known = self.commands.get(mark)
@@ -250,7 +253,6 @@ class ConflictLedger:
             wrong = wrong or self._place(node, position, mark, command.footprint)
             if wrong is not None:
                 return wrong
-        self._spans[node] = before, self._clock
         return None
 
     def _note(self, mark: Mark, command: Command, batch: Batch) -> Complaint:
