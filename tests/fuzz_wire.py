@@ -28,12 +28,14 @@ from typing import Any, NamedTuple
 
 import cbor2
 
+from epaxos import messages as epaxos
+from epaxos.values import pack_value as pack_epaxos_value
 from multipaxos import messages as multi
 from multipaxos.values import pack_value
 from paxos import wire
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic import messages as basic
-from paxos.command import NOTHING, Command, RequestId
+from paxos.command import ALL, NOTHING, Command, Footprint, RequestId
 from paxos.errors import WireError
 from paxos.service import log_messages as log
 from paxos.service.batches import Run, run_digests
@@ -180,6 +182,44 @@ def _a_multipaxos_message(draw: random.Random) -> object:
     )
 
 
+def _an_epaxos_value(draw: random.Random) -> bytes:
+    request = RequestId(draw.randbytes(16), draw.randrange(3), draw.randrange(1, 1 << 40), draw.randbytes(8))
+    keys = [draw.randbytes(draw.randrange(5)) for _ in range(draw.randrange(4))]
+    ranges = [(b"a", None)] if draw.random() < 0.1 else []
+    footprint = Footprint.of(reads=keys[:1], writes=keys[1:], write_ranges=ranges)
+    footprint = ALL if draw.random() < 0.1 else footprint
+    return pack_epaxos_value(Command(request, footprint, _a_value(draw)))
+
+
+def _an_epaxos_message(draw: random.Random) -> object:
+    ballot, number = _a_ballot(draw), draw.choice((1, 7, 70_000, epaxos.MAX_NUMBER))
+    value, deps = _an_epaxos_value(draw), (number, 0, 3)
+    nothing = (0, 0, 0)
+    return draw.choice(
+        (
+            epaxos.PreAccept(number, value, deps),
+            epaxos.PreAcceptOK(number, deps),
+            epaxos.Accept(1, number, ballot, False, deps, value),
+            epaxos.Accept(1, number, ballot, True, nothing, None),
+            epaxos.AcceptOK(1, number, ballot),
+            epaxos.Commit(((1, number, False, deps), (2, number, True, nothing))),
+            epaxos.Gossip(deps, nothing),
+            epaxos.Ask(1, number, number),
+            epaxos.Known(((1, number, False, deps, value), (2, number, True, nothing, None))),
+            epaxos.Recover(1, number, ballot),
+            epaxos.RecoverOK(1, number, ballot, BOTTOM, 1, False, deps, nothing, value),
+            epaxos.RecoverOK(1, number, ballot, ballot, 2, True, nothing, None, None),
+            epaxos.Validate(1, number, ballot, deps, value),
+            epaxos.ValidateOK(1, number, ballot, False, ((2, number),)),
+            epaxos.Waiting(1, number, 2),
+            epaxos.Nack(1, number, ballot, ballot.above(3)),
+            epaxos.Settled((number,)),
+            epaxos.Reserved(number),
+            epaxos.Written((number,)),
+        )
+    )
+
+
 def _a_service_message(draw: random.Random) -> object:
     client, number = draw.randbytes(16), draw.choice((1, 9, 1 << 40))
     bodies = [_a_value(draw) for _ in range(draw.randrange(1, 4))]
@@ -215,6 +255,7 @@ def tables() -> list[Subject]:
         Subject("samples", SAMPLES, _a_sample),
         Subject("paxos.basic", basic.MESSAGES, _a_basic_message),
         Subject("multipaxos", multi.MESSAGES, _a_multipaxos_message),
+        Subject("epaxos", epaxos.MESSAGES, _an_epaxos_message),
         Subject("logs", log.LOG_MESSAGES, _a_service_message),
     ]
 
