@@ -184,7 +184,7 @@ def test_schedules_are_drawn_as_the_version_of_the_drawing_says():
         for index in range(60):
             data = scenario_of(name, 7, index).to_json()
             drawn.update(json.dumps({**data, "version": "", "messages": ""}, sort_keys=True).encode())
-    assert (DRAWING, drawn.hexdigest()[:16]) == (1, "ac78389ebb2a913c")
+    assert (DRAWING, drawn.hexdigest()[:16]) == (1, "950d39a2581e4736")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_bug_of_the_explorer_is_loud():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"schedules": -1}, "schedules: expected a whole number in 0"),
+        ({"schedules": -1}, "schedules: expected a whole number in 1"),
         ({"schedules": "many"}, "schedules"),
         ({"workers": 2.5}, "workers"),
         ({"nodes": 0}, "nodes"),
