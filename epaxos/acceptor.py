@@ -84,10 +84,10 @@ class EPaxosAcceptor:
         except PaxosError as error:
             self._refused(sender, message, str(error))
             return None
+        if number <= table.floor[rank]:
+            self._gone(sender)
+            return None
         if instance is None:
-            if number <= table.floor[rank]:
-                self._gone(sender)
-                return None
             instance = table.make(rank, number, context)
         instance.value, instance.command = value, command
         instance.footprint = footprint = footprint_of(command)
@@ -104,6 +104,8 @@ class EPaxosAcceptor:
         context = self._context
         if instance.phase == COMMITTED:
             self._tell(sender, instance)
+        elif self._table.is_covered(instance):
+            self._gone(sender)
         elif instance.ballot > context.lowest[instance.rank]:
             self._nack(sender, instance, context.lowest[instance.rank])
         elif instance.phase == PRE_ACCEPTED:
@@ -235,9 +237,10 @@ class EPaxosAcceptor:
             self._refused(sender, message, "the ballot is not the sender's, or the owner is no member")
             return None
         instance = table.find_or_make(rank, number, context)
-        if instance is None:
+        if instance is None or table.is_covered(instance):
             self._gone(sender)
-        elif instance.phase == COMMITTED:
+            return None
+        if instance.phase == COMMITTED:
             self._tell(sender, instance)
             return None
         return instance

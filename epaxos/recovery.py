@@ -404,9 +404,10 @@ class Recoveries:
         for rank, number in sorted(recovery.conflicts):
             instance = self._table.find(rank, number)
             if instance is None or instance.phase != COMMITTED:
-                if not self._learner.executor.is_committed(rank, number):
+                if number > self._learner.barriers.truncated[rank]:
                     left = True
-                # It is in a snapshot. What follows the barrier follows it; what does not, contradicts it.
+                # A classic quorum has it in snapshots. What follows the barrier follows it; what does not,
+                # contradicts it.
                 elif self._acceptor.validate(mine, recovery.deps)[0]:
                     self._propose(recovery, context.no_op, None, context, now_s)
                     return

@@ -69,6 +69,14 @@ class Table:
         """Whether an instance is in a snapshot and forgotten."""
         return number <= self.floor[rank] and number not in self.by_rank[rank]
 
+    def is_covered(self, instance: Instance) -> bool:
+        """Whether an instance that is held is decided and executed in a snapshot, though not known to be here.
+
+        Who asks about it is given the snapshot. What is known of it stays, for what conflicts with it: others
+        may not have the snapshot yet, and validations go by it.
+        """
+        return instance.number <= self.floor[instance.rank] and instance.phase != COMMITTED
+
     def make(self, rank: int, number: int, context: Context) -> Instance:
         """An instance that nothing is known of yet. It must be neither held nor gone."""
         assert number > self.floor[rank], "a gone instance is never made anew"
