@@ -8,6 +8,7 @@ otherwise; and the installation of snapshots that are sent. What must hold is lo
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from epaxos import EPaxosQuorums, EPaxosReplica, EPaxosSettings, protocol
@@ -23,7 +24,7 @@ from paxos.command import (
     digest_of,
     is_marker,
 )
-from paxos.contract import Configuration, Draw, Effects, Event, Instant, Outcome, Step
+from paxos.contract import Configuration, Draw, Effects, Event, Instant, Outcome, ProtocolDescription, Step
 from paxos.wire import dumps, loads_strict
 
 
@@ -33,6 +34,14 @@ class Sent(NamedTuple):
     sender: NodeId
     recipient: NodeId
     message: Any
+
+
+class Batch(NamedTuple):
+    """What is on its way to a disk: records, what waits for them, and a snapshot with its mark, or None."""
+
+    writes: list[tuple[bytes, bytes | None]]
+    held: list[tuple[NodeId, Any]]
+    snapshot: tuple[Any, bytes, bytes] | None
 
 
 class Transfer(NamedTuple):
@@ -94,6 +103,10 @@ class Machine:
         self.everything = list(everything)
 
 
+def _receive(replica: EPaxosReplica, sender: NodeId, message: Any, now: Instant) -> None:
+    replica.receive(sender, message, now)
+
+
 class Net:
     """Replicas 1..n with empty disks."""
 
@@ -105,20 +118,21 @@ class Net:
         observers: tuple[NodeId, ...] = (),
         settings: EPaxosSettings | None = None,
         draw: Draw = lambda name, bound: 0,
-        make: Callable[..., EPaxosReplica] = EPaxosReplica,
+        description: ProtocolDescription = protocol,
         trace: bool = False,
     ) -> None:
         self.quorums = quorums or EPaxosQuorums(range(1, nodes + 1))
         self.observers = observers
         self.everyone = tuple(sorted((*self.quorums.members, *observers)))
         self.settings = settings or EPaxosSettings(reserve_numbers=2)
-        self.draw, self.make, self.trace = draw, make, trace
+        self.draw, self.make, self.trace = draw, description.replica, trace
+        self.reporting = description.messages.reporting
         self.now_s = 100.0
         self.submitted = 0
         self.nodes: dict[NodeId, EPaxosReplica] = {}
         self.machines = {node: Machine() for node in self.everyone}
         self.disks: dict[NodeId, dict[bytes, bytes]] = {node: {} for node in self.everyone}
-        self.queues: dict[NodeId, deque[tuple[list[Any], list[Any], Any]]] = {}
+        self.queues: dict[NodeId, deque[Batch]] = {}
         self.slow: set[NodeId] = set()
         self.cut: set[tuple[NodeId, NodeId]] = set()
         self.network: list[Sent] = []
@@ -127,10 +141,9 @@ class Net:
         self.outcomes: dict[RequestId, Outcome] = {}
         self.wakes: dict[NodeId, float | None] = {}
         self.commands: dict[RequestId, Command] = {}
-        self.decided: dict[tuple[int, int], tuple[Any, bytes | None]] = {}
         self.cuts: dict[Any, tuple[bytes, NodeId]] = {}
         self.violations: dict[str, str] = {}
-        self.invariants = [make_one(self.quorums) for make_one in protocol.invariants]
+        self.invariants: list[Any] = [make_one(self.quorums) for make_one in description.invariants]
         self.snapshots = True
         # Every so many calls of a replica, a clone is called too, and must do the same.
         self.clone_every = 7
@@ -170,6 +183,7 @@ class Net:
             node, self.quorums, self.settings, observers=self.observers, trace=self.trace
         )
         replica = self.make(configuration, dict(self.disks[node]), self.draw, self.now)
+        assert isinstance(replica, EPaxosReplica)
         self.nodes[node] = replica
         self.queues[node] = deque()
         machine = self.machines[node]
@@ -185,6 +199,7 @@ class Net:
         """Volatile state and what is not on disk is lost; what was sent is not."""
         del self.nodes[node]
         self.queues[node].clear()
+        self._observe("crash", node)
 
     def restart(self, node: NodeId) -> None:
         """Crash, and start from what is on disk."""
@@ -226,7 +241,7 @@ class Net:
         """The oldest batch of a slow disk is written."""
         queue = self.queues[node]
         if queue:
-            self._written(node, *queue.popleft())
+            self._written(node, queue.popleft())
 
     def tick(self, node: NodeId) -> None:
         self._act("tick", node, lambda r: r.tick(self.now))
@@ -312,12 +327,54 @@ class Net:
             self.events += effects.events
             for outcome in effects.outcomes:
                 self.outcomes[outcome.request] = outcome
-            snapshot = self._apply(node, effects)
-            self._take(node, effects, snapshot)
-            self._observe(action, node, sender, message, submitted, effects)
-            self._look(node)
-            if effects.wake_at_s != 0.0 or not replica.learner.is_stirred:
+            at_once, held = self._sorted(node, effects)
+            batch = Batch(list(effects.writes), held, self._apply(node, effects))
+            is_slow = node in self.slow or bool(self.queues[node])
+            if is_slow:
+                self.queues[node].append(batch)
+            else:
+                self._hold(node, batch)
+            self._observe(
+                action,
+                node,
+                sender=sender,
+                message=message,
+                submitted=submitted,
+                placed=[] if submitted is None else [submitted],
+                writes=effects.writes,
+                created=effects.sends,
+                left=at_once if is_slow else effects.sends,
+                applies=effects.applies,
+            )
+            self.network += [Sent(node, to, sent) for to, sent in at_once]
+            self._bring(node, effects)
+            if not is_slow:
+                self._leave(node, batch)
+            if (
+                effects.wake_at_s != 0.0
+                or not replica.learner.is_stirred
+                or self.nodes.get(node) is not replica
+            ):
                 return
+            action, sender, message, submitted = "tick", None, None, None
+
+    def _sorted(self, node: NodeId, effects: Effects) -> tuple[list[tuple[NodeId, Any]], list[Any]]:
+        """What leaves at once, and what waits for the disk."""
+        at_once: list[tuple[NodeId, Any]] = []
+        held: list[tuple[NodeId, Any]] = []
+        for to, message in effects.sends:
+            waits = to == node or message.__class__ in self.reporting
+            (held if waits else at_once).append((to, message))
+        return at_once, held
+
+    def _bring(self, node: NodeId, effects: Effects) -> None:
+        """Snapshots are on their way to who was found to be behind."""
+        for recipient, _ in effects.transfers:
+            kept = self.machines[node].snapshot
+            if kept is not None:
+                transfer = Transfer(recipient, *kept)
+                if transfer not in self.transfers:
+                    self.transfers.append(transfer)
 
     def _apply(self, node: NodeId, effects: Effects) -> tuple[Any, bytes, bytes] | None:
         machine, snapshot = self.machines[node], None
@@ -332,85 +389,52 @@ class Net:
                     snapshot = (mark, state, self.nodes[node].part(mark))
         return snapshot
 
-    def _take(self, node: NodeId, effects: Effects, snapshot: Any) -> None:
-        reporting = protocol.messages.reporting
-        held = []
-        for recipient, message in effects.sends:
-            if recipient == node or message.__class__ in reporting:
-                held.append((recipient, message))
-            else:
-                self.network.append(Sent(node, recipient, message))
-        for recipient, _ in effects.transfers:
-            kept = self.machines[node].snapshot
-            if kept is not None:
-                transfer = Transfer(recipient, *kept)
-                if transfer not in self.transfers:
-                    self.transfers.append(transfer)
-        batch = (list(effects.writes), held, snapshot)
-        if node in self.slow or self.queues[node]:
-            self.queues[node].append(batch)
-        else:
-            self._written(node, *batch)
+    def _written(self, node: NodeId, batch: Batch) -> None:
+        """A batch is on the disk: what waited for it leaves, and a snapshot may stand for what it holds."""
+        self._hold(node, batch)
+        self._observe("durable", node, left=batch.held)
+        self._leave(node, batch)
 
-    def _written(self, node: NodeId, written: list[Any], held: list[Any], snapshot: Any) -> None:
+    def _hold(self, node: NodeId, batch: Batch) -> None:
         disk = self.disks[node]
-        for key, value in written:
+        for key, value in batch.writes:
             if value is None:
                 disk.pop(key, None)
             else:
                 disk[key] = value
-        mine = []
-        for recipient, message in held:
-            if recipient == node:
-                mine.append(message)
-            else:
-                self.network.append(Sent(node, recipient, message))
-        for message in mine:
-            if node in self.nodes:
-                self._act("receive", node, lambda r, m=message: r.receive(node, m, self.now), node, message)
-        if snapshot is not None and node in self.nodes:
-            self.machines[node].snapshot = snapshot
-            self._act("compact", node, lambda r: r.compact(snapshot[0], self.now))
 
-    def _observe(
-        self,
-        action: str,
-        node: NodeId,
-        sender: NodeId | None,
-        message: Any,
-        submitted: Command | None,
-        effects: Effects,
-    ) -> None:
-        step = Step(
-            action,
-            node,
-            sender,
-            message,
-            effects.writes,
-            effects.sends,
-            effects.sends,
-            effects.applies,
-            submitted,
-            self.nodes.get(node),
-            self.disks[node],
-            [submitted] if submitted is not None else [],
-        )
+    def _leave(self, node: NodeId, batch: Batch) -> None:
+        self.network += [Sent(node, to, message) for to, message in batch.held if to != node]
+        for to, message in batch.held:
+            if to == node and node in self.nodes:
+                self._act(
+                    "receive",
+                    node,
+                    partial(_receive, sender=node, message=message, now=self.now),
+                    node,
+                    message,
+                )
+        if batch.snapshot is not None and node in self.nodes:
+            mark = batch.snapshot[0]
+            self.machines[node].snapshot = batch.snapshot
+            self._act("compact", node, lambda r: r.compact(mark, self.now))
+
+    def _observe(self, action: str, node: NodeId, **what: Any) -> None:
+        empty: dict[str, Any] = {
+            "sender": None,
+            "message": None,
+            "writes": (),
+            "created": (),
+            "left": (),
+            "applies": (),
+            "submitted": None,
+        }
+        replica = self.nodes.get(node)
+        step = Step(action=action, node=node, replica=replica, durable=self.disks[node], **(empty | what))
         for invariant in self.invariants:
             sentence = invariant.observe(step)
             if sentence is not None:
                 self._say(invariant.name, sentence)
-
-    def _look(self, node: NodeId) -> None:
-        """Agreement, on command and dependencies, over everything any node ever committed."""
-        settled = self.nodes[node].learner.executor.is_committed
-        for instance in self.nodes[node].table:
-            # An owner's own fast commit is none before it is on its disk.
-            if instance.phase == COMMITTED and settled(instance.rank, instance.number):
-                key = (instance.rank, instance.number)
-                value = None if instance.is_nop else instance.value
-                known = self.decided.setdefault(key, (instance.choice, value))
-                if known != (instance.choice, value):
-                    self._say("Agreement", f"instance {key} is {known[0]} and, at {node}, {instance.choice}")
 
     def _say(self, name: str, sentence: str) -> None:
         self.violations.setdefault(name, sentence)
@@ -430,5 +454,13 @@ class Net:
         return sum(event.action == action for event in self.events)
 
     def check(self) -> None:
-        """Nothing broke."""
+        """Nothing broke, and what any two nodes know to be decided is the same."""
         assert not self.violations, self.violations
+        decided: dict[tuple[int, int], Any] = {}
+        for replica in self.nodes.values():
+            is_committed = replica.learner.executor.is_committed
+            for instance in replica.table:
+                # An owner's own fast commit is none before it is on its disk.
+                if instance.phase == COMMITTED and is_committed(instance.rank, instance.number):
+                    what = (instance.choice, None if instance.is_nop else instance.value)
+                    assert decided.setdefault((instance.rank, instance.number), what) == what
