@@ -33,7 +33,7 @@ class Cluster(Commits):
         for rank, upto in enumerate(record.deps):
             for number in range(1, upto + 1):
                 other = (rank, number)
-                if other == inst or other in node.ran:
+                if other == inst or other in node.ran or self.covered(node, other):
                     continue
                 if not self.committed(node, other):
                     return None
@@ -125,7 +125,12 @@ class Cluster(Commits):
         for rank, number in closure:
             floor[rank] = max(floor[rank], number)
         commands = tuple(node.commands[each] for each in node.order)
-        taken = Snapshot(inst, (record.cmd, record.deps), tuple(node.order), commands, tuple(floor))
+        kept = tuple(
+            (each, found.cmd, found.deps)
+            for each, found in sorted(node.records.items())
+            if within(each, tuple(floor)) and each not in closure and found.cmd not in (None, NOP)
+        )
+        taken = Snapshot(inst, (record.cmd, record.deps), tuple(node.order), commands, tuple(floor), kept)
         node.snapshots.append(taken)
         if self.rules.remember == "floor" and self.rules.early_floor:
             node.joined = joined(node.joined, taken.floor)
@@ -156,7 +161,8 @@ class Cluster(Commits):
         for inst, record in list(node.records.items()):
             if not within(inst, limit) or inst == taken.barrier:
                 continue
-            if record.phase != COMMITTED and self.rules.gone_by == "floor":
+            known = node.installed is not None and within(inst, node.installed.floor)
+            if record.phase != COMMITTED and self.rules.gone_by == "floor" and not known:
                 raise Broken(f"FloorCommitted: {inst} at {node.me}")
             stays = inst not in closure and record.cmd is not NOP and record.phase == COMMITTED
             if stays and self.rules.exceptions and record.cmd is not None:
@@ -166,6 +172,9 @@ class Cluster(Commits):
                 del node.records[inst]
                 node.soft.pop(inst, None)
         node.floor = joined(node.floor, limit)
+        if node.installed is not None and set(node.installed.order) <= closure:
+            node.installed = None
+            self.look_at_waits(node)
         self.remember(node, taken)
         index = tuple((cut, tuple(sorted(layer.items()))) for cut, layer in node.index)
         node.base = attrs.evolve(
@@ -224,8 +233,11 @@ class Cluster(Commits):
         return tuple(floor)
 
     def send_snapshot(self, node: Node, target: int) -> None:
-        if node.base is not None and target != node.me:
-            self.send("snapshot", node.me, target, node.base.barrier, node.base)
+        taken = node.base
+        if self.rules.install != "stable" and node.snapshots:
+            taken = attrs.evolve(node.snapshots[-1], joined=node.joined)
+        if taken is not None and target != node.me:
+            self.send("snapshot", node.me, target, taken.barrier, taken)
 
     def on_snapshot(self, node: Node, source: int, inst: Id, taken: Snapshot) -> None:
         if inst in node.executed:
@@ -234,6 +246,9 @@ class Cluster(Commits):
         if not node.executed <= set(taken.order):
             raise Broken(f"SnapshotExtends: {sorted(node.executed - set(taken.order))} at {node.me}")
         kept = {each[0] for each in taken.exceptions}
+        if self.rules.install in ("keep", "answer"):
+            self.install_keeping(node, inst, taken)
+            return
         for each in list(node.records):
             if within(each, taken.floor) and each not in kept and each != inst:
                 del node.records[each]
@@ -254,6 +269,25 @@ class Cluster(Commits):
         node.floor = joined(node.floor, taken.floor)
         node.joined = joined(node.joined, taken.joined)
         node.index = [(cut, dict(layer)) for cut, layer in taken.index]
+        self.tell("done", node.me, inst)
+        self.look_at_waits(node)
+
+    def install_keeping(self, node: Node, inst: Id, taken: Snapshot) -> None:
+        """The state is replaced; what is known of instances stays until the cut is stable."""
+        for each, command, deps in (*taken.exceptions, (inst, *taken.record)):
+            record = self.record(node, each)
+            record.phase, record.cmd, record.deps = COMMITTED, command, deps
+            node.work.pop(each, None)
+        node.order = list(taken.order)
+        node.executed = set(taken.order)
+        node.ran = set(taken.order)
+        node.commands = dict(zip(taken.order, taken.commands, strict=True))
+        node.snapshots = [taken]
+        node.installed = taken
+        node.floor = joined(node.floor, taken.floor)
+        node.joined = joined(node.joined, taken.floor)
+        for each in [each for each in node.work if self.covered(node, each)]:
+            del node.work[each]
         self.tell("done", node.me, inst)
         self.look_at_waits(node)
 

@@ -91,6 +91,12 @@ class Script:
             self.ops.append(("truncate", node, -1))
             self.cluster.truncate(node)
 
+    def catch_up(self, inst: Id, source: int, target: int) -> None:
+        """A snapshot, at that barrier, is installed."""
+        self.ops.append(("catch up", source, target))
+        self.cluster.send_snapshot(self.cluster.nodes[source], target)
+        self.carry("snapshot", inst, source, target)
+
     def settle(self, *alive: int) -> None:
         """The rest of the cluster is dead; these recover everything and exchange all messages."""
         self.dead = set(range(self.cluster.n)) - set(alive)
@@ -298,10 +304,36 @@ def exception_installed(s: Script) -> None:
     s.execute(0, 1, 2)
     s.done(b, 0, 1, 2)
     s.truncate(0, 1, 2)
-    s.ops.append(("catch up", 0, 4))
-    s.cluster.send_snapshot(s.cluster.nodes[0], 4)
-    s.carry("snapshot", b, 0, 4)
+    s.catch_up(b, 0, 4)
     s.settle(0, 1, 4)
+
+
+def installed_early(s: Script) -> None:
+    """n = 5: 2 pre-accepted y, and installs a snapshot that has it; with 2 it is on n - f disks."""
+    y = s.submit(0, write("y", "k"))
+    s.preaccept(y, 1, 2)
+    s.commit(y, 0, 0, 1)
+    b = s.submit(1, barrier("b"))
+    s.preaccept(b, 0, 4, 3)
+    s.commit(b, 1, 0, 1)
+    s.execute(0, 1)
+    s.catch_up(b, 0, 2)
+    s.done(b, 0, 1)
+    for target in (0, 1):
+        s.carry("done", b, 2, target)
+    s.truncate(0, 1)
+    x = s.submit(3, write("x", "k"))
+    s.preaccept(x, 4)
+    s.dead = {3}
+    s.recover(x, 4, 0, 1, 4)
+    s.validate(x, 4, 0, 1, 4)
+    s.accept(x, 4, 0, 1, 4)
+    s.commit(x, 4, 4)
+    s.dead = {0, 1}
+    s.recover(y, 4, 2, 3, 4)
+    s.validate(y, 4, 2, 3, 4)
+    s.accept(y, 4, 2, 3, 4)
+    s.settle(2, 3, 4)
 
 
 #: All ways of doing it, by name.
@@ -312,7 +344,9 @@ RULES: Final[dict[str, Rules]] = {
     "layers": Rules(truncate="now", remember="layers"),
     "unrecorded numbers": Rules(own_first=False),
     "restarted owner waits less": Rules(restarted_owner=True, waits_less=True, fast_durable=False),
+    "unstable snapshots": Rules(install="answer"),
     # and the mistakes
+    "installed and asked": Rules(install="keep"),
     "index reset": Rules(truncate="now", remember="barrier"),
     "validation blind": Rules(truncate="now", remember="index", validate_gone=False),
     "late Validate": Rules(validate_late=True),
@@ -331,7 +365,14 @@ RULES: Final[dict[str, Rules]] = {
 }
 
 #: Which of them hold.
-SOUND: Final = ("floor", "floor, late", "index for ever", "layers", "unrecorded numbers")
+SOUND: Final = (
+    "floor",
+    "floor, late",
+    "index for ever",
+    "layers",
+    "unrecorded numbers",
+    "unstable snapshots",
+)
 
 #: The script for a mistake, n, f, e, and the invariant that it breaks.
 SCRIPTS: Final[dict[str, tuple[Callable[[Script], None], int, int, int, str]]] = {
@@ -341,6 +382,7 @@ SCRIPTS: Final[dict[str, tuple[Callable[[Script], None], int, int, int, str]]] =
     "fast commit lost": (fast_commit_lost, 3, 1, 1, "Agreement"),
     "owner forgets": (owner_forgets, 5, 2, 2, "Agreement"),
     "restarted owner counts": (owner_counted, 5, 2, 2, "Agreement"),
+    "installed and asked": (installed_early, 5, 2, 2, "Agreement"),
     "owner resumes": (owner_resumes, 3, 1, 1, "Agreement"),
     "floor without n - f": (validation_blind, 5, 2, 2, "Agreement"),
     "n - f without floor": (no_floor, 5, 2, 2, "Agreement"),

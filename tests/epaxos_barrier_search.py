@@ -69,6 +69,9 @@ class Walk:
             cluster.send_snapshot(cluster.nodes[rest[0]], rest[1])
         elif kind == "enough":
             cluster.enough = rest[0]
+        elif kind == "converged":
+            if all(self.everywhere(inst, rest) for inst in cluster.submitted):
+                cluster.converged(rest)
 
     def command(self) -> Command:
         self.commands += 1
@@ -188,7 +191,7 @@ class Walk:
                     self.do(("execute", node, 0))
             open_ids = [inst for inst in cluster.submitted if not self.everywhere(inst, alive)]
             if not open_ids:
-                cluster.converged(alive)
+                self.do(("converged", *alive))
                 return
             draw.shuffle(open_ids)
             for inst in open_ids:
@@ -335,8 +338,8 @@ def main(arguments: Sequence[str]) -> int:
                 walk = walk_at_random(n, rules, seed)
         except Broken as broken:
             ops = shortest(n, rules, broken.walk.ops, f, e)  # type: ignore[attr-defined]
-            print(f"seed {seed}: n = {n}: {replay(n, rules, ops, f, e)}")
-            for op in ops:
+            print(f"seed {seed}: n = {n}: {broken}")
+            for op in ops[:200]:
                 print("  ", *op)
             return 1
         for name, times in walk.cluster.probes.items():

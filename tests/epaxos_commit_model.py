@@ -68,6 +68,9 @@ class Rules:
             "index": the numbers of executed readers and writers of each key, for ever.  "layers": the same,
             one index for each cut, which n - f replace by the floor.  "flat": the same in one index, of which
             what is at or below the floor is replaced.  "barrier": only the barrier.
+        install: which snapshots are sent, and what becomes of records that they cover.  "stable": only those
+            truncated to.  The others send any: "keep" goes on with the records as they are, "answer" keeps
+            them for the sake of other instances, and answers about them with the snapshot.
         early_floor: with "floor": who executed a barrier joins its floor at once.
         validate_gone: whether a validation looks at what was truncated.
         exceptions: whether what is below the floor and outside of the closure is kept.
@@ -86,6 +89,7 @@ class Rules:
 
     truncate: str = "late"
     remember: str = "floor"
+    install: str = "stable"
     early_floor: bool = True
     validate_gone: bool = True
     exceptions: bool = True
@@ -167,6 +171,7 @@ class Node:
         self.done: dict[Id, set[int]] = {}  # who executed a barrier durably
         self.base: Snapshot | None = None  # the snapshot truncated to
         self.floor: Deps = (0,) * n
+        self.installed: Snapshot | None = None  # one that is not stable yet
         self.joined: Deps = (0,) * n
         self.index: list[tuple[Id, dict[Any, int]]] = []  # a layer per cut, the oldest first
 
@@ -233,8 +238,12 @@ class Commits:
     def deliver(self, message: tuple[Any, ...]) -> None:
         sort, source, target, inst = message[:4]
         node = self.nodes[target]
-        if self.gone(node, inst) and sort not in ("snapshot", "done", "waiting"):
-            if sort in ("preaccept", "accept", "recover", "validate"):
+        asked = sort in ("preaccept", "accept", "recover", "validate")
+        gone = self.gone(node, inst) or (
+            asked and self.rules.install == "answer" and self.covered(node, inst)
+        )
+        if gone and sort not in ("snapshot", "done", "waiting"):
+            if asked:
                 self.send_snapshot(node, source)
             return
         getattr(self, f"on_{sort}")(node, source, inst, *message[4:])
@@ -258,8 +267,17 @@ class Commits:
             return False
         return within(inst, node.floor) and inst not in node.records
 
+    def covered(self, node: Node, inst: Id) -> bool:
+        """Whether an installed snapshot that is not stable yet has it, and its commit is not known here."""
+        taken, found = node.installed, node.records.get(inst)
+        if taken is None or not within(inst, taken.floor):
+            return False
+        return found is None or found.phase != COMMITTED
+
     def committed(self, node: Node, inst: Id) -> bool:
         found = node.records.get(inst)
+        if node.installed is not None and self.covered(node, inst):
+            return True
         return found.phase == COMMITTED if found is not None else within(inst, node.floor)
 
     def conflicts(self, node: Node, inst: Id, command: Command) -> Deps:
@@ -290,7 +308,8 @@ class Commits:
             for (kind, key, rank), number in layer.items():
                 if number > deps[rank] and touches(command, kind, key):
                     return True
-        return node.base is not None and not within(node.base.barrier, deps)
+        last = node.installed or node.base
+        return last is not None and not within(last.barrier, deps)
 
     # --- owners ---------------------------------------------------------------------------------------
 
@@ -512,7 +531,10 @@ class Commits:
         for other in work.against:
             assert other is not None
             record = node.records.get(other)
-            if record is None and self.gone(node, other):
+            covered = self.rules.install != "answer" and self.covered(node, other)
+            if (record is None and self.gone(node, other)) or covered:
+                if node.installed is not None and self.rules.install == "answer":
+                    continue  # not before the cut is stable
                 if self.objects(node, work.cmd, work.deps):
                     self.propose(node, inst, NOP, self.zero)
                     return
