@@ -70,7 +70,7 @@ class Table:
         return number <= self.floor[rank] and number not in self.by_rank[rank]
 
     def is_covered(self, instance: Instance) -> bool:
-        """Whether an instance that is held is decided and executed in a snapshot, though not known to be here.
+        """Whether a held instance is decided and executed in a snapshot, though not known to be here.
 
         Who asks about it is given the snapshot. What is known of it stays, for what conflicts with it: others
         may not have the snapshot yet, and validations go by it.
