@@ -10,7 +10,7 @@ the first at that barrier had carried out.
 """
 
 from bisect import bisect_right, insort
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -21,11 +21,14 @@ from epaxos.messages import (
     Ask,
     Gossip,
     Nack,
+    PreAccept,
+    PreAcceptOK,
     RecoverOK,
     Reserved,
     Settled,
     ValidateOK,
     Waiting,
+    Written,
 )
 from epaxos.records import FoundRecords, decision_key, instance_key, read_records
 from epaxos.replica import EPaxosReplica
@@ -39,15 +42,19 @@ __all__ = [
     "Decided",
     "DecisionWatch",
     "ExecutionWatch",
+    "FastWatch",
     "InstanceWatch",
     "Place",
+    "PreAccepted",
     "Votes",
     "at",
     "choice_in",
+    "choice_of",
     "commits",
     "decisions",
     "found",
     "instance_in",
+    "named",
     "replica_of",
 ]
 
@@ -81,6 +88,16 @@ def is_gone(step: Step, name: InstanceId) -> bool:
     replica = replica_of(step)
     rank = None if replica is None else replica.context.rank.get(name[0])
     return replica is not None and rank is not None and replica.table.is_gone(rank, name[1])
+
+
+def named(message: Any) -> InstanceId:
+    """The instance that a message names."""
+    return InstanceId(message.owner, message.number)
+
+
+def choice_of(message: Accept) -> Choice:
+    """What it proposes."""
+    return Choice(message.is_nop, message.deps)
 
 
 def at(step: Step, name: tuple[int, int], what: str) -> str:
@@ -314,6 +331,55 @@ class DecisionWatch(InstanceWatch):
 
     def _decided(self, step: Step, name: InstanceId, choice: Choice) -> str | None:
         """Called for every decision that counts, at every node, more than once perhaps."""
+        return None
+
+
+class PreAccepted:
+    """Who pre-accepted an instance with exactly its initial dependencies, as far as answers left."""
+
+    __slots__ = ("agreeing", "deps")
+
+    def __init__(self, deps: Deps) -> None:
+        self.deps = deps
+        self.agreeing: set[NodeId] = set()
+
+
+class FastWatch(DecisionWatch):
+    """An invariant that looks at pre-acceptances that left."""
+
+    _when = ()
+
+    def __init__(self, quorums: QuorumSystem) -> None:
+        super().__init__(quorums)
+        self._fast: dict[InstanceId, PreAccepted] = {}
+        self._created: Mapping[type, Any] = {PreAccept: self._asks}
+        self._left: Mapping[type, Any] = {PreAcceptOK: self._answers, Written: self._writes}
+
+    def _asks(self, step: Step, message: PreAccept) -> str | None:
+        self._fast.setdefault(InstanceId(step.node, message.number), PreAccepted(message.deps))
+        return None
+
+    def _answers(self, step: Step, message: PreAcceptOK) -> str | None:
+        name = InstanceId(self._to, message.number)
+        fast = self._fast.get(name)
+        if fast is None or message.deps != fast.deps or step.node not in self._quorums.members:
+            return None
+        fast.agreeing.add(step.node)
+        return self._agreed(step, name, fast)
+
+    def _writes(self, step: Step, message: Written) -> str | None:
+        for number in message.numbers:
+            name = InstanceId(step.node, number)
+            fast = self._fast.get(name)
+            if fast is not None:
+                fast.agreeing.add(step.node)
+                said = self._agreed(step, name, fast)
+                if said is not None:
+                    return said
+        return None
+
+    def _agreed(self, step: Step, name: InstanceId, fast: PreAccepted) -> str | None:
+        """Called when one more has pre-accepted the initial dependencies."""
         return None
 
 

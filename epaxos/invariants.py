@@ -3,9 +3,9 @@
 Each invariant watches one run from outside: it sees the messages that nodes make, let go and take in, what
 they apply, and what their disks hold, and keeps a *ghost* of the run, the few facts it needs of the past.
 Here is what concerns decisions: that there is one for each instance, which command it may be, how it came
-about, on the fast path, on the slow one and by a recovery, and that what conflicts is ordered by it.
-`epaxos.acceptor_invariants` has what concerns a replica's memory and disk, `epaxos.execution_invariants` what
-concerns the order in which commands are carried out.
+about, and that what conflicts is ordered by it.
+`epaxos.recovery_invariants` has what concerns recoveries, `epaxos.acceptor_invariants` a replica's memory and
+disk, `epaxos.execution_invariants` the order in which commands are carried out.
 
 Words: a message is *created* by a handler, *leaves* when its node lets it go (a reporting one, when the disk
 holds what it reports), and is taken in by a later step; a crash loses what was created and had not left.  A
@@ -14,8 +14,7 @@ decision *counts* when its node may act on it.
 The names are those of the specification.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from epaxos.acceptor_invariants import (
     AbalOnlyOnAccept,
@@ -33,11 +32,14 @@ from epaxos.execution_invariants import (
 from epaxos.ghosts import (
     Decided,
     DecisionWatch,
+    FastWatch,
     InstanceWatch,
     Votes,
     at,
+    choice_of,
     commits,
     instance_in,
+    named,
     replica_of,
 )
 from epaxos.instances import COMMITTED, Choice, Deps, InstanceId, join
@@ -52,9 +54,9 @@ from epaxos.messages import (
     RecoverOK,
     Settled,
     Validate,
-    ValidateOK,
     Written,
 )
+from epaxos.recovery_invariants import NopSound, RecoveryPreserves, ValidationSound
 from paxos.ballot import Ballot, NodeId
 from paxos.command import Command, is_marker
 from paxos.contract import InvariantMaker, Step
@@ -86,14 +88,6 @@ __all__ = [
 ]
 
 
-def _choice_of(message: Accept) -> Choice:
-    return Choice(message.is_nop, message.deps)
-
-
-def _named(message: Any) -> InstanceId:
-    return InstanceId(message.owner, message.number)
-
-
 # --- what is decided ------------------------------------------------------------------------------
 
 
@@ -120,7 +114,7 @@ class Agreement(DecisionWatch):
 
     def _voted(self, step: Step, message: AcceptOK) -> str | None:
         choice = self._votes.vote(step.node, message)
-        return None if choice is None else self._decided(step, _named(message), choice)
+        return None if choice is None else self._decided(step, named(message), choice)
 
     def _told(self, step: Step, message: Commit | Known) -> str | None:
         for owner, number, is_nop, deps, *_ in message.entries:
@@ -167,7 +161,7 @@ class Validity(InstanceWatch):
         return self._has(step, InstanceId(step.node, message.number), message.value)
 
     def _carries(self, step: Step, message: Accept | Validate) -> str | None:
-        return None if message.value is None else self._has(step, _named(message), message.value)
+        return None if message.value is None else self._has(step, named(message), message.value)
 
     def _tells(self, step: Step, message: Known) -> str | None:
         for owner, number, _, _, value in message.entries:
@@ -248,7 +242,7 @@ class OneValuePerBallot(InstanceWatch):
         self._created = {Accept: self._proposes}
 
     def _proposes(self, step: Step, message: Accept) -> str | None:
-        name, choice = _named(message), _choice_of(message)
+        name, choice = named(message), choice_of(message)
         known = self._choices.setdefault((name, message.ballot), choice)
         if known == choice:
             return None
@@ -279,7 +273,7 @@ class BallotOwnership(InstanceWatch):
         return self._use(step, InstanceId(step.node, message.number), Ballot(0, step.node), "PreAccept")
 
     def _uses(self, step: Step, message: Recover | Accept | Validate) -> str | None:
-        return self._use(step, _named(message), message.ballot, type(message).__name__)
+        return self._use(step, named(message), message.ballot, type(message).__name__)
 
     def _use(self, step: Step, name: InstanceId, ballot: Ballot, kind: str) -> str | None:
         if ballot.node != step.node or (ballot.round == 0 and name.owner != step.node):
@@ -323,7 +317,7 @@ class VotesOnce(DecisionWatch):
         elif sender not in self._quorums.members:
             return None
         elif isinstance(message, (AcceptOK, RecoverOK)):
-            key = (type(message), _named(message), message.ballot)
+            key = (type(message), named(message), message.ballot)
             self._came.setdefault(node, {}).setdefault(key, set()).add(sender)
         elif isinstance(message, PreAcceptOK):
             self._answers.setdefault(node, {}).setdefault(message.number, {})[sender] = message.deps
@@ -352,7 +346,7 @@ class VotesOnce(DecisionWatch):
         return None
 
     def _proposes(self, step: Step, message: Accept) -> str | None:
-        name, ballot = _named(message), message.ballot
+        name, ballot = named(message), message.ballot
         if not self._votes.propose(message):
             return None
         if ballot.round:
@@ -390,56 +384,7 @@ class VotesOnce(DecisionWatch):
         )
 
 
-class _PreAccepted:
-    """Who pre-accepted an instance with exactly its initial dependencies, as far as answers left."""
-
-    __slots__ = ("agreeing", "deps")
-
-    def __init__(self, deps: Deps) -> None:
-        self.deps = deps
-        self.agreeing: set[NodeId] = set()
-
-
-class _FastWatch(DecisionWatch):
-    """An invariant that looks at pre-acceptances that left."""
-
-    _when = ()
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._fast: dict[InstanceId, _PreAccepted] = {}
-        self._created: Mapping[type, Any] = {PreAccept: self._asks}
-        self._left: Mapping[type, Any] = {PreAcceptOK: self._answers, Written: self._writes}
-
-    def _asks(self, step: Step, message: PreAccept) -> str | None:
-        self._fast.setdefault(InstanceId(step.node, message.number), _PreAccepted(message.deps))
-        return None
-
-    def _answers(self, step: Step, message: PreAcceptOK) -> str | None:
-        name = InstanceId(self._to, message.number)
-        fast = self._fast.get(name)
-        if fast is None or message.deps != fast.deps or step.node not in self._quorums.members:
-            return None
-        fast.agreeing.add(step.node)
-        return self._agreed(step, name, fast)
-
-    def _writes(self, step: Step, message: Written) -> str | None:
-        for number in message.numbers:
-            name = InstanceId(step.node, number)
-            fast = self._fast.get(name)
-            if fast is not None:
-                fast.agreeing.add(step.node)
-                said = self._agreed(step, name, fast)
-                if said is not None:
-                    return said
-        return None
-
-    def _agreed(self, step: Step, name: InstanceId, fast: _PreAccepted) -> str | None:
-        """Called when one more has pre-accepted the initial dependencies."""
-        return None
-
-
-class FastCommitWitness(_FastWatch):
+class FastCommitWitness(FastWatch):
     """A fast commit has pre-acceptances with exactly its dependencies that left a fast quorum."""
 
     name = "FastCommitWitness"
@@ -459,177 +404,6 @@ class FastCommitWitness(_FastWatch):
             if not self._quorums.is_quorum(fast.agreeing, Phase.FAST):
                 what = f"is committed fast, and only {sorted(fast.agreeing)} pre-accepted {fast.deps}"
                 return at(step, name, what)
-        return None
-
-
-class RecoveryPreserves(DecisionWatch):
-    """Once a choice is committed, whatever is proposed at a higher ballot is the same.
-
-    Committed: on the fast path, which is ballot 0, or by votes of a quorum that left at one ballot.
-    """
-
-    name = "RecoveryPreserves"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._votes = Votes(quorums)
-        # For each instance what was committed, and the lowest ballot at which it was.
-        self._committed: dict[InstanceId, tuple[Ballot, Choice]] = {}
-        self._created = {Accept: self._proposes}
-        self._left = {AcceptOK: self._voted, Settled: self._settles}
-
-    def _proposes(self, step: Step, message: Accept) -> str | None:
-        if not self._votes.propose(message):
-            return None
-        name = _named(message)
-        committed = self._committed.get(name)
-        if committed is None or committed[0] >= message.ballot or committed[1] == _choice_of(message):
-            return None
-        what = f"{_choice_of(message)} is proposed at {message.ballot}"
-        return at(step, name, f"{what}, and {committed[1]} was committed at {committed[0]}")
-
-    def _voted(self, step: Step, message: AcceptOK) -> str | None:
-        choice = self._votes.vote(step.node, message)
-        return None if choice is None else self._commit(step, _named(message), message.ballot, choice)
-
-    def _settles(self, step: Step, message: Settled) -> str | None:
-        for number in message.numbers:
-            name = InstanceId(step.node, number)
-            instance = instance_in(step, name)
-            if instance is not None and instance.choice is not None:
-                said = self._commit(step, name, Ballot(0, step.node), instance.choice)
-                if said is not None:
-                    return said
-        return None
-
-    def _commit(self, step: Step, name: InstanceId, ballot: Ballot, choice: Choice) -> str | None:
-        known = self._committed.get(name)
-        if known is None or ballot < known[0]:
-            self._committed[name] = (ballot, choice)
-        for above in self._votes.ballots.get(name, ()):
-            proposed = self._votes.proposed[name, above]
-            if above > ballot and proposed != choice:
-                return at(
-                    step, name, f"{choice} is committed at {ballot}, and {proposed} was proposed at {above}"
-                )
-        return None
-
-
-class NopSound(_FastWatch):
-    """A no-op is proposed only where no fast quorum has pre-accepted the command, nor ever will.
-
-    Unless its owner has joined the recovery: then it did not commit on the fast path, and never will.
-    """
-
-    name = "NopSound"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._proposed: set[InstanceId] = set()
-        self._joined: set[InstanceId] = set()
-        self._created = {**self._created, Accept: self._proposes}
-        self._left = {**self._left, RecoverOK: self._joins, AcceptOK: self._joins}
-
-    def _joins(self, step: Step, message: RecoverOK | AcceptOK) -> str | None:
-        if message.owner == step.node and message.ballot.round:
-            self._joined.add(_named(message))
-        return None
-
-    def _proposes(self, step: Step, message: Accept) -> str | None:
-        if not message.is_nop:
-            return None
-        name = _named(message)
-        self._proposed.add(name)
-        fast = self._fast.get(name)
-        return None if fast is None else self._agreed(step, name, fast)
-
-    def _agreed(self, step: Step, name: InstanceId, fast: _PreAccepted) -> str | None:
-        if name not in self._proposed or name in self._joined:
-            return None
-        if not self._quorums.is_quorum(fast.agreeing, Phase.FAST):
-            return None
-        what = f"a no-op is proposed, and {sorted(fast.agreeing)} pre-accepted {fast.deps}"
-        return at(step, name, f"{what}: its owner may have committed that")
-
-
-class ValidationSound(DecisionWatch):
-    """A validation is answered with all that contradicts, and nothing is proposed that something contradicts.
-
-    What contradicts is an instance that conflicts, such that neither is in the other's dependencies: those
-    decided, or the initial ones where it is not decided. The answer is compared with everything that its
-    node ever knew to be decided, gone or not, and with what it knows of the rest. A proposal above ballot 0
-    is compared with what anybody knows to be decided, unless its ballot can not be chosen any more.
-    """
-
-    name = "ValidationSound"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._by_node: dict[NodeId, Decided] = {}
-        self._all = Decided(quorums.members)
-        self._joined: dict[InstanceId, dict[NodeId, Ballot]] = {}
-        self._seen: set[tuple[InstanceId, Ballot]] = set()
-        self._created = {ValidateOK: self._answers, Accept: self._proposes}
-        self._left = {RecoverOK: self._joins, AcceptOK: self._joins}
-
-    def _decided(self, step: Step, name: InstanceId, choice: Choice) -> str | None:
-        instance = instance_in(step, name)
-        self._all.add(name, choice, instance)
-        here = self._by_node.get(step.node)
-        if here is None:
-            here = self._by_node[step.node] = Decided(self._quorums.members)
-        here.add(name, choice, instance)
-        return None
-
-    def _joins(self, step: Step, message: RecoverOK | AcceptOK) -> str | None:
-        joined = self._joined.setdefault(_named(message), {})
-        joined[step.node] = max(message.ballot, joined.get(step.node, message.ballot))
-        return None
-
-    def _answers(self, step: Step, message: ValidateOK) -> str | None:
-        name, instance = _named(message), instance_in(step, _named(message))
-        replica = replica_of(step)
-        if message.is_invalid or instance is None or instance.initial_deps is None or replica is None:
-            return None
-        deps, rank = instance.initial_deps, self._rank[name.owner]
-        here = self._by_node.get(step.node)
-        for other in here.outside(instance.footprint, deps) if here is not None else ():
-            if other != name and here is not None and here.choices[other].deps[rank] < name.number:
-                return at(
-                    step, name, f"{other} is decided here and contradicts, and the validation is silent"
-                )
-        members = replica.context.members
-        for each in replica.table:
-            other = InstanceId(members[each.rank], each.number)
-            if (
-                each.phase != COMMITTED
-                and other != name
-                and each.initial_deps is not None
-                and deps[each.rank] < each.number
-                and each.initial_deps[rank] < name.number
-                and each.footprint.conflicts(instance.footprint)
-                and other not in message.conflicts
-            ):
-                return at(step, name, f"{other} may contradict, and the validation does not name it")
-        return None
-
-    def _proposes(self, step: Step, message: Accept) -> str | None:
-        name, ballot = _named(message), message.ballot
-        if message.is_nop or not ballot.round or (name, ballot) in self._seen:
-            return None
-        self._seen.add((name, ballot))
-        joined = self._joined.get(name, {})
-        if not self._quorums.is_quorum(
-            [node for node in self._quorums.members if joined.get(node, ballot) <= ballot]
-        ):
-            return None
-        instance, rank = instance_in(step, name), self._rank[name.owner]
-        if instance is None:
-            return None
-        for other in self._all.outside(instance.footprint, message.deps):
-            if other != name and self._all.choices[other].deps[rank] < name.number:
-                what = f"{message.deps} is proposed at {ballot}, and {other} is decided as"
-                return at(step, name, f"{what} {self._all.choices[other]}, which contradicts")
         return None
 
 
@@ -698,7 +472,7 @@ class FastPathTaken(InstanceWatch):
         return None
 
     def _proposes(self, step: Step, message: Accept) -> str | None:
-        name = _named(message)
+        name = named(message)
         if message.ballot.round or name in self._slow:
             return None
         self._slow.add(name)  # what comes later comes too late
