@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import attrs
 import pytest
@@ -269,6 +270,17 @@ def test_no_key_that_was_lost_becomes_a_default(kind, protocol):
         without = {key: value for key, value in data.items() if key != lost}
         with pytest.raises(ConfigurationError, match=lost):
             Scenario.from_json(without)
+
+
+def test_settings_that_an_earlier_release_did_not_know_have_their_defaults():
+    data = attrs.evolve(TIMED, choices=(1,)).to_json()
+    for part in ("settings", "faults", "workload", "hardware"):
+        inner = dict(cast(dict[str, object], data[part]))
+        inner.popitem()
+        data[part] = inner
+    found = Scenario.from_json(data)
+    assert found.settings.reserve_rounds == BasicSettings().reserve_rounds
+    assert (found.faults.loss, found.settings.repeat_s) == (0.1, 0.1)
 
 
 def test_a_key_that_is_there_twice_is_refused(tmp_path):
