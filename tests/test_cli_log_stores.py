@@ -74,11 +74,13 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def new_config(place: Path, nodes: int = 3, cluster: str = "new", **others: Any) -> ClusterConfig:
+def new_config(
+    place: Path, nodes: int = 3, cluster: str = "new", protocol: str = "multipaxos", **others: Any
+) -> ClusterConfig:
     """A cluster whose stores are where `open_cluster(store=place / "data")` has them."""
     config = ClusterConfig(
         id=cluster,
-        protocol="multipaxos",
+        protocol=protocol,
         nodes=tuple(
             NodeConfig(node, f"127.0.0.1:{port}", str(place / "data" / str(node)))
             for node, port in enumerate(free_ports(nodes), 1)

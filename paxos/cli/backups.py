@@ -73,13 +73,13 @@ def run_backup(arguments: argparse.Namespace, out: Output) -> int:
         "protocol": header.protocol,
         "machine": header.machine,
         "node": header.node,
-        "applied": _plain(backup.content.mark),
+        "applied": _plain(backup.applied),
         "bytes": backup.size_bytes,
         "sha256": backup.digest.hex(),
     }
     out.result(
         result,
-        f"wrote {arguments.out}: cluster {header.cluster!r} up to {backup.content.mark}, "
+        f"wrote {arguments.out}: cluster {header.cluster!r} up to {backup.applied}, "
         f"{backup.size_bytes} bytes, read back and found whole",
     )
     return EXIT_DONE
@@ -123,7 +123,7 @@ def run_restore(arguments: argparse.Namespace, out: Output) -> int:
         "cluster": config.id,
         "from": header.cluster,
         "taken": taken,
-        "applied": _plain(backup.content.mark),
+        "applied": _plain(backup.applied),
         "nodes": list(nodes),
         "missing": missing,
         "stores": made,

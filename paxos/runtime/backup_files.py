@@ -13,6 +13,7 @@ the stores of the others beforehand, by ids that follow from the backup and the 
 whose store was forgotten, and that starts empty, is refused by the others like any that lost its disk.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -25,13 +26,14 @@ import attrs
 from anyio import to_thread
 
 from paxos.ballot import NodeId
-from paxos.contract import Configuration, Decides, Records, StateMachine
+from paxos.contract import Configuration, Decides, Mark, Orders, Records, StateMachine
 from paxos.errors import ConfigurationError, PaxosError, RecordError, StoreRefused, Unreachable, WireError
 from paxos.runtime.client import Client
 from paxos.runtime.config import ClusterConfig
 from paxos.runtime.store import split_store
 from paxos.runtime.store_files import make_directory, sync_directory, sync_file
 from paxos.service import charter_record
+from paxos.service.conflicts import take_part
 from paxos.service.identity import introduced_records
 from paxos.service.log_messages import CHUNK_BYTES
 from paxos.service.machines import find_machine
@@ -91,6 +93,16 @@ class Backup:
     digest: bytes
     size_bytes: int
     pieces: int
+
+    @property
+    def applied(self) -> Mark:
+        """How far the log is in it, as the node's status had it; None for not at all."""
+        content = self.content
+        if content.mark is None:
+            # Where only conflicting commands have an order it is of no mark, and says how many it holds.
+            with contextlib.suppress(RecordError):
+                return take_part(content.part)[0]
+        return content.mark
 
 
 # --- from a running cluster --------------------------------------------------------------------------
@@ -264,7 +276,7 @@ def require_restorable(backup: Backup, config: ClusterConfig, nodes: tuple[NodeI
             "taken for each other; give the new cluster an id of its own"
         )
     for name, theirs, ours in (
-        ("protocol", header.protocol, config.protocol),
+        ("protocol", header.protocol, config.description().name),
         ("machine", header.machine, config.machine or ""),
     ):
         if theirs != ours:
@@ -325,7 +337,7 @@ def _records(backup: Backup, config: ClusterConfig, node: NodeId, ids: dict[Node
     key, charter = charter_record(config.description(), configuration, config.machine or "")
     records = {key: charter, **introduced_records(node, ids)}
     content = backup.content
-    if content.mark is None:
+    if content.mark is None and config.description().orders is Orders.TOTAL:
         return records  # nothing was ever applied
     sessions = Sessions()
     sessions.unpack(content.sessions)
