@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final, NamedTuple
 
+from epaxos.barrier import CutPoint
 from epaxos.instances import Choice, Deps, Instance, InstanceId
 from epaxos.messages import (
     Accept,
@@ -178,6 +179,7 @@ class Decided:
     Attributes:
         choices: for each instance, no-ops included.
         footprints: of those that are none.
+        cuts: of barriers that some node carried out, in the order in which somebody was the first.
     """
 
     def __init__(self, members: Sequence[NodeId]) -> None:
@@ -185,6 +187,7 @@ class Decided:
         self._members = sorted(members)
         self.choices: dict[InstanceId, Choice] = {}
         self.footprints: dict[InstanceId, Footprint] = {}
+        self.cuts: dict[InstanceId, CutPoint] = {}
         # By what is touched, and by rank: numbers, rising. None is for what touches everything, and those
         # are in every list of what conflicts; True for all there are.
         self._touching: dict[bytes | bool | None, list[list[int]]] = {}
@@ -212,8 +215,29 @@ class Decided:
     def _list(self, where: dict[Any, list[list[int]]], key: object, name: InstanceId) -> list[int]:
         return where.setdefault(key, [[] for _ in self._members])[self.rank[name.owner]]
 
+    def cut(self, step: Step) -> None:
+        """Note a barrier that the step carried out."""
+        replica = replica_of(step)
+        point = None if replica is None else replica.barriers.at
+        if point is not None:
+            self.cuts.setdefault(point.mark, point)
+
+    def hold(self, deps: Deps, name: InstanceId) -> bool:
+        """Whether an instance is in these dependencies, or comes before a barrier that is.
+
+        What comes before a barrier may be truncated, and who depends on the barrier then knows no better.
+        """
+        owner, number = name
+        rank = self.rank[owner]
+        return deps[rank] >= number or any(
+            floor[rank] >= number
+            and deps[self.rank[mark.owner]] >= mark.number
+            and (rank, number) not in kept
+            for mark, floor, kept in self.cuts.values()
+        )
+
     def outside(self, footprint: Footprint, deps: Deps) -> Iterator[InstanceId]:
-        """What was decided, conflicts with `footprint`, and is not in these dependencies."""
+        """What was decided, conflicts with `footprint`, and is not held by these dependencies."""
         reads, writes, read_ranges, write_ranges, everything = footprint
         if everything or read_ranges or write_ranges:
             lists = [self._touching.get(True, ())]
@@ -229,7 +253,7 @@ class Decided:
         }
         names.update(name for name in self._ranged if deps[self.rank[name.owner]] < name.number)
         for name in sorted(names):
-            if self.footprints[name].conflicts(footprint):
+            if self.footprints[name].conflicts(footprint) and not self.hold(deps, name):
                 yield name
 
 

@@ -209,7 +209,10 @@ class Stability(DecisionWatch):
 
 
 class Visibility(DecisionWatch):
-    """Of two decided commands that conflict one is in the other's dependencies."""
+    """Of two decided commands that conflict one is in the other's dependencies.
+
+    Or it comes before a barrier that is: what is truncated is seen through that.
+    """
 
     name = "Visibility"
 
@@ -221,10 +224,13 @@ class Visibility(DecisionWatch):
         decided = self._all
         if not decided.add(name, choice, instance_in(step, name)) or name not in decided.footprints:
             return None
-        rank = self._rank[name.owner]
         for other in decided.outside(decided.footprints[name], choice.deps):
-            if other != name and decided.choices[other].deps[rank] < name.number:
+            if other != name and not decided.hold(decided.choices[other].deps, name):
                 return at(step, name, f"conflicts with {other}, and neither is in the other's dependencies")
+        return None
+
+    def _after(self, step: Step) -> str | None:
+        self._all.cut(step)
         return None
 
 

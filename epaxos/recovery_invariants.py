@@ -120,7 +120,8 @@ class ValidationSound(DecisionWatch):
     What contradicts is an instance that conflicts, such that neither is in the other's dependencies: those
     decided, or the initial ones where it is not decided. The answer is compared with everything that its
     node ever knew to be decided, gone or not, and with what it knows of the rest. A proposal above ballot 0
-    is compared with what anybody knows to be decided, unless its ballot can not be chosen any more.
+    is compared with what anybody knows to be decided, unless its ballot can not be chosen any more. What
+    comes before a barrier that is in the dependencies does not contradict.
     """
 
     name = "ValidationSound"
@@ -143,6 +144,10 @@ class ValidationSound(DecisionWatch):
         here.add(name, choice, instance)
         return None
 
+    def _after(self, step: Step) -> str | None:
+        self._all.cut(step)
+        return None
+
     def _joins(self, step: Step, message: RecoverOK | AcceptOK) -> str | None:
         joined = self._joined.setdefault(named(message), {})
         joined[step.node] = max(message.ballot, joined.get(step.node, message.ballot))
@@ -156,7 +161,12 @@ class ValidationSound(DecisionWatch):
         deps, rank = instance.initial_deps, self._rank[name.owner]
         here = self._by_node.get(step.node)
         for other in here.outside(instance.footprint, deps) if here is not None else ():
-            if other != name and here is not None and here.choices[other].deps[rank] < name.number:
+            if (
+                other != name
+                and here is not None
+                and not self._all.hold(deps, other)
+                and not self._all.hold(here.choices[other].deps, name)
+            ):
                 return at(
                     step, name, f"{other} is decided here and contradicts, and the validation is silent"
                 )
@@ -185,11 +195,11 @@ class ValidationSound(DecisionWatch):
             [node for node in self._quorums.members if joined.get(node, ballot) <= ballot]
         ):
             return None
-        instance, rank = instance_in(step, name), self._rank[name.owner]
+        instance = instance_in(step, name)
         if instance is None:
             return None
         for other in self._all.outside(instance.footprint, message.deps):
-            if other != name and self._all.choices[other].deps[rank] < name.number:
+            if other != name and not self._all.hold(self._all.choices[other].deps, name):
                 what = f"{message.deps} is proposed at {ballot}, and {other} is decided as"
                 return at(step, name, f"{what} {self._all.choices[other]}, which contradicts")
         return None
