@@ -59,6 +59,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     messages=MESSAGES,
     decides=Decides.LOG,
     orders=Orders.CONFLICTS,
+    least_nodes=3,
     quorums=EPaxosQuorums,
     invariants=INVARIANTS,
     probes=("fast path", "slow path", "recovery", "validation", "waiting", "no-op proposed", "component"),

@@ -39,6 +39,8 @@ from paxos.command import Command, is_marker
 __all__ = ["EPaxosProposer", "Proposal"]
 
 _new: Final = tuple.__new__
+#: Numbers reserved at a time where few are used; twice as many with each reservation that soon follows.
+_LEAST_BLOCK: Final = 4
 
 
 class Proposal:
@@ -119,6 +121,9 @@ class EPaxosProposer:
         self.next: int = reserved + 1
         self.durable: int = reserved
         self._reserved = reserved
+        # How many numbers were reserved last, and which was next when the replica last gossiped.
+        self._block = _LEAST_BLOCK
+        self._next_before = self.next
         # Commands that wait for a number.
         self._waiting: deque[tuple[Command, bytes]] = deque()
         self._bytes = 0
@@ -132,11 +137,18 @@ class EPaxosProposer:
 
     def reserve(self, context: Context) -> None:
         """Have more numbers made durable, so early that commands need not wait for them."""
-        block = context.settings.reserve_numbers
-        if context.is_member and self.next + block // 2 > self._reserved:
-            self._reserved = min(self.next + block, MAX_NUMBER)
+        if context.is_member and self.next + self._block // 2 > self._reserved:
+            # The more are used, the more are reserved at a time: what a crash leaves costs a recovery.
+            self._block = min(2 * self._block, context.settings.reserve_numbers)
+            self._reserved = min(self.next + self._block, MAX_NUMBER)
             context.write(RESERVATION_KEY, pack_reservation(self._reserved))
             context.send(context.node, Reserved(self._reserved))
+
+    def settle_down(self) -> None:
+        """Some time has passed: few numbers are reserved at a time where few are used."""
+        if 4 * (self.next - self._next_before) < self._block:
+            self._block = max(self._block // 2, _LEAST_BLOCK)
+        self._next_before = self.next
 
     def on_reserved(self, message: Reserved, context: Context, now_s: float) -> None:
         """The own disk holds a reservation."""
@@ -212,7 +224,7 @@ class EPaxosProposer:
         for member in context.other_members:
             sends.append((member, message))
         self._proposed.append(number)
-        if number + (context.settings.reserve_numbers >> 1) > self._reserved:
+        if number + (self._block >> 1) > self._reserved:
             self.reserve(context)
 
     # --- answers -----------------------------------------------------------------------------------
@@ -392,6 +404,7 @@ class EPaxosProposer:
         }
         other.own = dict(self.own)
         other.next, other.durable, other._reserved = self.next, self.durable, self._reserved
+        other._block, other._next_before = self._block, self._next_before
         other._waiting, other._bytes = deque(self._waiting), self._bytes
         other._settling, other.tick_at_s = list(self._settling), self.tick_at_s
         other._proposed = list(self._proposed)
@@ -405,6 +418,8 @@ class EPaxosProposer:
             self.next,
             self.durable,
             self._reserved,
+            self._block,
+            self._next_before,
             tuple(value for _, value in self._waiting),
             tuple(self._proposed),
             tuple(self._settling),

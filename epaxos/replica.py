@@ -162,6 +162,7 @@ class EPaxosReplica:
         self._proposer.tick(context, now_s)
         if now_s >= self._learner.gossip_at_s:
             self._learner.gossip(context, now_s)
+            self._proposer.settle_down()
         self._recoveries.tick(self._proposer.proposals, context, now_s)
         if self._learner.decided:
             self._end_decided(now_s)

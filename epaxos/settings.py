@@ -39,8 +39,9 @@ class EPaxosSettings:
         window_bytes: the same in bytes of commands.
         page_instances: committed instances in one answer to a replica that missed them.
         page_bytes: bytes in one such answer; it has at least one instance, however large.
-        reserve_numbers: instance numbers made durable in advance, so that a command need not wait for the
-            disk before it is sent. What was left of them when a replica crashed is filled with no-ops.
+        reserve_numbers: instance numbers made durable in advance, at most, so that a command need not wait
+            for the disk before it is sent. Few are where few are used. What was left of them when a replica
+            crashed is filled with no-ops, and until then all commands at that replica wait for these.
     """
 
     repeat_s: float = attrs.field(default=0.5, validator=seconds(0.001, 60))

@@ -61,7 +61,7 @@ def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) 
     """
     rng = random.Random(f"{seed}/{index}")
     found = protocol_named(protocol)
-    size = rng.choice(_SIZES) if nodes is None else nodes
+    size = max(rng.choice(_SIZES), found.least_nodes) if nodes is None else nodes
     quorums = _quorums(rng, found, size)
     settings, hasty = _settings(rng, found, size)
     base = Scenario(

@@ -176,6 +176,7 @@ class ProtocolDescription:
             that is not the protocol's.
         stored_log: what a replica's records hold of its log, for tools that look at a store; None for a
             protocol that decides decrees. Raises RecordError for a damaged record.
+        least_nodes: how many members a cluster must have.
         documentation: a paragraph for people.
     """
 
@@ -196,6 +197,7 @@ class ProtocolDescription:
     record_name: Callable[[bytes], str] = lambda key: ""
     stored_log: Callable[[Records], StoredLog] | None = None
     orders: Orders = Orders.TOTAL
+    least_nodes: int = 1
     documentation: str = ""
 
 
