@@ -448,7 +448,7 @@ def test_a_limit_ends_in_a_plain_no(capsys: Capture) -> None:
 
 
 def test_what_broke_before_the_limit_came_is_not_ok() -> None:
-    found = search(Jugs(), limit=10).to_json()
+    found = search(Jugs(), limit=15).to_json()
     assert (found["finished"], found["ok"]) == (False, False)
 
 

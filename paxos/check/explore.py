@@ -281,12 +281,7 @@ def explore(
     """
     protocol_named(protocol)
     _check(schedules, seed, workers, nodes, batch)
-    _check_timeout(schedule_timeout_s)
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise ConfigurationError(
-            f"executor: expected a concurrent.futures.Executor, got {executor!r:.60}; for a number of "
-            "processes give workers"
-        )
+    _check_where(schedule_timeout_s, executor)
     began_s = time.perf_counter()
     progress = _Progress(protocol, seed, nodes, keep_going, batch, state)
     before = progress.tally
@@ -377,7 +372,12 @@ def _check(schedules: object, seed: object, workers: object, nodes: object, batc
             raise ConfigurationError(f"{name}: expected a whole number in {low}..{high}, got {value!r:.40}")
 
 
-def _check_timeout(seconds: object) -> None:
+def _check_where(seconds: object, executor: object) -> None:
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise ConfigurationError(
+            f"executor: expected a concurrent.futures.Executor, got {executor!r:.60}; for a number of "
+            "processes give workers"
+        )
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 86_400:
         raise ConfigurationError(
             f"schedule_timeout_s: expected seconds above 0, at most 86400, got {seconds!r:.40}"
