@@ -39,7 +39,6 @@ from epaxos.graph import (
     Node,
     Vertex,
     merged,
-    settled,
 )
 from paxos.command import NOTHING, Footprint
 from paxos.errors import ProtocolBreach
@@ -284,12 +283,6 @@ class Executor:
             target = targets.pop()
             self.steps += 1
             state = target.state
-            if state == READY and isinstance(target, Link) and target.instance is None:
-                living = settled(target)
-                if living is None:
-                    continue
-                target = living
-                state = target.state
             if state == DONE:
                 if target.level > vertex.level:
                     vertex.level = target.level
@@ -303,35 +296,26 @@ class Executor:
 
     def _root(self, vertex: Vertex) -> Vertex:
         """Where the way from `vertex` over blockers ends."""
-        start = vertex
-        steps = 1
+        way: list[Vertex] = []
         while True:
             if vertex.joined is not None:
                 vertex = _chief(vertex)
             blocker = vertex.blocker
             if blocker is None:
                 break
-            steps += 1
+            way.append(vertex)
             far = vertex.far
             # What is far may have executed since; what is next has not, or it would have let go.
             vertex = blocker if far is None or far.state == DONE else far
-        self.steps += steps
-        if steps > _LONG_WAY:
-            self._shorten(start)
-        return vertex
-
-    def _shorten(self, vertex: Vertex) -> None:
-        """Make a long way to the root short: it was put together from its upper end, root below root."""
-        way = []
-        while (blocker := (vertex := _chief(vertex)).blocker) is not None:
-            way.append(vertex)
-            vertex = blocker if vertex.far is None or vertex.far.state == DONE else vertex.far
-        vertex.depth = 0
-        while way:
+        self.steps += 1 + len(way)
+        if len(way) > _LONG_WAY:
+            # It was put together from its upper end, root below root. Make it short.
+            self.steps += len(way)
             above = vertex
-            vertex = way.pop()
-            _aim(vertex, above)
-            self.steps += 1
+            while way:
+                _aim(way[-1], above)
+                above = way.pop()
+        return vertex
 
     def _hang(self, root: Vertex, target: Vertex) -> None:
         """Let a root wait until `target`, which is not in its tree, is executed."""
@@ -518,7 +502,7 @@ def _aim(vertex: Vertex, above: Vertex) -> None:
     vertex.depth = above.depth + 1
     vertex.far = above
     far = above.far
-    if far is not None and far.state != DONE:
+    if far is not None:
         far = _chief(far)
         further = far.far
         if further is not None and above.depth - far.depth == far.depth - further.depth:

@@ -8,7 +8,7 @@ import pytest
 
 from epaxos import execution
 from epaxos.execution import Cut, Executor
-from epaxos.graph import Node, Vertex
+from epaxos.graph import Chain, Node, Vertex
 from paxos.command import ALL, NOTHING, Footprint
 from paxos.errors import ProtocolBreach
 from tests.epaxos_oracle import Id, Oracle, Shape, graph, history
@@ -122,6 +122,7 @@ def test_what_executes_at_each_moment_is_what_the_oracle_says(
             assert executor.run() == []
             check_against(oracle, executor)
             assert not oracle.unexecuted()
+            assert_nothing_is_left(executor)
     assert components > 200
     assert shape.members == 1 or sizes > components
 
@@ -434,6 +435,10 @@ def assert_nothing_is_left(executor: Executor) -> None:
     assert executor.pending == 0
     held = held_by(executor)
     assert not [thing for thing in held if isinstance(thing, Vertex | Node)]
+    # Those for ranges and for everything; none for a key, or for all instances.
+    assert sum(isinstance(thing, Chain) for thing in held) == 2 * len(executor.frontier)
+    # So the next command does not come into the graph.
+    assert not executor._graph.touches(A)
     assert len(held) < 30 + len(executor.frontier) * 20
 
 
