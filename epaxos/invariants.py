@@ -142,7 +142,6 @@ class Validity(InstanceWatch):
     """What is applied was submitted by some client; and an instance has no command but its owner's."""
 
     name = "Validity"
-    _when = ("request",)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -150,6 +149,10 @@ class Validity(InstanceWatch):
         self._values: dict[InstanceId, bytes] = {}
         self._left = {PreAccept: self._asks}
         self._created = {Accept: self._carries, Validate: self._carries, Known: self._tells}
+
+    def concerns(self, outline: Outline) -> bool:
+        """Every step: a service may submit in any."""
+        return True
 
     def _before(self, step: Step) -> str | None:
         if step.submitted is not None:
