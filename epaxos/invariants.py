@@ -59,7 +59,7 @@ from epaxos.messages import (
 from epaxos.recovery_invariants import NopSound, RecoveryPreserves, ValidationSound
 from paxos.ballot import Ballot, NodeId
 from paxos.command import Command, is_marker
-from paxos.contract import InvariantMaker, Step
+from paxos.contract import InvariantMaker, Outline, Step
 from paxos.quorum import Phase, QuorumSystem
 
 __all__ = [
