@@ -3,7 +3,7 @@
 import json
 import random
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,14 +17,21 @@ from paxos.check.linearize import check_linearizable
 from paxos.cli import main
 from paxos.cli.torture import campaign as campaigns
 from paxos.cli.torture.campaign import Campaign, Report, run_campaign
-from paxos.cli.torture.judgement import check_history
+from paxos.cli.torture.judgement import check_history, compare_snapshots, digest_at_marker
 from paxos.cli.torture.mirror import Mirror
 from paxos.cli.torture.network import CLIENTS, Network
-from paxos.cli.torture.nodes import log_lines, small_log, small_settings, steady_ports
+from paxos.cli.torture.nodes import LogLine, log_lines, small_log, small_settings, steady_ports
 from paxos.cli.torture.plan import Kind, draw_plan
+from paxos.command import digest_of
 from paxos.contract import Decides, find_protocol
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
 from paxos.runtime import open_cluster
+from paxos.service.batches import Run
+from paxos.service.conflicts import pack_part
+from paxos.service.keyvalue import KeyValue
+from paxos.service.keyvalue_requests import put
+from paxos.service.sessions import Sessions
+from paxos.service.snapshots import snapshot_pieces
 
 # What they show does not depend on the interpreter.
 pytestmark = pytest.mark.once
@@ -332,7 +339,7 @@ def test_a_campaign_that_found_something_says_so(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--protocol", "raft"], "known here: multipaxos, paxos"),
+        (["--protocol", "raft"], "known here: epaxos, multipaxos, paxos"),
         (["--directory", "{path}"], "is there already"),
         (["--nodes", "0"], "1..9"),
         (["--seconds", "-1"], "expected seconds above 0"),
@@ -345,3 +352,40 @@ def test_arguments_that_are_none(
     given = [each.replace("{path}", str(tmp_path)) for each in arguments]
     assert main(["torture", *given]) == EXIT_USAGE
     assert message in capsys.readouterr().err
+
+
+# --- what it compares ----------------------------------------------------------------------------------
+
+
+def backup_of(acknowledged: Sequence[int], commands: int, value: bytes = b"v") -> list[bytes]:
+    """A backup of a node that applied five writes in this order of what its client had acknowledged."""
+    sessions, machine = Sessions(), KeyValue()
+    bodies = [put(b"k%d" % number, value) for number in range(1, 6)]
+
+    def apply(first: int, requests: Sequence[bytes]) -> list[bytes]:
+        return machine.apply_many(requests)
+
+    for upto in acknowledged:
+        number = upto + 1
+        body = bodies[number - 1]
+        sessions.apply(Run(b"c" * 16, 0, upto, number, digest_of(body), [body]), apply)
+    return list(snapshot_pieces(None, pack_part(commands, b""), sessions, machine))
+
+
+def test_client_tables_are_compared_as_at_a_marker() -> None:
+    one, other = backup_of((0, 1, 2, 3, 4), 7), backup_of((4, 3, 0, 2, 1), 9)
+    assert b"".join(one) != b"".join(other)
+    assert digest_at_marker(one) == digest_at_marker(other)
+    # A request less, and another value, do show.
+    assert digest_at_marker(one) != digest_at_marker(backup_of((0, 1, 3, 4), 7))
+    assert digest_at_marker(one) != digest_at_marker(backup_of((0, 1, 2, 3, 4), 7, b"w"))
+
+
+def test_snapshots_of_one_marker_must_be_equal() -> None:
+    def line(number: int, digest: str) -> LogLine:
+        return LogLine("snapshot", "info", "", {"number": number, "digest": digest})
+
+    logs = {1: [line(3, "aa"), line(4, "bb")], 2: [line(3, "aa"), line(5, "cc")], 3: [line(5, "dd")]}
+    equal, wrong = compare_snapshots(logs)
+    assert equal == 1
+    assert wrong == ["snapshot 5: nodes differ in what they made at one marker: [2] cc, [3] dd"]

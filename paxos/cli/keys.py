@@ -23,7 +23,8 @@ from paxos.cli.calling import call, key_of, open_client, require_log, value_of
 from paxos.cli.output import Output, json_bytes, readable
 from paxos.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_NO
 from paxos.service.keyvalue_answers import Change, Items
-from paxos.service.keyvalue_requests import MAX_DELTA, MAX_LIMIT, MAX_REVISION
+from paxos.service.keyvalue_requests import MAX_DELTA, MAX_LIMIT
+from paxos.service.revisions import MAX_PLACED
 
 __all__ = ["add"]
 
@@ -257,19 +258,18 @@ def _add_watch(commands: Commands) -> None:
         run_watch,
         "see keys change as it happens",
         "A line for each change to a key from LOW up to, but not including, HIGH: the revision, put or "
-        "delete, "
-        "the key and the new value, with tabs between; with --json an object a line. Runs until it is "
-        "interrupted, and goes on at another node when the one it asks is gone; no change is left out or "
-        "told "
-        "twice. Exit code 1 when changes after --since are not kept any more; standard error says from which "
-        "revision on they are.",
+        "delete, the key and the new value, with tabs between; with --json an object a line. Runs until it "
+        "is interrupted, and goes on at another node when the one it asks is gone; no change is left out or "
+        "told twice. Exit code 1 when changes after --since are not kept any more; standard error says from "
+        "which revision on they are. Under EPaxos each node numbers changes in its own order: a revision "
+        "says at which node it holds, and a watch ends with exit code 1 when that is gone.",
         "  paxos watch --config cluster.toml\n"
         "  paxos watch user/ user0 --config cluster.toml --json\n"
         "  paxos watch --since 120 --config cluster.toml            everything after revision 120",
     )
     _add_range(parser)
     parser.add_argument(
-        "--since", type=count(0, MAX_REVISION), metavar="REV", help="begin after this revision (from now on)"
+        "--since", type=count(0, MAX_PLACED), metavar="REV", help="begin after this revision (from now on)"
     )
     parser.add_argument(
         "--changes", type=count(1, 2**31 - 1), metavar="N", help="end with exit code 0 after so many"

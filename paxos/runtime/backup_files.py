@@ -41,7 +41,15 @@ from paxos.service.sessions import Sessions
 from paxos.service.snapshots import Content, Snapshot, read_content, snapshot_pieces, snapshot_records
 from paxos.wire import dumps, expect_fields, loads_strict, take_int, take_text
 
-__all__ = ["Backup", "BackupHeader", "read_backup", "require_restorable", "restore_node", "write_backup"]
+__all__ = [
+    "Backup",
+    "BackupHeader",
+    "read_backup",
+    "read_pieces",
+    "require_restorable",
+    "restore_node",
+    "write_backup",
+]
 
 _MAGIC: Final = b"paxos-backup 1\n"
 _KIND: Final = b"paxos-backup "
@@ -218,7 +226,7 @@ def read_backup(path: str | os.PathLike[str]) -> Backup:
             take_int(node, "header.node", 1, 2**31 - 1),
             take_int(taken_s, "header.taken_s", 0, _MAX_TIME_S),
         )
-        content = _content(items[1:])
+        content = read_pieces(items[1:])
     except (WireError, IndexError) as error:
         raise RecordError(f"{file}: whole, but nothing that this release can read: {error}") from error
     return Backup(header, content, stated, file.stat().st_size, len(items) - 1)
@@ -250,7 +258,12 @@ def _items(stream: BinaryIO, whole: "hashlib._Hash", file: Path) -> Iterator[byt
         limit = CHUNK_BYTES
 
 
-def _content(pieces: list[bytes]) -> Content:
+def read_pieces(pieces: list[bytes]) -> Content:
+    """What is in the pieces of a backup, as `Client.backup` gives them.
+
+    Raises:
+        WireError: it is nothing that this release makes.
+    """
     # Its own number is the one that it is compared with, so it is read twice.
     header = loads_strict(pieces[0][_LENGTH_BYTES:])
     _, number, *_ = expect_fields(header, 5, "snapshot")

@@ -32,6 +32,7 @@ from paxos.service.backups import first_question, question, take_page
 from paxos.service.keyvalue_answers import Change, Compacted, Items, Ran
 from paxos.service.keyvalue_requests import Guard
 from paxos.service.log_messages import Level
+from paxos.service.revisions import Placed
 
 __all__ = ["Client", "check_timeout"]
 
@@ -284,7 +285,9 @@ class Client:
     async def revision(self, *, timeout_s: float | None = None) -> int:
         """The revision of the store, which every command that changes it raises by one.
 
-        What is asked of `watch(since=...)` with it begins with the first change after this call.
+        What is asked of `watch(since=...)` with it begins with the first change after this call. Under a
+        protocol that orders only what conflicts, as EPaxos does, it says in its upper bits at which node it
+        holds, and which start of that: `paxos.service.revisions`.
 
         Args:
             timeout_s: how long to try, seconds; None for the client's own.
@@ -292,8 +295,8 @@ class Client:
         Raises:
             As `query`.
         """
-        found = answers.changed(await self._read(requests.changes(None), "revision", False, timeout_s))
-        return found.now
+        told, place = await self._log.query_place(requests.changes(None), "revision", self._limit(timeout_s))
+        return Placed(place, answers.changed(told).now).revision
 
     async def watch(
         self, low: bytes = b"", high: bytes | None = None, *, since: int | None = None
@@ -301,7 +304,9 @@ class Client:
         """Changes of keys from `low` up to, not including, `high`, in order, as they come.
 
         They come from the connected node, and from another when that is gone; none is left out or told twice.
-        Whoever breaks off closes it: `async with contextlib.aclosing(client.watch()) as changes`.
+        Where only conflicting commands have one order (EPaxos), each node counts changes in its own: there a
+        watch ends with Rejected when its node is gone, and has to begin anew. Whoever breaks off closes it:
+        `async with contextlib.aclosing(client.watch()) as changes`.
 
         Args:
             low: the first key.
@@ -312,21 +317,23 @@ class Client:
         Raises:
             Unreachable: no node could be reached for an hour.
             Rejected: changes so long ago are not kept; the message says from which revision on they are. Or
-                this client has a thousand watches already.
+                the node that told of the revision is not the one that is connected now, where that matters.
+                Or this client has a thousand watches already.
             ClusterMismatch: as `submit`.
         """
-        after = await self.revision(timeout_s=_NEWS_S) if since is None else since
+        place, after = Placed.of(await self.revision(timeout_s=_NEWS_S) if since is None else since)
         while True:
             body = requests.changes(after, low, high, _CHANGES)
             nothing = answers.page_answer(after, after, ())
-            found = answers.changed(await self._log.query(Level.NEWS, body, "watch", _NEWS_S, nothing))
+            found = answers.changed(await self._log.news(body, "watch", _NEWS_S, nothing, place))
             if isinstance(found, Compacted):
+                oldest = Placed(place, found.oldest).revision
                 raise Rejected(
-                    f"watch: the changes after revision {after} are not all kept; those after {found.oldest} "
-                    "are: read the keys anew, and watch from there"
+                    f"watch: the changes after revision {Placed(place, after).revision} are not all kept; "
+                    f"those after {oldest} are: read the keys anew, and watch from there"
                 )
             for change in found.changes:
-                yield change
+                yield change._replace(revision=Placed(place, change.revision).revision) if place else change
             if found.upto == after:
                 # This node is behind the one that told of that revision.
                 await anyio.sleep(_BEHIND_S)

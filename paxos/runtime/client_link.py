@@ -16,10 +16,12 @@ from paxos.ballot import NodeId
 from paxos.errors import ClusterMismatch, ConfigurationError, PaxosError, Unreachable, WireError
 from paxos.runtime.client_connection import open_connection
 from paxos.runtime.config import parse_address
+from paxos.runtime.handshake import Hello, unpack_values
 from paxos.runtime.tables import FROM_CLIENT, TO_CLIENT
 from paxos.runtime.tasks import CONNECTION_ERRORS, run_until_first
 from paxos.runtime.tls import Security
 from paxos.service import AskStatus, StatusReply
+from paxos.service.revisions import place_of
 from paxos.wire import FrameBuffer
 
 __all__ = ["Link", "Traffic"]
@@ -105,6 +107,8 @@ class Link:
         self._refused_s: float | None = None
         #: The node that is connected now, or None.
         self.node: NodeId | None = None
+        #: Where revisions hold that it tells; 0 for everywhere.
+        self.place: int = 0
         #: Whether it is over.
         self.closed: bool = False
 
@@ -177,7 +181,7 @@ class Link:
                 else:
                     tries, pause_s = 0, _PAUSE_S
                     self._errors.clear()
-                    self._cluster, self.node = hello.cluster, hello.node
+                    self._cluster, self.node, self.place = hello.cluster, hello.node, _place(hello)
                     self._met[hello.node] = at
                     await self._use(stream)
                     if self._sent_on > len(self._addresses):
@@ -280,6 +284,10 @@ class Link:
         why = "; ".join(map(str, errors)) or "none of the addresses is its"
         mismatch = errors and all(isinstance(error, ClusterMismatch) for error in errors)
         raise (ClusterMismatch if mismatch else Unreachable)(f"{what} of node {node}: {why}")
+
+
+def _place(hello: Hello) -> int:
+    return place_of(hello.node, hello.incarnation, unpack_values(hello.values))
 
 
 async def _ask(stream: ByteStream, question: Any) -> Any:

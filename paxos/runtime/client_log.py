@@ -47,6 +47,7 @@ from paxos.service.log_messages import (
     Results,
     SubmitMany,
 )
+from paxos.service.revisions import where
 
 __all__ = ["LogTraffic"]
 
@@ -126,10 +127,12 @@ class _Name:
 class _Ask:
     """A query that somebody waits for."""
 
-    __slots__ = ("detail", "done", "error", "for_news", "message", "reply", "size")
+    __slots__ = ("detail", "done", "error", "for_news", "message", "place", "reply", "size")
 
-    def __init__(self, message: Query | Instruct) -> None:
+    def __init__(self, message: Query | Instruct, place: int | None = None) -> None:
         self.message = message
+        # The only place where it may be asked, or None; later, where it was answered.
+        self.place = place
         self.for_news = isinstance(message, Query) and message.level == Level.NEWS
         self.size = len(message.body) if isinstance(message, Query) else 0
         self.done = anyio.Event()
@@ -260,6 +263,26 @@ class LogTraffic:
         assert reply.result is not None
         return reply.result
 
+    async def query_place(self, body: bytes, what: str, limit_s: float) -> tuple[bytes, int]:
+        """The answer to a linearizable query, and at which place it was given. Raises as `query`."""
+        self._sequence += 1
+        ask = _Ask(Query(self._sequence, Level.LINEARIZABLE, body, b""))
+        reply = await self._ask(ask, what, limit_s)
+        assert reply.result is not None
+        assert ask.place is not None, "it was answered somewhere"
+        return reply.result, ask.place
+
+    async def news(self, body: bytes, what: str, limit_s: float, known: bytes, place: int) -> bytes:
+        """The answer at one place, when it is another than the known one.
+
+        Raises:
+            As `query`, and Rejected: another place is connected.
+        """
+        self._sequence += 1
+        reply = await self._ask(_Ask(Query(self._sequence, Level.NEWS, body, known), place), what, limit_s)
+        assert reply.result is not None
+        return reply.result
+
     async def instruct(self, action: str, node: NodeId, what: str, limit_s: float) -> None:
         """Tell the node that leads to do something. Raises as `query`, and Rejected when it can not."""
         self._sequence += 1
@@ -380,9 +403,20 @@ class LogTraffic:
                 messages.append(asks[sequence].message)
                 self._owed(now_s)
         for sequence in self._news_unsent:
-            if sequence in asks:
-                self._news_in_flight.add(sequence)
-                messages.append(asks[sequence].message)
+            ask = asks.get(sequence)
+            if ask is None:
+                continue
+            if ask.place not in (None, self._link.place):
+                # What was counted elsewhere is not what this node counts.
+                here, there = where(self._link.place), where(ask.place)
+                ask.error = Rejected(
+                    f"{here} numbers changes in its own order, and the revision is {there}'s: read the keys "
+                    "anew, and watch from there"
+                )
+                ask.done.set()
+                continue
+            self._news_in_flight.add(sequence)
+            messages.append(ask.message)
         self._news_unsent = []
 
     def _owed(self, now_s: float) -> None:
@@ -563,7 +597,7 @@ class LogTraffic:
         if self._asks_unsent:
             self._link.wake()
         if message.kind == 0 and message.result is not None:
-            ask.reply = message
+            ask.reply, ask.place = message, self._link.place
             ask.done.set()
             self._link.content()
         elif message.kind == RefusedKind.WRONG:

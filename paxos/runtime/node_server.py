@@ -52,6 +52,7 @@ from paxos.runtime.threads import run_in_daemon
 from paxos.runtime.tls import Security
 from paxos.runtime.trace_file import ClockedTable, TraceFile
 from paxos.service import Node, lost_disk, require_charter
+from paxos.service.revisions import orders_value
 
 __all__ = ["NodeServer", "StoreOpener", "close_listeners", "listen", "open_configured_store"]
 
@@ -227,7 +228,13 @@ class NodeServer:
             store_id,
             store.card.incarnation,
             os.urandom(BOOT_BYTES),
-            pack_values({**self.config.agreed(), "messages": self._tables.from_peer.digest()}),
+            pack_values(
+                {
+                    **self.config.agreed(),
+                    **orders_value(self.config.description().orders),
+                    "messages": self._tables.from_peer.digest(),
+                }
+            ),
         )
         boxes = {
             peer: PeerOutbox(self._tables.from_peer, int(self.limits.peer_bytes), self._drop_reporter(peer))

@@ -207,7 +207,12 @@ class CatchUp:
         self._forget_marks(number)
         if arrived is None or number <= markers:  # this node made it, or has caught up by itself meanwhile
             self._compact = self._marks[number]
-            self._tell("snapshot", f"snapshot {number} is on disk: {len(snapshot.chunks)} pieces")
+            self._tell(
+                "snapshot",
+                f"snapshot {number} is on disk: {len(snapshot.chunks)} pieces",
+                number=number,
+                digest=snapshot.digest.hex(),
+            )
             return None
         self._compact = None
         self._tell("snapshot installed", f"snapshot {number} of another node is installed")
@@ -369,8 +374,9 @@ class CatchUp:
             or self._repeat_at_s != _NEVER_S
         )
 
-    def _tell(self, action: str, sentence: str, level: int = logging.INFO) -> None:
-        self._events.append(Event(action, self._node, {"text": sentence, "level": level}, "snapshot"))
+    def _tell(self, action: str, sentence: str, level: int = logging.INFO, **about: object) -> None:
+        arguments = {"text": sentence, "level": level, **about}
+        self._events.append(Event(action, self._node, arguments, "snapshot"))
 
     def status(self) -> dict[str, object]:
         """For people and tools: JSON-able."""

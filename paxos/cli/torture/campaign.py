@@ -22,10 +22,10 @@ from anyio.abc import TaskGroup
 
 from paxos.ballot import NodeId
 from paxos.check.history import HistoryWriter
-from paxos.cli.torture.judgement import Judge
+from paxos.cli.torture.judgement import Judge, compare_snapshots
 from paxos.cli.torture.load import DecreeLoad, KeyValueLoad, Load, Notebook
 from paxos.cli.torture.network import CLIENTS, Network
-from paxos.cli.torture.nodes import Fleet, log_lines, steady_ports
+from paxos.cli.torture.nodes import Fleet, LogLine, log_lines, steady_ports
 from paxos.cli.torture.plan import Fault, Kind, draw_plan
 from paxos.cli.torture.watch import Watch
 from paxos.contract import Decides
@@ -310,14 +310,19 @@ def _longest_gap(moments_s: Sequence[float], until_s: float) -> float:
 def _read_logs(fleet: Fleet, report: Report) -> None:
     """Count what the nodes tell, and look for what they should not have to."""
     seen: Counter[str] = Counter()
+    made: dict[NodeId, list[LogLine]] = {}
     for node in fleet.ports:
-        bad = 0
+        bad, made[node] = 0, []
         for line in log_lines(fleet.log(node)):
             # What a replica wants for another is no transfer yet.
             if line.event in _COUNTED and "recipient" not in line.arguments:
                 seen[_COUNTED[line.event]] += 1
+            if line.event == "snapshot":
+                made[node].append(line)
             if line.level in ("error", "critical", "none") or line.event in _BAD_EVENTS:
                 bad += 1
                 if bad <= _BAD_LINES:
                     report.wrong.append(f"log of node {node}: {line.text:.500}")
+    seen["snapshots of one marker equal"], wrong = compare_snapshots(made)
+    report.wrong += wrong
     report.seen |= dict(sorted(seen.items()))

@@ -1,13 +1,15 @@
 """The judgement of a campaign, when everything is healed.
 
 All nodes must come up, answer, reach the same mark and hold the same; also after all of them are killed at
-once and started again, so that they have nothing but their disks.  Everything that was ever written is read
+once and started again, so that they have nothing but their disks.  Where only conflicting commands have one
+order, what nodes remember of clients is put together in another order at each until a marker is applied: so
+it is compared as it would be then.  Everything that was ever written is read
 once more, into the history; and the history as a whole must be linearizable.  So nothing that was
 acknowledged is lost, nothing that was rejected is there, and every counter has the sum of its increments.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
@@ -20,13 +22,15 @@ from paxos.check.history import Operation
 from paxos.check.linearize import Verdict, check_linearizable
 from paxos.check.models import Decree, Model
 from paxos.cli.torture.load import END_S, Load, Notebook
-from paxos.cli.torture.nodes import Fleet
+from paxos.cli.torture.nodes import Fleet, LogLine
 from paxos.cli.torture.watch import Watch
-from paxos.contract import Decides
+from paxos.contract import Decides, Orders
 from paxos.errors import PaxosError
+from paxos.runtime.backup_files import read_pieces
 from paxos.runtime.opening import connect
+from paxos.service.sessions import Sessions
 
-__all__ = ["Judge", "check_history"]
+__all__ = ["Judge", "check_history", "compare_snapshots", "digest_at_marker"]
 
 #: How long a cluster that is whole may take until all nodes serve and hold the same, seconds.
 _SETTLE_S: Final = 60.0
@@ -172,10 +176,13 @@ class Judge:
 
     async def _backup(self, node: NodeId) -> str:
         """A digest of everything replicated that one node holds."""
-        digest = hashlib.sha256()
         async with connect([self._fleet.address(node)], timeout_s=END_S) as client:
-            async for piece in client.backup():
-                digest.update(piece)
+            pieces = [piece async for piece in client.backup()]
+        if self._fleet.orders is Orders.CONFLICTS:
+            return digest_at_marker(pieces)
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
         return digest.hexdigest()
 
     def _addresses(self) -> list[str]:
@@ -198,6 +205,44 @@ class Judge:
             self._wrong.append(str(verdict))
         if not self._notebook.outcomes["done"]:
             self._wrong.append("no call was answered, so nothing was tried")
+
+
+def digest_at_marker(pieces: list[bytes]) -> str:
+    """A digest of the state in a backup, as it would be if a marker were applied next.
+
+    How many commands a node has applied is left out: a backup is itself one.
+    """
+    content = read_pieces(pieces)
+    sessions = Sessions()
+    sessions.unpack(content.sessions)
+    sessions.mark()
+    digest = hashlib.sha256(content.machine)
+    for item in sessions.pack():
+        digest.update(repr(item).encode())
+    return digest.hexdigest()
+
+
+def compare_snapshots(made: Mapping[NodeId, Iterable[LogLine]]) -> tuple[int, list[str]]:
+    """Whether nodes that made a snapshot at one marker made the same, byte by byte.
+
+    Args:
+        made: of each node, what its log says of them.
+
+    Returns:
+        Of how many markers several nodes made the same; and complaints.
+    """
+    by_marker: dict[int, dict[str, set[NodeId]]] = {}
+    for node, lines in made.items():
+        for line in lines:
+            number, digest = line.arguments["number"], line.arguments["digest"]
+            by_marker.setdefault(number, {}).setdefault(digest, set()).add(node)
+    equal, wrong = 0, []
+    for number, digests in sorted(by_marker.items()):
+        equal += any(len(nodes) > 1 for nodes in digests.values())
+        if len(digests) > 1:
+            shown = ", ".join(f"{sorted(nodes)} {digest[:12]}" for digest, nodes in digests.items())
+            wrong.append(f"snapshot {number}: nodes differ in what they made at one marker: {shown}")
+    return equal, wrong
 
 
 def check_history(

@@ -2,7 +2,8 @@
 
 Whoever watches is told every change, in order, once, from whatever node it is connected to.  Every revision
 changes something and all keys are watched, so revisions that are told rise by one; and in the end the
-mirror holds what the store does.
+mirror holds what the store does.  Where only conflicting commands have one order that is so at one node, and
+whoever has to go to another begins anew.
 """
 
 import random
@@ -15,6 +16,7 @@ import anyio
 from paxos.errors import PaxosError, Rejected
 from paxos.runtime.client import Client
 from paxos.runtime.opening import connect
+from paxos.service.revisions import Placed
 
 __all__ = ["Mirror"]
 
@@ -97,13 +99,15 @@ class Mirror:
             client: of the cluster.
             limit_s: how long to wait until it has been told everything, seconds.
         """
-        now = await client.revision()
+        now = Placed.of(await client.revision()).number
         for _ in range(int(limit_s / _PAUSE_S)):
-            if self.revision >= now:
+            # All nodes count the same, when nobody writes.
+            if Placed.of(self.revision).number >= now:
                 break
             await anyio.sleep(_PAUSE_S)
-        if self.revision != now:
-            return f"watch: told up to revision {self.revision} of {now} within {limit_s:g} s"
+        told = Placed.of(self.revision).number
+        if told != now:
+            return f"watch: told up to revision {told} of {now} within {limit_s:g} s"
         other = Mirror(self._addresses, self._wrong, 0)
         await other._begin(client)
         keys = sorted(key for key in self.state.keys() | other.state.keys()

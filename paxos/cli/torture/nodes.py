@@ -21,7 +21,7 @@ import attrs
 from paxos.ballot import NodeId
 from paxos.cli.processes import NodeProcess
 from paxos.cli.torture.network import Network
-from paxos.contract import Decides, ProtocolDescription, find_protocol
+from paxos.contract import Decides, Orders, ProtocolDescription, find_protocol
 from paxos.errors import ConfigurationError
 from paxos.runtime.config import ClusterConfig, NodeConfig, dump_cluster
 from paxos.service.settings import LogSettings
@@ -97,6 +97,7 @@ class Fleet:
         self.directory = directory
         self.ports = ports
         self.decides: Decides = found.decides
+        self.orders: Orders = found.orders
         self.protocol = protocol
         settings = small_settings(found, draw)
         log = small_log(draw)
