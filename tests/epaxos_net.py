@@ -207,6 +207,10 @@ class Net:
             self.crash(node)
         self.start(node)
 
+    def post(self, sent: Iterable[Sent]) -> None:
+        """Messages are on their way."""
+        self.network += sent
+
     def deliver(self, sent: Sent, keep: bool = False) -> None:
         """One message arrives, or is lost on the way to a node that is down."""
         if not keep:
@@ -346,7 +350,7 @@ class Net:
                 left=at_once if is_slow else effects.sends,
                 applies=effects.applies,
             )
-            self.network += [Sent(node, to, sent) for to, sent in at_once]
+            self.post(Sent(node, to, sent) for to, sent in at_once)
             self._bring(node, effects)
             if not is_slow:
                 self._leave(node, batch)
@@ -404,7 +408,7 @@ class Net:
                 disk[key] = value
 
     def _leave(self, node: NodeId, batch: Batch) -> None:
-        self.network += [Sent(node, to, message) for to, message in batch.held if to != node]
+        self.post(Sent(node, to, message) for to, message in batch.held if to != node)
         for to, message in batch.held:
             if to == node and node in self.nodes:
                 self._act(

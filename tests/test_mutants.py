@@ -50,6 +50,7 @@ def test_there_are_enough_and_each_has_its_scenario() -> None:
     of = [mutant.protocol for mutant in mutants().values()]
     assert of.count("paxos") >= 15
     assert of.count("multipaxos") >= 20
+    assert of.count("epaxos") >= 50
     assert len(of) == len(mutants())
     assert sorted(path.stem for path in SCENARIOS.glob("*.json")) == NAMES
     assert registry.stale_read is registry.stale_read

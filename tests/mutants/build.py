@@ -13,15 +13,18 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+import epaxos
 import multipaxos
 import paxos.basic
 import paxos.service.node as node_room
+from epaxos import EPaxosReplica
 from multipaxos import MultiPaxosReplica
 from paxos.basic import BasicReplica
 from paxos.contract import ProtocolDescription
 from paxos.quorum import Phase, QuorumSystem
 from paxos.service.log import LogService
 from paxos.wire import MessageTable
+from tests.mutants.epaxos_patches import EPAXOS
 from tests.mutants.log_patches import MULTIPAXOS
 from tests.mutants.patches import BASIC, Mutant, Patch
 from tests.mutants.service_patches import SERVICE
@@ -55,6 +58,22 @@ _BASES: Final = {
         ("acceptor", "election", "learner", "lease", "proposer", "reads", "rounds", "office", "replica"),
         MultiPaxosReplica,
     ),
+    "epaxos": _Base(
+        epaxos.protocol,
+        "epaxos",
+        (
+            "conflicts",
+            "table",
+            "execution",
+            "barrier",
+            "acceptor",
+            "learner",
+            "proposer",
+            "recovery",
+            "replica",
+        ),
+        EPaxosReplica,
+    ),
 }
 #: The rooms of the service of a log, each after those it imports. A patch says "service." before the name.
 _SERVICE: Final = ("sessions", "snapshots", "catch_up", "queries", "log")
@@ -72,7 +91,7 @@ class HalfQuorums(QuorumSystem):
 
 def mutants() -> Mapping[str, Mutant]:
     """All of them, by name."""
-    return {mutant.name: mutant for mutant in (*BASIC, *MULTIPAXOS, *SERVICE)}
+    return {mutant.name: mutant for mutant in (*BASIC, *MULTIPAXOS, *EPAXOS, *SERVICE)}
 
 
 def sound(mutant: Mutant) -> ProtocolDescription:

@@ -23,6 +23,7 @@ from paxos.service.turn import Turn
 from paxos.sim.ledger import Ledger, State
 from paxos.sim.log_verdict import judge_log
 from tests.multipaxos_net import Net, Sent
+from tests.mutants.epaxos_directed import EPAXOS_DIRECTED
 from tests.mutants.patches import Mutant
 
 __all__ = ["DIRECTED"]
@@ -243,4 +244,4 @@ DIRECTED: Final[Mapping[str, Callable[[Mutant | None], _Shown]]] = {
         a_forgotten_client,
         a_number_used_twice,
     )
-}
+} | EPAXOS_DIRECTED
