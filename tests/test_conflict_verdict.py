@@ -157,7 +157,10 @@ def test_no_ops_have_no_place() -> None:
         ((1, 2, 3, 4, 6, 5, 7), "BarrierCut"),
         ((1, 2, 3, 4, 5, 7, 6), None),
         ((1, 2, 3, 5), "BarrierCut"),
-        ((1, 2, 4), "ExecutionOrder"),
+        # Who has not come to a range yet is found when it does; to a key, at once.
+        ((1, 2, 4), None),
+        ((1, 2, 4, 3), "ExecutionOrder"),
+        ((1, 2, 3, 4, 5, 6, 7, 9), "ExecutionOrder"),
         ((1, 1), "ExecutedOnce"),
         ((1, 2, 3, 4, 5, 1), "ExecutedOnce"),
         ((1, 2, 3, 4, 5, 6, 5), "ExecutedOnce"),
@@ -172,7 +175,9 @@ def test_the_ledger_complains_of_other_orders(there: tuple[int, ...], name: str 
     log.mark(5)
     log.put(6, PUT_A, client=5)
     log.put(7, PUT_B, client=6)
-    log.apply(1, 1, 2, 3, 4, 5, 6, 7)
+    log.put(8, GET_A, client=7)
+    log.put(9, PUT_A, client=8)
+    log.apply(1, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     log.apply(2, *there)
     assert {each for each, _ in log.complaints} == ({name} if name else set())
 

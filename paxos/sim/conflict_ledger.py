@@ -5,7 +5,8 @@ which order anybody applied what conflicts, and complains at once about whoever 
 commands are not looked at.  What touches everything (a marker, most often) cuts the log into *eras*, and each
 command is in the same era everywhere.  Within an era each key has its writers in one order, and between two
 of them a set of readers; a node that comes to the next writer must have applied all readers before it, and no
-others later.  Only what touches ranges of keys is compared with each command of its era.
+others later.  Who reads a range comes after the same writers of each key in it.  Only what writes ranges is
+compared with each command of its era.
 
 So the order in which commands were applied first by anybody is one that respects every conflict, and serves
 as a witness: `conflict_verdict` carries the log out once more along it.
@@ -112,13 +113,15 @@ class _Key:
 class _Era:
     """What is applied between two commands that touch everything, the later one included."""
 
-    __slots__ = ("behind", "end", "keys", "members")
+    __slots__ = ("behind", "end", "keys", "members", "writers_before")
 
     def __init__(self) -> None:
         #: With their footprints, in the order in which they were applied first.
         self.members: dict[Mark, Footprint] = {}
         self.keys: dict[bytes, _Key] = {}
-        #: Of what touches ranges, and of what conflicts with that: what it came after.
+        #: Of what reads ranges, how many writers of each key in them came before it.
+        self.writers_before: dict[Mark, dict[bytes, int]] = {}
+        #: Of what writes ranges, and of what conflicts with that: what it came after.
         self.behind: dict[Mark, frozenset[Mark]] = {}
         #: The command that ends it; None while it lasts.
         self.end: Mark = None
@@ -354,16 +357,27 @@ class ConflictLedger:
     def _place_by_range(
         node: NodeId, position: _Position, era: _Era, mark: Mark, touched: Footprint, is_new: bool
     ) -> Complaint:
-        """What touches ranges, and whatever conflicts with it, comes after the same everywhere."""
+        """A range is read after the same writers of each key in it; one that is written takes every pair."""
+        if touched.read_ranges:
+            spans = touched.read_ranges
+            found = {
+                key: count[0]
+                for key, count in position.counts.items()
+                if count[0] and any(key in span for span in spans)
+            }
+            known = found if is_new else era.writers_before[mark]
+            era.writers_before[mark] = known
+            if found != known:
+                key = next(key for key in sorted({*found, *known}) if found.get(key) != known.get(key))
+                other = era.keys[key].writers[min(found.get(key, 0), known.get(key, 0))]
+                return _swapped(node, mark, other, f"touch key {key!r:.60}")
         among = position.ranged
-        if touched.read_ranges or touched.write_ranges:
+        if touched.write_ranges:
             among = position.applied
             position.ranged[mark] = touched
         behind = frozenset(other for other, its in among.items() if other != mark and its.conflicts(touched))
-        if is_new:
-            if behind:
-                era.behind[mark] = behind
-            return None
+        if is_new and behind:
+            era.behind[mark] = behind
         others = behind ^ era.behind.get(mark, _NOTHING)
         if not others:
             return None
