@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from paxos.command import ALL, MAX_KEYS, NOP, NOTHING, Command, Footprint
 from paxos.errors import RecordError
 from paxos.service.backups import first_question, question, take_page
-from paxos.service.batches import Run, batch_command, read_batch
+from paxos.service.batches import Run, batch_command, marker_command, read_batch
 from paxos.service.conflicts import Conflicts, pack_part, take_part
 from paxos.service.footprints import TABLE, Footprints, as_read, union
 from paxos.service.gathering import MAX_BATCH_KEYS
@@ -461,6 +461,27 @@ def test_each_node_asks_for_a_marker_in_its_turn() -> None:
         here.run()
         asked += [number for each in commands if each.footprint == ALL]
     assert asked == [9]
+
+
+def test_the_marker_of_another_node_will_do() -> None:
+    here = host(5, members=(2, 5, 7), marker_requests=4)
+    here.node.service.begin(here.now)
+    commands = placed(here)
+
+    def others(first: int) -> None:
+        for number in range(first, first + 6):
+            here.replica.learn(batch_command(b"e" * 16, number, [other_run(number)]))
+            here.run()
+
+    others(1)
+    assert [each.footprint for each in commands] == [ALL]
+    # The own one is dropped without a word; another comes instead.
+    commands.clear()
+    here.replica.learn(marker_command(2, 1, 1))
+    here.run()
+    assert here.service.sessions.markers == 1
+    others(7)
+    assert [each.footprint for each in commands] == [ALL]
 
 
 def test_a_snapshot_holds_how_far_it_is_and_the_part_of_its_marker() -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from paxos.ballot import NodeId
 from paxos.command import (
     ALL,
+    HOUSEKEEPING,
     MAX_COMMAND_BYTES,
     NOP,
     NOTHING,
@@ -28,6 +29,7 @@ from paxos.command import (
     Footprint,
     RequestId,
     digest_of,
+    is_marker,
 )
 from paxos.errors import NodeStopped, WireError
 from paxos.wire import dumps, expect_fields, loads_strict, take_bytes, take_int
@@ -67,8 +69,6 @@ _BODY_BYTES: Final = 13
 _CLIENT_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
 _MAX_SEQUENCE: Final = (1 << 62) - 1
-#: The request id of a marker or a skip begins with this client, which no real client is.
-_HOUSEKEEPING: Final = b"\xff" * _CLIENT_BYTES
 
 
 class BatchKind(IntEnum):
@@ -184,14 +184,9 @@ def marker_command(node: NodeId, sequence: int, life: int = 0) -> Command:
     return Command(_housekeeping(node, sequence, life), ALL, dumps((BatchKind.MARKER,)))
 
 
-def is_marker(command: Command) -> bool:
-    """Whether the command is a marker. A protocol may treat it as a barrier."""
-    return command.request.client == _HOUSEKEEPING and command.payload == b"\x81\x02"
-
-
 def is_housekeeping(command: Command) -> bool:
     """Whether the command is a marker or a skip."""
-    return command.request.client == _HOUSEKEEPING
+    return command.request.client == HOUSEKEEPING
 
 
 def skip_command(node: NodeId, sequence: int, skipped: RequestId, life: int = 0) -> Command:
@@ -201,7 +196,7 @@ def skip_command(node: NodeId, sequence: int, skipped: RequestId, life: int = 0)
 
 def _housekeeping(node: NodeId, sequence: int, life: int) -> RequestId:
     # In place of a digest, of which there is no need: the same words mean the same.
-    return RequestId(_HOUSEKEEPING, node, sequence, life.to_bytes(_DIGEST_BYTES, "big"))
+    return RequestId(HOUSEKEEPING, node, sequence, life.to_bytes(_DIGEST_BYTES, "big"))
 
 
 def read_batch(command: Command) -> Batch | None:

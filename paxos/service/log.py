@@ -583,7 +583,8 @@ class LogService:
         return True
 
     def _apply_marker(self, mark: Mark, command: Command) -> None:
-        if command.request == self._marker:
+        if command.request == self._marker or self._conflicts is not None:
+            # Where every node's wish is granted another's will do, and the own may be dropped.
             self._marker = None
         self._logged_bytes += self._since_marker[1] + _REQUEST_BYTES * self._since_marker[0]
         self.sessions.mark()
