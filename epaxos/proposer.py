@@ -224,7 +224,7 @@ class EPaxosProposer:
         for member in context.other_members:
             sends.append((member, message))
         self._proposed.append(number)
-        if number + (self._block >> 1) > self._reserved:
+        if number + (self._block >> 1) >= self._reserved:
             self.reserve(context)
 
     # --- answers -----------------------------------------------------------------------------------
