@@ -21,6 +21,7 @@ READ_A = Footprint.of(reads=[b"a"])
 
 SHAPES = [
     Shape(3, 4, 1),
+    Shape(2, 7, 1),
     Shape(3, 3, 3),
     Shape(5, 2, 2),
     Shape(3, 4, 3, noops_in_ten=3),
@@ -207,6 +208,21 @@ def test_reads_do_not_wait_for_reads_and_writes_wait_for_both() -> None:
     assert executor.waits() == [(2, 1)]
     executor.commit(2, 1, B, (0, 0, 0))
     assert [c[0][:2] for c in executor.run()] == [(0, 1), (2, 1), (1, 2)]
+
+
+def test_write_waits_for_a_read_below_others_that_executed_before_it() -> None:
+    executor = Executor(4)
+    executor.commit(0, 1, READ_A, (0, 1, 0, 0))
+    executor.commit(0, 2, READ_A, (0, 0, 0, 0))
+    executor.commit(0, 3, READ_A, (0, 0, 1, 0))
+    executor.commit(0, 4, READ_A, (0, 0, 1, 0))
+    assert [c[0][:2] for c in executor.run()] == [(0, 2)]
+    executor.commit(3, 1, A, (4, 0, 0, 0))
+    assert executor.run() == []
+    executor.commit(2, 1, NOTHING, (0, 0, 0, 0))
+    assert [c[0][:2] for c in executor.run()] == [(0, 3), (0, 4)]
+    executor.commit(1, 1, NOTHING, (0, 0, 0, 0))
+    assert [c[0][:2] for c in executor.run()] == [(0, 1), (3, 1)]
 
 
 def test_prefix_is_awaited_though_nothing_in_it_conflicts() -> None:
@@ -553,6 +569,17 @@ def test_what_is_blocked_is_not_walked_again() -> None:
         assert [c[0][:2] for c in executor.run()] == [(0, number), (1, number)]
         assert executor.steps - before < 20
     assert_nothing_is_left(executor)
+
+
+def test_what_stays_of_a_chain_that_is_never_empty_does_not_grow() -> None:
+    executor = Executor(2)
+    for number in range(1, 3000):
+        executor.commit(0, number, READ_A, (0, number))
+        executor.run()
+        executor.commit(1, number - 1, NOTHING, (0, 0))
+        assert len(executor.run()) == (number > 1)
+        if number % 500 == 0:
+            assert sum(isinstance(thing, Vertex | Node) for thing in held_by(executor)) < 100
 
 
 def test_what_stays_behind_one_that_is_stuck_does_not_grow() -> None:
