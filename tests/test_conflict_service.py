@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from paxos.command import ALL, MAX_KEYS, NOP, NOTHING, Command, Footprint
 from paxos.errors import RecordError
 from paxos.service.backups import first_question, question, take_page
-from paxos.service.batches import Run, batch_command, marker_command, read_batch
+from paxos.service.batches import BatchKind, Run, batch_command, marker_command, read_batch
 from paxos.service.conflicts import Conflicts, pack_part, take_part
 from paxos.service.footprints import TABLE, Footprints, as_read, union
 from paxos.service.gathering import MAX_BATCH_KEYS
@@ -353,6 +353,28 @@ def test_queries_of_many_keys_have_several_reads_and_room_bounds_them() -> None:
     here.replica.room = 100
     here.replica.release()
     assert sorted(each.sequence for each in here.run()) == [0, 1, 2, 3, 4]
+
+
+def test_neither_reads_nor_requests_take_all_the_room() -> None:
+    here = host()
+    commands = placed(here)
+    here.replica.room = 0
+    here.turn()
+    kinds = []
+    for number in range(1, 9):
+        here.node.request(0, SubmitMany(make_run(number, b"#4096")), here.now)
+        here.node.request(0, Query(number, Level.LINEARIZABLE, b"#4096"), here.now)
+        here.run()
+    for _ in range(16):
+        here.replica.room = len(commands) + 1
+        here.run()
+        batch = read_batch(commands[-1])
+        assert batch is not None
+        kinds.append(batch.kind)
+    assert len(commands) == 16
+    assert set(kinds[:2]) == set(kinds[2:4]) == {BatchKind.REQUESTS, BatchKind.READ}
+    # Alone each takes what there is.
+    assert kinds.count(BatchKind.READ) == 8
 
 
 def test_reads_of_hot_keys_are_kept_apart() -> None:

@@ -155,6 +155,7 @@ class LogService:
             self._gathered = ByConflict(self._conflicts.hot)
         self._life = 0 if self._conflicts is None else self._conflicts.life
         self._written_life = not self._life
+        self._reads_first = False
         # Commands that the replica has, by their id: what is in them, and who asked.
         self._submitted: dict[RequestId, list[tuple[ClientKey, Run]]] = {}
         self._begun = begun
@@ -310,12 +311,15 @@ class LogService:
             self._queries.wait_for(request, self._queries.take_asked())
             self._replica.read(request, self._now)
             return
-        if self._room <= 0:
+        room = self._room
+        if self._gathered and room > 0:
+            # Half of it each; of what can not be halved the one more who had less the last time.
+            self._reads_first = not self._reads_first
+            room = (room + self._reads_first) // 2
+        if room <= 0:
             return
         commands: list[Command] = []
-        for asked, footprint in self._queries.take_by_footprint(
-            conflicts.footprints, conflicts.hot, self._room
-        ):
+        for asked, footprint in self._queries.take_by_footprint(conflicts.footprints, conflicts.hot, room):
             self._sequence += 1
             command = read_command(self._own_id, self._life, self._sequence, footprint)
             self._queries.wait_for(command.request, asked)
