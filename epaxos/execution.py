@@ -26,6 +26,7 @@ old as Purdom, BIT 10, 1970; a forest in place of the path is what lets many sea
 is not there yet. The ways to a root are those of Myers, IPL 17(5), 1983. The cut at a barrier is ours.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -202,23 +203,9 @@ class Executor:
         A component that holds a barrier is the last that is returned, so that `cut` speaks of the state right
         after it. Call again until nothing is returned.
         """
-        fresh = self._fresh
-        if len(fresh) == 1 and not self._agenda and not self._reached:
-            # The common case: nothing to wait for. It does not come into the graph at all.
-            node = fresh[0]
-            rank, number, footprint, deps, _ = node
-            for reached, needed in zip(self.frontier, deps, strict=True):
-                if needed > reached:
-                    break
-            else:
-                if self.pending == 1 or not self._graph.touches(footprint):
-                    fresh.clear()
-                    del self._unexecuted[rank][number]
-                    self.pending -= 1
-                    if number > self.executed_top[rank]:
-                        self.executed_top[rank] = number
-                    return [(node,)]
-        if fresh or self._reached:
+        if self._fresh and not self._agenda and not self._reached:
+            self._pass_by()
+        if self._fresh or self._reached:
             self._admit()
         agenda = self._agenda
         while agenda:
@@ -227,6 +214,40 @@ class Executor:
                 if self._follow(vertex):
                     break
         return self._take() if self._found else []
+
+    def _pass_by(self) -> None:
+        """Execute what waits for nothing and meets nothing: the common case, and it needs no graph at all."""
+        fresh, frontier, graph = self._fresh, self.frontier, self._graph
+        shared: frozenset[bytes] = frozenset()
+        if len(fresh) > 1:
+            keys: list[bytes] = []
+            for _, _, (reads, writes, read_ranges, write_ranges, everything), _, _ in fresh:
+                if read_ranges or write_ranges or everything:
+                    return
+                keys += writes if writes == reads else reads + writes
+            if len(set(keys)) < len(keys):
+                shared = frozenset(key for key, times in Counter(keys).items() if times > 1)
+        is_empty = self.pending == len(fresh)
+        level = self._level + 1
+        left: list[Node] = []
+        for node in fresh:
+            rank, number, footprint, deps, _ = node
+            for reached, needed in zip(frontier, deps, strict=True):
+                if needed > reached:
+                    break
+            else:
+                if (is_empty or not graph.touches(footprint)) and not (
+                    shared and not (shared.isdisjoint(footprint[0]) and shared.isdisjoint(footprint[1]))
+                ):
+                    del self._unexecuted[rank][number]
+                    if number > self.executed_top[rank]:
+                        self.executed_top[rank] = number
+                    # As in the graph, where nothing would be before it.
+                    self._found.append((level, (node,), []))
+                    continue
+            left.append(node)
+        self.pending -= len(fresh) - len(left)
+        self._fresh = left
 
     def _admit(self) -> None:
         """Bring what was learned into the graph; into chains in the order of its owner, as far as reached."""

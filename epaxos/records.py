@@ -25,7 +25,7 @@ from epaxos.instances import (
     InstanceId,
     InstancePhase,
 )
-from epaxos.messages import MAX_NUMBER, take_deps
+from epaxos.messages import MAX_MEMBERS, MAX_NUMBER, take_deps
 from epaxos.values import MAX_VALUE_BYTES
 from paxos.ballot import BOTTOM, Ballot
 from paxos.contract import Records
@@ -39,6 +39,7 @@ from paxos.wire import (
     take_ballot,
     take_ballot_or_bottom,
     take_bool,
+    take_bytes,
     take_int,
     take_optional_bytes,
 )
@@ -68,11 +69,14 @@ _VERSION: Final = 1
 _KEY: Final = Struct(">cIQ")
 _OWNER_BYTES: Final = 4
 
-# Every command writes two records, and the encoder spends most of its time on arrays, however short. So the
-# arrays are put together here: their heads are always the same.
+# Every command writes two records at every replica, and the encoder spends most of its time on arrays,
+# however short. So the arrays are put together here: their heads are always the same. Dependencies are one
+# string of bytes, 8 for each member, for the same reason.
 _INSTANCE_HEAD: Final = dumps((_INSTANCE, _VERSION, *(None,) * 7))[:-7]
 _DECISION_HEAD: Final = dumps((_DECISION, _VERSION, None, None))[:-2]
-_FALSE, _TRUE = dumps(False), dumps(True)
+_NULL, _FALSE, _TRUE = dumps(None), dumps(False), dumps(True)
+_DEPS: Final = tuple(Struct(f">{members}Q") for members in range(MAX_MEMBERS + 1))
+_DEPS_HEADS: Final = tuple(dumps(bytes(each.size))[: -each.size or None] for each in _DEPS)
 _STATES: Final = {
     (int(phase), is_nop): dumps(int(phase)) + dumps(is_nop)
     for phase in InstancePhase
@@ -114,15 +118,41 @@ def pack_reservation(number: int) -> bytes:
 
 def pack_instance(instance: Instance) -> bytes:
     """The record of an instance that is not decided: what it is when it is, `pack_decision` says."""
-    # One call of the encoder for all that varies: an array of three, without its own head.
-    rest = dumps((instance.deps, instance.initial_deps, instance.value))[1:]
-    ballots = _pack_ballots(instance.ballot, instance.accepted_ballot)
-    return seal_record(_INSTANCE_HEAD + ballots + _STATES[instance.phase, instance.is_nop] + rest)
+    deps, initial_deps = instance.deps, instance.initial_deps
+    packed = _NULL if deps is None else _pack_deps(deps)
+    if initial_deps is deps:
+        packed += packed
+    else:
+        packed += _NULL if initial_deps is None else _pack_deps(initial_deps)
+    return seal_record(
+        b"".join(
+            (
+                _INSTANCE_HEAD,
+                _pack_ballots(instance.ballot, instance.accepted_ballot),
+                _STATES[instance.phase, instance.is_nop],
+                packed,
+                dumps(instance.value),
+            )
+        )
+    )
 
 
 def pack_decision(choice: Choice) -> bytes:
     """The record of what was decided in an instance."""
-    return seal_record(_DECISION_HEAD + (_TRUE if choice[0] else _FALSE) + dumps(choice[1]))
+    return seal_record(_DECISION_HEAD + (_TRUE if choice[0] else _FALSE) + _pack_deps(choice[1]))
+
+
+def _pack_deps(deps: Deps) -> bytes:
+    members = len(deps)
+    return _DEPS_HEADS[members] + _DEPS[members].pack(*deps)
+
+
+def _take_deps(value: object, where: str) -> Deps:
+    packed = take_bytes(value, where, _DEPS[-1].size)
+    members, rest = divmod(len(packed), _DEPS[1].size)
+    if rest:
+        raise WireError(f"{where}: {len(packed)} bytes are no dependencies")
+    return take_deps([*_DEPS[members].unpack(packed)], where)
 
 
 @lru_cache(maxsize=256)
@@ -175,7 +205,7 @@ def read_records(records: Records) -> FoundRecords:
                     instances[_named(key)] = _take_instance(_fields(data, _INSTANCE, key), where)
                 else:
                     is_nop, deps = expect_fields(_fields(data, _DECISION, key), 2, where)
-                    decisions[_named(key)] = Choice(take_bool(is_nop, where), take_deps(deps, where))
+                    decisions[_named(key)] = Choice(take_bool(is_nop, where), _take_deps(deps, where))
             elif key == RESERVATION_KEY:
                 (number,) = expect_fields(_fields(data, _RESERVATION, key), 1, where)
                 reserved = take_int(number, where, 0, MAX_NUMBER)
@@ -201,8 +231,8 @@ def _take_instance(fields: list[Any], where: str) -> FoundInstance:
         take_ballot_or_bottom(accepted, where),
         take_int(phase, where, INITIAL, COMMITTED),
         take_bool(is_nop, where),
-        None if deps is None else take_deps(deps, where),
-        None if initial_deps is None else take_deps(initial_deps, where),
+        None if deps is None else _take_deps(deps, where),
+        None if initial_deps is None else _take_deps(initial_deps, where),
         take_optional_bytes(value, where, MAX_VALUE_BYTES),
     )
     if found.accepted > found.ballot or (found.phase == ACCEPTED and found.accepted == BOTTOM):

@@ -41,14 +41,15 @@ MAX_VALUE_BYTES: Final = 2 * MAX_COMMAND_BYTES
 _HEAD: Final = Struct(">16sQQ8sB")
 _COUNTS: Final = Struct(">II")
 _LENGTH: Final = Struct(">I")
+# What comes before the key of a command that names one, and the commonest by far: head, counts, its length.
+_ONE_KEY: Final = Struct(">16sQQ8sBIIH")
 _NOTHING: Final = 0
 _ALL: Final = 1
 _KEYS: Final = 2
 _RANGES: Final = 3
 _MAX_SEQUENCE: Final = (1 << 63) - 1
-# Where the counts of keys are, and the first key.
+# Where the counts of keys are.
 _AT_COUNTS: Final = _HEAD.size
-_AT_KEYS: Final = _HEAD.size + _COUNTS.size
 
 # Called directly on the hot path: a NamedTuple's own constructor is a Python function.
 _new: Final = tuple.__new__
@@ -65,7 +66,10 @@ def pack_value(command: Command) -> bytes:
         return b"".join((_HEAD.pack(*request, _RANGES), _LENGTH.pack(len(touched)), touched, payload))
     if not reads and not writes:
         return _HEAD.pack(*request, _NOTHING) + payload
-    keys = (*reads, *writes)
+    keys = reads + writes
+    if len(keys) == 1:
+        key = keys[0]
+        return _ONE_KEY.pack(*request, _KEYS, len(reads), len(writes), len(key)) + key + payload
     counts = _COUNTS.pack(len(reads), len(writes))
     lengths = struct.pack(f">{len(keys)}H", *map(len, keys))
     return b"".join((_HEAD.pack(*request, _KEYS), counts, lengths, *keys, payload))
@@ -78,6 +82,21 @@ def take_value(value: bytes, where: str = "value") -> Command:
             f"{where}: a command of {len(value)} bytes, keys included; the limit is {MAX_VALUE_BYTES}"
         )
     try:
+        if len(value) >= _ONE_KEY.size:
+            client, birth, sequence, digest, form, reads, writes, length = _ONE_KEY.unpack_from(value)
+            at = _ONE_KEY.size + length
+            if (
+                form == _KEYS
+                and reads + writes == 1
+                and length <= MAX_KEY_BYTES
+                and at <= len(value) <= at + MAX_COMMAND_BYTES
+                and birth <= _MAX_SEQUENCE
+                and sequence <= _MAX_SEQUENCE
+            ):
+                key = (value[_ONE_KEY.size : at],)
+                footprint = _new(Footprint, ((), key, (), (), False) if writes else (key, (), (), (), False))
+                request = _new(RequestId, (client, birth, sequence, digest))
+                return _new(Command, (request, footprint, value[at:]))
         client, birth, sequence, digest, form = _HEAD.unpack_from(value)
         request = _new(RequestId, (client, birth, sequence, digest))
         if birth > _MAX_SEQUENCE or sequence > _MAX_SEQUENCE:
@@ -102,22 +121,12 @@ def take_value(value: bytes, where: str = "value") -> Command:
 
 def _take_keys(value: bytes, where: str) -> tuple[Footprint, int]:
     reads, writes = _COUNTS.unpack_from(value, _AT_COUNTS)
-    end = len(value)
-    if reads + writes == 1 and end >= _AT_KEYS + 2:
-        # The commonest by far.
-        start = _AT_KEYS + 2
-        at = start + (value[_AT_KEYS] << 8 | value[_AT_KEYS + 1])
-        if at <= end and at - start <= MAX_KEY_BYTES:
-            only = (value[start:at],)
-            if writes:
-                return _new(Footprint, ((), only, (), (), False)), at
-            return _new(Footprint, (only, (), (), (), False)), at
     count = reads + writes
     if not 0 < count <= MAX_KEYS:
         raise WireError(f"{where}: a footprint of {count} keys; the limit is {MAX_KEYS}")
     lengths = struct.unpack_from(f">{count}H", value, _AT_COUNTS + _COUNTS.size)
     ends = [*accumulate(lengths, initial=_AT_COUNTS + _COUNTS.size + 2 * count)]
-    if ends[-1] > end:
+    if ends[-1] > len(value):
         raise WireError(f"{where}: a footprint longer than the command")
     if max(lengths) > MAX_KEY_BYTES:
         raise WireError(f"{where}: a key of more than {MAX_KEY_BYTES} bytes")
