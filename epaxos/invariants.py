@@ -323,6 +323,10 @@ class VotesOnce(DecisionWatch):
         if step.action == "crash":
             for ghost in (self._asked, self._answers, self._came, self._told):
                 ghost.pop(node, None)
+        elif isinstance(message, (Commit, Known)):  # whoever says so
+            told = self._told.setdefault(node, {})
+            for owner, number, is_nop, deps, *_ in message.entries:
+                told[InstanceId(owner, number)] = Choice(is_nop, deps)
         elif sender not in self._quorums.members:
             return None
         elif isinstance(message, (AcceptOK, RecoverOK)):
@@ -334,10 +338,6 @@ class VotesOnce(DecisionWatch):
             asked = self._asked.get(node, {})
             for number in message.numbers:
                 self._answers.setdefault(node, {}).setdefault(number, {})[node] = asked.get(number, ())
-        elif isinstance(message, (Commit, Known)):
-            told = self._told.setdefault(node, {})
-            for owner, number, is_nop, deps, *_ in message.entries:
-                told[InstanceId(owner, number)] = Choice(is_nop, deps)
         return None
 
     def _asks(self, step: Step, message: PreAccept) -> str | None:

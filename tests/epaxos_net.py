@@ -195,9 +195,14 @@ class Net:
             replica.install(mark, part, self.now)
         self._collect("restart", node, None, None, None)
 
-    def crash(self, node: NodeId) -> None:
-        """Volatile state and what is not on disk is lost; what was sent is not."""
+    def crash(self, node: NodeId, keep: int = 0) -> None:
+        """Volatile state and what is not on disk is lost; what was sent is not.
+
+        So many batches more are on the disk, and nobody was told.
+        """
         del self.nodes[node]
+        for batch in list(self.queues[node])[:keep]:
+            self._hold(node, batch)
         self.queues[node].clear()
         self._observe("crash", node)
 

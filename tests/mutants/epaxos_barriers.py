@@ -1,6 +1,7 @@
 """Schedules about barriers and what is truncated, each of which shows one mistake in EPaxos, or several.
 
-Most of them were found by argument, and broke an earlier version of the rules. See `tests.mutants.epaxos_scripts`.
+Most of them were found by argument, and broke an earlier version of the rules. See
+`tests.mutants.epaxos_scripts`.
 """
 
 from typing import Final
