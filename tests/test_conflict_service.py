@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paxos.command import ALL, MAX_KEYS, NOP, NOTHING, Command, Footprint
+from paxos.command import ALL, MAX_COMMAND_BYTES, MAX_KEYS, NOP, NOTHING, Command, Footprint
 from paxos.errors import RecordError
 from paxos.service.backups import first_question, question, take_page
-from paxos.service.batches import BatchKind, Run, batch_command, marker_command, read_batch
+from paxos.service.batches import (
+    FILL_BYTES,
+    MAX_REQUEST_BYTES,
+    BatchKind,
+    Run,
+    batch_command,
+    marker_command,
+    read_batch,
+)
 from paxos.service.conflicts import Conflicts, pack_part, take_part
-from paxos.service.footprints import TABLE, Footprints, as_read, union
+from paxos.service.footprints import TABLE, Footprints, as_read, union, weight
 from paxos.service.gathering import MAX_BATCH_KEYS
 from paxos.service.log_messages import (
     Level,
@@ -193,6 +201,33 @@ def test_a_batch_is_closed_when_it_names_many_keys() -> None:
     assert [run.sequence for run in runs] == [1, 4, 5, 6, 7]
 
 
+def test_a_command_is_no_longer_than_protocols_take() -> None:
+    # Keys can be many times as long as the requests that touch them.
+    long = [b"^%d" % number for number in range(300)]
+
+    class Longer(Keys):
+        def footprint(self, command: bytes) -> Footprint:
+            if command[:1] == b"^":
+                return Footprint(writes=(command.rjust(1000, b"."),))
+            if command[:1] == b"~":
+                return Footprint(writes=tuple(b"%01000d" % each for each in range(int(command[1:]))))
+            return super().footprint(command)
+
+    here = host(machine=Longer)
+    commands = placed(here)
+    here.submit(1, *long, b"~900", b"~975", b"~976", bytes(MAX_REQUEST_BYTES), b"w1")
+    for number in range(300):
+        here.node.request(0, Query(number, Level.LINEARIZABLE, b"^%d" % number), here.now)
+    here.run()
+    lengths = [len(each.payload) + weight([each.footprint])[1] for each in commands]
+    assert max(lengths) < 2 * MAX_COMMAND_BYTES - 4096
+    assert sum(length > 1.1 * FILL_BYTES for length in lengths) == 3
+    assert [each.footprint for each in commands if each.footprint.everything] == [ALL]
+    assert len(commands) == 2 + 4 + 1 + 2
+    here.replica.release()
+    assert len(here.run()) == 300 + len(runs_of(commands))
+
+
 def test_what_waits_for_room_keeps_its_order() -> None:
     here = host()
     here.replica.mode = Mode.REFUSE
@@ -296,7 +331,7 @@ def test_requests_that_conflict_stay_in_order(runs: list[list[bytes]], room: int
         batch = read_batch(command)
         assert batch is not None
         inside = [(run.sequence + at, body) for run in batch.runs for at, body in enumerate(run.bodies)]
-        assert command.footprint == union(Footprints(machine).of(body for _, body in inside)[0])
+        assert command.footprint == union(Footprints(machine).of([body for _, body in inside])[0])
         found += inside
     assert sorted(found) == wanted
     places = {number: place for place, (number, _) in enumerate(found)}

@@ -10,6 +10,7 @@ sense, still enters the client table: so it must not cross a marker, and reads t
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from paxos.command import (
@@ -22,7 +23,13 @@ from paxos.command import (
 )
 from paxos.contract import StateMachine
 
-__all__ = ["TABLE", "Footprints", "as_read", "union", "weight"]
+__all__ = ["MAX_FOOTPRINT_BYTES", "TABLE", "Footprints", "as_read", "union", "weight"]
+
+#: What touches more than so many bytes of keys touches everything: it travels beside the command itself.
+MAX_FOOTPRINT_BYTES: Final = MAX_COMMAND_BYTES - (64 << 10)
+# What a key, and a range, has beside its bytes, at most.
+_KEY_BYTES: Final = 8
+_RANGE_BYTES: Final = 16
 
 #: Of what touches nothing but the client table: it conflicts with what touches everything.
 TABLE: Final = Footprint((b"",))
@@ -41,21 +48,21 @@ class Footprints:
     def of(self, bodies: Iterable[bytes]) -> tuple[list[Footprint], dict[int, str]]:
         """The footprint of each command or query; and by index why there is none for some."""
         footprint, none = self._footprint, dict[int, str]()
-        found: list[Footprint] = []
+        bodies = list(bodies)
+        try:
+            found = [footprint(body) for body in bodies]
+        except Exception:
+            found = []
+        if _write_one_key_each(found):
+            return found, none
+        found = []
         append = found.append
         for body in bodies:
             try:
                 one = footprint(body)
                 if one.__class__ is not Footprint:
                     raise TypeError(f"it is {type(one).__name__}, not a Footprint")
-                reads, writes, read_ranges, write_ranges, everything = one
-                # Most touch one key.
-                if not (reads or read_ranges or write_ranges or everything) and len(writes) == 1:
-                    (key,) = writes
-                    if key.__class__ is not bytes or len(key) > MAX_KEY_BYTES:
-                        one = _checked(one)
-                else:
-                    one = _checked(one)
+                one = _checked(one)
             except Exception as error:
                 none[len(found)] = (
                     f"the state machine gives no footprint: {type(error).__name__}: {error!s:.200}"
@@ -63,6 +70,19 @@ class Footprints:
                 one = TABLE
             append(one)
         return found, none
+
+
+def _write_one_key_each(found: Sequence[Footprint]) -> bool:
+    """Whether each of these is checked, and as it should be: as most are, and found out with few calls."""
+    if set(map(type, found)) != {Footprint}:
+        return False
+    reads, writes, read_ranges, write_ranges, everything = zip(*found, strict=True)
+    if any(everything) or any(reads) or any(read_ranges) or any(write_ranges):
+        return False
+    if set(map(type, writes)) != {tuple} or set(map(len, writes)) != {1}:
+        return False
+    keys = [*chain.from_iterable(writes)]
+    return set(map(type, keys)) == {bytes} and max(map(len, keys)) <= MAX_KEY_BYTES
 
 
 def _checked(one: Footprint) -> Footprint:
@@ -77,20 +97,23 @@ def _checked(one: Footprint) -> Footprint:
     reads, writes, read_ranges, write_ranges, _ = one
     if read_ranges or write_ranges or named > 2:
         one = Footprint.of(reads=reads, writes=writes, read_ranges=read_ranges, write_ranges=write_ranges)
-        return one if weight(one)[1] <= MAX_COMMAND_BYTES else ALL
+        return one if weight((one,))[1] <= MAX_FOOTPRINT_BYTES else ALL
     for key in (*reads, *writes):
         if key.__class__ is not bytes or len(key) > MAX_KEY_BYTES:
             return Footprint.of(reads=reads, writes=writes)  # it says what is wrong
     return one
 
 
-def weight(one: Footprint) -> tuple[int, int]:
-    """How many keys and ranges are named, and how many bytes they have."""
-    reads, writes, read_ranges, write_ranges, _ = one
-    size = sum(map(len, reads)) + sum(map(len, writes))
-    for low, high in (*read_ranges, *write_ranges):
-        size += len(low) + len(high or b"")
-    return len(reads) + len(writes) + len(read_ranges) + len(write_ranges), size
+def weight(footprints: Sequence[Footprint]) -> tuple[int, int]:
+    """How many keys and ranges these name together, and how many bytes they take: at most."""
+    reads, writes, read_ranges, write_ranges, _ = zip(*footprints, strict=True)
+    keys = [*chain.from_iterable(reads), *chain.from_iterable(writes)]
+    size = _KEY_BYTES * len(keys) + sum(map(len, keys))
+    if not any(read_ranges) and not any(write_ranges):
+        return len(keys), size
+    ranges = [*chain.from_iterable(read_ranges), *chain.from_iterable(write_ranges)]
+    size += sum(_RANGE_BYTES + len(low) + len(high or b"") for low, high in ranges)
+    return len(keys) + len(ranges), size
 
 
 def as_read(one: Footprint) -> Footprint:
@@ -112,20 +135,14 @@ def union(footprints: Sequence[Footprint]) -> Footprint:
     Args:
         footprints: of commands, as `Footprints.of` gives them; at least one.
     """
-    reads: set[bytes] = set()
-    writes: set[bytes] = set()
-    ranged: list[Footprint] = []
-    for one in footprints:
-        if one[4]:
-            return ALL
-        if one[0]:
-            reads.update(one[0])
-        writes.update(one[1])
-        if one[2] or one[3]:
-            ranged.append(one)
-    reads -= writes
-    read_ranges = _merged([each for one in ranged for each in one[2]])
-    write_ranges = _merged([each for one in ranged for each in one[3]])
+    # Turned over: what all of them read, and so on.
+    all_reads, all_writes, all_read_ranges, all_write_ranges, everything = zip(*footprints, strict=True)
+    if any(everything):
+        return ALL
+    writes = {*chain.from_iterable(all_writes)}
+    reads = {*chain.from_iterable(all_reads)} - writes
+    read_ranges = _merged(chain.from_iterable(all_read_ranges))
+    write_ranges = _merged(chain.from_iterable(all_write_ranges))
     if len(reads) + len(writes) + len(read_ranges) + len(write_ranges) > MAX_KEYS:
         return ALL
     return Footprint(tuple(sorted(reads)), tuple(sorted(writes)), read_ranges, write_ranges)

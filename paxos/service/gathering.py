@@ -46,7 +46,7 @@ class InOrder:
 
     Attributes:
         requests: how many wait.
-        size_bytes: how many bytes they have in a batch.
+        size_bytes: how many bytes they have in a batch, with what they touch.
     """
 
     def __init__(self) -> None:
@@ -83,12 +83,21 @@ class InOrder:
 
 
 class _Piece(NamedTuple):
-    """Consecutive requests of one client, what each of them touches, and how many keys that is at most."""
+    """Consecutive requests of one client.
+
+    Args:
+        client: who asked.
+        run: they.
+        touched: what each of them touches.
+        keys: how many keys and ranges that is, at most.
+        size: bytes that all of it takes in a command, at most.
+    """
 
     client: ClientKey
     run: Run
     touched: Sequence[Footprint]
     keys: int
+    size: int
 
 
 class ByConflict:
@@ -112,7 +121,7 @@ class ByConflict:
         self.requests += len(run.bodies)
         for piece in _in_pieces(client, run, touched):
             self._waiting.append(piece)
-            self.size_bytes += run_bytes(piece.run)
+            self.size_bytes += piece.size
 
     def take(self, room: int) -> list[Batched]:
         """What becomes of them now: so many batches at most."""
@@ -123,7 +132,7 @@ class ByConflict:
             while at < len(group) and len(batches) < room:
                 first, size, keys = at, 0, 0
                 while at < len(group):
-                    size += run_bytes(group[at].run)
+                    size += group[at].size
                     keys += group[at].keys
                     if (size > FILL_BYTES or keys > MAX_BATCH_KEYS) and at > first:
                         break
@@ -134,7 +143,7 @@ class ByConflict:
             left += group[at:]
         self._waiting = left
         self.requests = sum(len(piece.run.bodies) for piece in left)
-        self.size_bytes = sum(run_bytes(piece.run) for piece in left)
+        self.size_bytes = sum(piece.size for piece in left)
         return batches
 
 
@@ -142,25 +151,31 @@ def _in_pieces(client: ClientKey, run: Run, touched: Sequence[Footprint]) -> Ite
     """The same requests, so that each piece fits into a batch if each request does."""
     first = 0
     for piece in cut_run(run):
-        end = first + len(piece.bodies)
-        counts = [len(one[0]) + len(one[1]) + len(one[2]) + len(one[3]) for one in touched[first:end]]
-        if sum(counts) <= MAX_BATCH_KEYS:
-            yield _Piece(client, piece, touched[first:end], sum(counts))
+        whole = _piece_of(client, piece, touched[first : first + len(piece.bodies)])
+        if whole.keys <= MAX_BATCH_KEYS and whole.size <= FILL_BYTES:
+            yield whole
         else:
-            yield from _in_smaller_pieces(client, piece, touched[first:end], counts)
-        first = end
+            yield from _in_smaller_pieces(whole)
+        first += len(piece.bodies)
 
 
-def _in_smaller_pieces(
-    client: ClientKey, run: Run, touched: Sequence[Footprint], counts: Sequence[int]
-) -> Iterator[_Piece]:
-    begin, keys = 0, 0
-    for index, count in enumerate(counts):
-        if keys + count > MAX_BATCH_KEYS and index > begin:
-            yield _Piece(client, run_piece(run, begin, index), touched[begin:index], keys)
-            begin, keys = index, 0
+def _piece_of(client: ClientKey, run: Run, touched: Sequence[Footprint]) -> _Piece:
+    keys, size = weight(touched)
+    return _Piece(client, run, touched, keys, run_bytes(run) + size)
+
+
+def _in_smaller_pieces(whole: _Piece) -> Iterator[_Piece]:
+    client, run, touched, _, _ = whole
+    begin, keys, size = 0, 0, 0
+    for index, one in enumerate(touched):
+        count, its_bytes = weight((one,))
+        its_bytes += run_bytes(run_piece(run, index, index + 1))
+        if (keys + count > MAX_BATCH_KEYS or size + its_bytes > FILL_BYTES) and index > begin:
+            yield _piece_of(client, run_piece(run, begin, index), touched[begin:index])
+            begin, keys, size = index, 0, 0
         keys += count
-    yield _Piece(client, run_piece(run, begin, len(counts)), touched[begin:], keys)
+        size += its_bytes
+    yield _piece_of(client, run_piece(run, begin, len(touched)), touched[begin:])
 
 
 # --- hot keys, and what touches them -------------------------------------------------------------------
@@ -254,9 +269,7 @@ def _in_parts(piece: _Piece, labels: Sequence[int]) -> Iterator[tuple[int, _Piec
     first = 0
     for label, members in groupby(labels):
         end = first + len(list(members))
-        touched = piece.touched[first:end]
-        keys = sum(weight(one)[0] for one in touched)
-        yield label, _Piece(piece.client, run_piece(piece.run, first, end), touched, keys)
+        yield label, _piece_of(piece.client, run_piece(piece.run, first, end), piece.touched[first:end])
         first = end
 
 

@@ -16,6 +16,7 @@ from paxos.ballot import NodeId
 from paxos.command import ALL, Footprint, RequestId
 from paxos.contract import Event, Mark, Message, Outcome, OutcomeKind, StateMachine
 from paxos.service.backups import Backups
+from paxos.service.batches import FILL_BYTES
 from paxos.service.footprints import Footprints, as_read, union, weight
 from paxos.service.gathering import MAX_BATCH_KEYS, HotKeys
 from paxos.service.log_messages import Level, Query, QueryReply, RefusedKind
@@ -125,10 +126,10 @@ class Queries:
             room: how many reads there may be; what is left waits.
         """
         asked = self.take_asked()
-        touched, none = footprints.of(query.body for _, query in asked)
+        touched, none = footprints.of([query.body for _, query in asked])
         reads: list[tuple[list[Asked], list[Footprint]]] = []
-        # Of each group the read that is being filled, and how many keys it names.
-        open_reads: dict[int, tuple[int, int]] = {}
+        # Of each group the read that is being filled, how many keys it names, and their bytes.
+        open_reads: dict[int, tuple[int, int, int]] = {}
         for index, (each, one) in enumerate(zip(asked, touched, strict=True)):
             if each[1].level == Level.BACKUP:
                 # It is not for the machine to say: the state of all of it is wanted.
@@ -138,15 +139,16 @@ class Queries:
                 self._answers.append((each[0], self._failed(each[1], none[index])))
                 continue
             one = as_read(one)
-            group, (keys, _) = _group(one, hot), weight(one)
-            at, named = open_reads.get(group, (-1, 0))
-            if at < 0 or named + keys > MAX_BATCH_KEYS:
+            group, (more, more_bytes) = _group(one, hot), weight((one,))
+            at, keys, size = open_reads.get(group, (-1, 0, 0))
+            keys, size = keys + more, size + more_bytes
+            if at < 0 or keys > MAX_BATCH_KEYS or size > FILL_BYTES:
                 if len(reads) == room:
                     self.asked.append(each)
                     continue
-                at, named = len(reads), 0
+                at, keys, size = len(reads), more, more_bytes
                 reads.append(([], []))
-            open_reads[group] = at, named + keys
+            open_reads[group] = at, keys, size
             reads[at][0].append(each)
             reads[at][1].append(one)
         return [(members, union(read)) for members, read in reads]

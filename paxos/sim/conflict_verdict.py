@@ -341,7 +341,7 @@ def _carried_out(
     if batch.kind is not BatchKind.REQUESTS and batch.kind is not BatchKind.READ:
         yield None, command.footprint
     fresh = {key: body for key, body in requests_of(batch) if fold.done.get(key, (0, b""))[0] == at}
-    touched, _ = footprints.of(fresh.values())
+    touched, _ = footprints.of(list(fresh.values()))
     for key, one in zip(fresh, touched, strict=True):
         yield by_request.get(key), one
     for op in queries.get(mark, ()):
