@@ -393,7 +393,7 @@ class Net:
                 state = machine.pack()
                 first, who = self.cuts.setdefault(mark, (state, node))
                 if first != state:
-                    self._say("BarrierCut", f"at {mark} nodes {who} and {node} have different states")
+                    self._say("StateExact", f"at {mark} nodes {who} and {node} have different states")
                 if self.snapshots:
                     snapshot = (mark, state, self.nodes[node].part(mark))
         return snapshot

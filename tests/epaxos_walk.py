@@ -210,7 +210,7 @@ def walk(seed: int, steps: int = 400, cluster: int | None = None) -> Walk:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Walk, and give the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.epaxos_walk", description="Random walks of EPaxos.")
+    parser = argparse.ArgumentParser(prog="python -m tests.epaxos_walk", description="Walk at random.")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first walk (0)")
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="how many (100)")
     parser.add_argument("--steps", type=int, default=400, metavar="N", help="random moves in each (400)")
