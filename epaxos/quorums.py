@@ -9,7 +9,7 @@ These are not the fast quorums of Fast Paxos, where any two of them have to meet
 in EPaxos an instance has one owner, so two commands never compete for it.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from paxos.ballot import NodeId
@@ -94,6 +94,19 @@ class EPaxosQuorums(QuorumSystem):
         """Whether at least as many members as the phase needs are among `nodes`."""
         size = self._sizes[phase]
         return len(nodes) >= size and len(self._set.intersection(nodes)) >= size
+
+    def survives(self, phase: Phase = Phase.TWO) -> int:
+        """The largest k such that after the failure of *any* k members some quorum of `phase` remains."""
+        return len(self.members) - self._sizes[phase]
+
+    def best_quorum(self, distance: Callable[[NodeId], float], phase: Phase = Phase.TWO) -> frozenset[NodeId]:
+        """The smallest quorum of `phase` whose farthest member is nearest; see `QuorumSystem.best_quorum`."""
+        far = {node: distance(node) for node in self.members}
+        for node, each in far.items():
+            if not each >= 0:
+                raise QuorumError(f"{self.describe()}: node {node} is {each} away; it must be 0 or more")
+        nearest = sorted(self.members, key=lambda node: (far[node], node))
+        return frozenset(nearest[: self._sizes[phase]])
 
     def describe(self) -> str:
         """What the system is, in one line."""

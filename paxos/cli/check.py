@@ -24,6 +24,7 @@ from paxos.contract import (
     Configuration,
     Decides,
     Instant,
+    Orders,
     ProtocolDescription,
     Records,
     find_protocol,
@@ -37,7 +38,7 @@ from paxos.errors import (
     RecordError,
     StoreRefused,
 )
-from paxos.quorum import Majority, Phase
+from paxos.quorum import Majority, Phase, QuorumSystem
 from paxos.service import (
     CHARTER_KEY,
     SUPERSEDED_KEY,
@@ -170,6 +171,8 @@ def _look_at_quorums(config: "ClusterConfig") -> Finding:
     quorums = config.quorum_system()
     least = min(quorums.survives(Phase.ONE), quorums.survives(Phase.TWO))
     detail = f"{quorums.describe()}: goes on with any {least} node{'' if least == 1 else 's'} down"
+    if config.description().failure_quorums is not None:
+        detail += f", in one round trip with any {quorums.survives(Phase.FAST)}"
     if len(config.nodes) == 1:
         alone = (
             "one node alone agrees only with itself, and if its disk is wiped it starts empty and unnoticed"
@@ -337,7 +340,7 @@ def look_at_store(url: str) -> StoreLook:
     guards = {key: records.pop(key) for key in (CHARTER_KEY, SUPERSEDED_KEY) if key in records}
     charter, refused = _read_guards(guards, bool(records), complaints)
     # Any quorums will do to read what it holds, so it is read as if it had been used with these.
-    configuration = Configuration(card.node, Majority((card.node,)))
+    configuration = Configuration(card.node, _some_quorums(protocol, card.node, charter))
     stand_in = dict([charter_record(protocol, configuration)])
 
     def restart(records: dict[bytes, bytes]) -> Node:
@@ -369,6 +372,14 @@ def look_at_store(url: str) -> StoreLook:
     )
 
 
+def _some_quorums(protocol: ProtocolDescription, node: int, charter: dict[str, str]) -> QuorumSystem:
+    """Quorums of any kind that the protocol has; their members are those that the store names, if it does."""
+    members = [int(each) for each in charter.get("members", "").split(",") if each.strip().isdecimal()]
+    if protocol.failure_quorums is None or len(members) < protocol.least_nodes:
+        return Majority((node,))
+    return protocol.failure_quorums(members, None, None)
+
+
 def _only_charter(guards: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return {key: value for key, value in guards.items() if key == CHARTER_KEY}
 
@@ -394,7 +405,10 @@ def _look_at_log(
 
     try:
         restart(records)
-    except RecordError:
+    except RecordError as broken:
+        if protocol.orders is Orders.CONFLICTS:
+            complaints.append(str(broken))  # its records belong together: it names the one
+            return None
         # One by one, to name each: that takes long, and is seldom needed.
         for key, value in list(records.items()):
             try:
@@ -479,5 +493,6 @@ def _check_store(url: str, listed: bool, out: Output) -> int:
 
 
 def _log_json(log: LogLook) -> dict[str, object]:
-    snapshot = None if log.snapshot is None else log.snapshot.mark
-    return {"slots": log.stored.size, "committed": log.stored.committed, "snapshot": snapshot}
+    stored, snapshot = log.stored, None if log.snapshot is None else log.snapshot.mark
+    known = {"committed": stored.committed} if stored.chosen is None else {"chosen": stored.chosen}
+    return {f"{stored.place}s": stored.size, **known, "snapshot": snapshot}

@@ -17,6 +17,7 @@ from paxos.cli.arguments import Commands, add_command, count
 from paxos.cli.output import Output
 from paxos.contract import Decides, find_protocol, protocol_names
 from paxos.errors import EXIT_DONE, ConfigurationError
+from paxos.quorum import Phase
 
 __all__ = ["add", "cluster_text"]
 
@@ -34,21 +35,31 @@ _HEAD: Final = """\
 [cluster]
 {id}# told apart from every other cluster by this; never change it
 protocol = {protocol}
-{machine}
+{machine}{quorums}
+# The protocol's settings; every one has a default.
+# [settings]
+"""
+_QUORUMS: Final = """
 # Which sets of nodes are enough. Without this table: the protocol's own choice, a majority.
 # [cluster.quorums]
 # kind = "flexible"           # also: majority, grid (rows), weighted (weights), explicit (phase1, phase2)
 # phase1 = {phase1}                  # phase1 + phase2 must exceed the number of nodes
 # phase2 = {phase2}
-
-# The protocol's settings; every one has a default.
-# [settings]
+"""
+_FAILURES: Final = """
+# How many nodes may be down. Without this table: as many as {count} allow.
+{off}[cluster.quorums]
+{off}kind = "failures"
+{off}{failures}# so many may be down, and the others go on
+{off}{fast}# so many, and commands that do not conflict still take one round trip
 """
 _SETTINGS_OF_DECREES: Final = """\
 # distinguished = 1           # others hand their values to this node, so that they do not contend
 # repeat_s = 0.25             # seconds until an unanswered question is repeated
 """
 _SETTINGS_OF_LOG: Final = """\
+# recover_s = 1.0             # seconds until others finish what a node that is gone left behind
+# fast_wait_s = 0.0           # seconds to wait for a fast quorum rather than take a second round trip
 # heartbeat_s = 0.1           # seconds between a leader's heartbeats
 # election_min_s = 0.8        # seconds without one until another node stands for election, at least
 # election_max_s = 1.6        # and at most; the difference keeps nodes from standing at once
@@ -89,6 +100,7 @@ def add(commands: Commands) -> None:
         "machines of their own. With --tls also certificates for trying things out. Nothing is overwritten.",
         "  paxos init shop                               three nodes on ports 7101 to 7103\n"
         "  paxos init shop --protocol multipaxos         a replicated log with a key-value store\n"
+        "  paxos init shop --protocol epaxos --nodes 5   the same without a leader; any two may be down\n"
         "  paxos init shop --nodes 5 --base-port 9000 --id shop-eu\n"
         "  paxos init shop --tls                         with mutual TLS and test certificates\n"
         "  paxos init shop && paxos check --config shop/cluster.toml",
@@ -96,6 +108,18 @@ def add(commands: Commands) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="where to write; made if it is not there")
     parser.add_argument("--nodes", type=count(1, 1000), default=3, metavar="N", help="how many (3)")
     parser.add_argument("--protocol", default="paxos", metavar="NAME", help="what it runs (paxos)")
+    parser.add_argument(
+        "--failures",
+        type=count(0, 1000),
+        metavar="F",
+        help="of a protocol whose quorums are named so (epaxos): how many nodes may be down (as many as can)",
+    )
+    parser.add_argument(
+        "--fast-failures",
+        type=count(0, 1000),
+        metavar="E",
+        help="likewise: how many, so that one round trip still does (half of F + 1)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the host of every address (127.0.0.1)")
     parser.add_argument(
         "--base-port", type=count(1, 65535), default=7101, metavar="PORT", help="node 1's port (7101)"
@@ -119,6 +143,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         host=_bare(arguments.host),
         base_port=arguments.base_port,
         tls=arguments.tls,
+        failures=(arguments.failures, arguments.fast_failures),
     )
     try:
         config = parse_cluster(text, path)
@@ -152,11 +177,21 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     return EXIT_DONE
 
 
-def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_port: int, tls: bool) -> str:
+def cluster_text(
+    *,
+    identifier: str,
+    protocol: str,
+    nodes: int,
+    host: str,
+    base_port: int,
+    tls: bool,
+    failures: tuple[int | None, int | None] = (None, None),
+) -> str:
     """The text of a cluster file, explained.
 
     Raises:
-        ConfigurationError: no such protocol, or the ports do not suffice.
+        ConfigurationError: no such protocol, or one whose quorums are not named by failures, or with which
+            so many nodes can not be; or the ports do not suffice.
     """
     if protocol not in protocol_names():
         known = ", ".join(protocol_names()) or "none"
@@ -166,7 +201,6 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
             f"{nodes} nodes from port {base_port} end above 65535; take --base-port {65536 - nodes} or lower"
         )
     keeps_log = find_protocol(protocol).decides is Decides.LOG
-    phase2 = nodes // 2 + 1
     parts = [
         _HEAD.format(
             count=nodes,
@@ -175,8 +209,7 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
             id=_line("id", identifier),
             protocol=json.dumps(protocol),
             machine=_MACHINE if keeps_log else "",
-            phase1=nodes + 1 - phase2,
-            phase2=phase2,
+            quorums=_quorums(protocol, nodes, failures),
         )
     ]
     parts.append(_settings(protocol))
@@ -195,6 +228,26 @@ def cluster_text(*, identifier: str, protocol: str, nodes: int, host: str, base_
     if tls:
         parts.append(_TLS.format(directory=TLS_DIRECTORY))
     return "".join(parts)
+
+
+def _quorums(protocol: str, nodes: int, failures: tuple[int | None, int | None]) -> str:
+    """The table of quorums, as a comment unless it says something."""
+    by_failures = find_protocol(protocol).failure_quorums
+    if by_failures is None:
+        if failures != (None, None):
+            raise ConfigurationError(
+                f"--failures and --fast-failures: the quorums of protocol {protocol} are not named so; see "
+                "[cluster.quorums] in the file that is written without them"
+            )
+        phase2 = nodes // 2 + 1
+        return _QUORUMS.format(phase1=nodes + 1 - phase2, phase2=phase2)
+    chosen = by_failures(range(1, nodes + 1), *failures)
+    return _FAILURES.format(
+        count=nodes,
+        off="# " if failures == (None, None) else "",
+        failures=_line("failures", chosen.survives(Phase.TWO)),
+        fast=_line("fast_failures", chosen.survives(Phase.FAST)),
+    )
 
 
 def _settings(protocol: str) -> str:

@@ -1,7 +1,8 @@
-"""`paxos log`: what the store of a stopped node holds of its log, slot by slot, and changes nothing.
+"""`paxos log`: what the store of a stopped node holds of its log, place by place, and changes nothing.
 
-What stands here is what one node has on its disk.  A slot that this store does not prove to be chosen may be
-chosen all the same, when the others have it; and what it has accepted may yet be replaced.
+A place is a slot or, where there is no leader, an instance with its dependencies.  What stands here is what
+one node has on its disk.  A place that this store does not prove to be chosen may be chosen all the same,
+when the others have it; and what it has accepted may yet be replaced.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import attrs
 from paxos.cli.arguments import Commands, add_command, count
 from paxos.cli.output import Output, json_bytes, readable
 from paxos.command import Command
-from paxos.contract import ProtocolDescription, Records, StoredEntry, StoredLog, find_protocol
+from paxos.contract import Mark, ProtocolDescription, Records, StoredEntry, StoredLog, find_protocol
 from paxos.errors import (
     EXIT_CHECK_FAILED,
     EXIT_DONE,
@@ -59,10 +60,14 @@ class LogLook:
     def summary(self) -> str:
         """A few words."""
         stored = self.stored
-        upto = "nothing" if stored.committed is None else f"up to slot {stored.committed}"
+        if stored.chosen is not None:
+            upto = str(stored.chosen)
+        else:
+            upto = "nothing" if stored.committed is None else f"up to {stored.place} {stored.committed}"
+        chosen = f"{stored.size} {stored.place}s, proved chosen: {upto}"
         if self.snapshot is None:
-            return f"{stored.size} slots, proved chosen: {upto}, no snapshot"
-        return f"{stored.size} slots, proved chosen: {upto}, snapshot at slot {self.snapshot.mark}"
+            return f"{chosen}, no snapshot"
+        return f"{chosen}, snapshot at {stored.place} {_mark(self.snapshot.mark)}"
 
 
 def look_at_log(protocol: ProtocolDescription, records: Records) -> LogLook:
@@ -105,26 +110,36 @@ def add(commands: Commands) -> None:
         "show what a stopped node's store holds of its log",
         "Of a store that no node is using, and changes nothing: for whom it was made, what was promised, the "
         "snapshot, and each slot with its ballot, whether this store alone proves it chosen, and the "
-        "requests in "
-        "it: client, number, and for the key-value machine the operation. Slots up to the snapshot's are not "
-        "kept.",
+        "requests in it: client, number, and for the key-value machine the operation. Slots up to the "
+        "snapshot's are not kept. Of EPaxos, instances: how far each is, and after what it comes, as one "
+        "number for each node: all instances of that node up to the number.",
         "  paxos log --store data/2\n"
         "  paxos log --store data/2 --from 1200 --limit 10\n"
+        "  paxos log --store data/2 --from 3.17            instances of node 3 from 17 on, and those after\n"
         "  paxos log --store data/2 --json | jq '.entries[].requests[]'",
     )
     parser.add_argument("--store", metavar="DIR", required=True, help="a node's store")
     parser.add_argument(
-        "--from", dest="first", type=count(0, 2**62), default=0, metavar="SLOT", help="begin with this slot"
+        "--from",
+        dest="first",
+        type=_place,
+        default=(0,),
+        metavar="SLOT",
+        help="begin with this slot, or instance: OWNER.NUMBER",
     )
     parser.add_argument(
-        "--limit", type=count(1, 2**31 - 1), default=_LIMIT, metavar="N", help=f"slots at most ({_LIMIT})"
+        "--limit",
+        type=count(1, 2**31 - 1),
+        default=_LIMIT,
+        metavar="N",
+        help=f"slots or instances at most ({_LIMIT})",
     )
     parser.add_argument(
         "--requests",
         type=count(0, 2**31 - 1),
         default=_REQUESTS,
         metavar="N",
-        help=f"requests shown of one slot, which can hold thousands ({_REQUESTS})",
+        help=f"requests shown of one place, which can hold thousands ({_REQUESTS})",
     )
 
 
@@ -155,7 +170,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         "charter": charter,
         "complaints": complaints,
         **({} if look is None else _look_json(look)),
-        "entries": [_entry_json(entry, machine, arguments.requests) for entry in shown],
+        "entries": [_entry_json(entry, look, machine, arguments.requests) for entry in shown if look],
         "more": more,
     }
     of_machine = f", machine {machine}" if machine else ""
@@ -164,20 +179,37 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         *([f"made for members {charter['members']}: {charter['quorums']}"] if charter else []),
         *([] if look is None else _look_lines(look)),
         *(f"damaged: {complaint}" for complaint in complaints),
-        *(line for entry in shown for line in _entry_lines(entry, machine, arguments.requests)),
+        *(line for entry in shown if look for line in _entry_lines(entry, look, machine, arguments.requests)),
         *([f"there is more: --from {_next(shown)}"] if more else []),
     ]
     out.result(result, "\n".join(lines))
     return EXIT_CHECK_FAILED if complaints else EXIT_DONE
 
 
-def _at_least(entry: StoredEntry, first: int) -> bool:
-    return not isinstance(entry.mark, int) or entry.mark >= first
+def _place(text: str) -> tuple[int, ...]:
+    """A slot, or an instance as OWNER.NUMBER. Raises ValueError."""
+    parts = text.split(".")
+    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected a number, or OWNER.NUMBER, not {text[:40]!r}")
+    return tuple(map(int, parts))
 
 
-def _next(shown: Sequence[StoredEntry]) -> object:
-    last = shown[-1].mark
-    return last + 1 if isinstance(last, int) else last
+def _numbers(mark: Mark) -> tuple[int, ...]:
+    return mark if isinstance(mark, tuple) else (mark,) if isinstance(mark, int) else ()
+
+
+def _mark(mark: Mark) -> str:
+    """A place, for people."""
+    return ".".join(map(str, _numbers(mark))) or "none"
+
+
+def _at_least(entry: StoredEntry, first: tuple[int, ...]) -> bool:
+    return _numbers(entry.mark) >= first
+
+
+def _next(shown: Sequence[StoredEntry]) -> str:
+    *owner, number = _numbers(shown[-1].mark)
+    return ".".join(map(str, (*owner, number + 1)))
 
 
 # --- the store as a whole ----------------------------------------------------------------------------
@@ -186,16 +218,16 @@ def _next(shown: Sequence[StoredEntry]) -> object:
 def _look_json(look: LogLook) -> dict[str, object]:
     stored, snapshot, incoming = look.stored, look.snapshot, look.incoming
     return {
-        "promised": stored.promised,
-        "compacted": stored.compacted,
-        "committed": stored.committed,
-        "slots": stored.size,
+        **({"promised": stored.promised} if stored.promised else {}),
+        **({"compacted": stored.compacted, "committed": stored.committed} if stored.chosen is None else {}),
+        **({} if stored.chosen is None else {"chosen": stored.chosen}),
+        f"{stored.place}s": stored.size,
         "others": dict(stored.others),
         "snapshot": None
         if snapshot is None
         else {
             "number": snapshot.number,
-            "applied": snapshot.mark,
+            "applied": snapshot.mark if isinstance(snapshot.mark, int) else _mark(snapshot.mark),
             "pieces": look.pieces,
             "clients": _clients(snapshot),
             "machine_bytes": len(snapshot.machine),
@@ -214,20 +246,27 @@ def _clients(snapshot: Content) -> int:
 
 def _look_lines(look: LogLook) -> Iterator[str]:
     stored, snapshot, incoming = look.stored, look.snapshot, look.incoming
-    yield f"promised: ballot {stored.promised}"
+    if stored.promised:
+        yield f"promised: ballot {stored.promised}"
     for name, value in stored.others.items():
         yield f"{name}: {value}"
     if snapshot is None:
         yield "snapshot: none"
     else:
         yield (
-            f"snapshot {snapshot.number}: everything up to slot {snapshot.mark}; {look.pieces} pieces, "
-            f"{_clients(snapshot)} clients, {len(snapshot.machine)} bytes of the state machine"
+            f"snapshot {snapshot.number}: everything up to {stored.place} {_mark(snapshot.mark)}; "
+            f"{look.pieces} pieces, {_clients(snapshot)} clients, {len(snapshot.machine)} bytes of the state "
+            "machine"
         )
     if incoming is not None:
         yield f"snapshot {incoming[0]} of another node: {incoming[1]} of {incoming[2]} pieces have arrived"
-    upto = "nothing" if stored.committed is None else f"everything up to slot {stored.committed}"
-    yield f"{stored.size} slots kept; proved chosen by this store alone: {upto}"
+    if stored.chosen is not None:
+        upto = str(stored.chosen)
+    else:
+        upto = (
+            "nothing" if stored.committed is None else f"everything up to {stored.place} {stored.committed}"
+        )
+    yield f"{stored.size} {stored.place}s kept; proved chosen by this store alone: {upto}"
 
 
 # --- one slot ----------------------------------------------------------------------------------------
@@ -246,7 +285,7 @@ def _requests(batch: Batch, most: int) -> Iterator[tuple[Run, int]]:
     return islice(((run, index) for run in batch.runs for index in range(len(run.bodies))), most)
 
 
-def _entry_json(entry: StoredEntry, machine: str, most: int) -> dict[str, object]:
+def _entry_json(entry: StoredEntry, look: LogLook, machine: str, most: int) -> dict[str, object]:
     batch = _read(entry.command)
     kind: str = "unknown"
     items: list[dict[str, object]] = []
@@ -261,8 +300,10 @@ def _entry_json(entry: StoredEntry, machine: str, most: int) -> dict[str, object
             skipped = batch.skipped
             items.append({"client": skipped.client.hex(), "number": skipped.sequence})
     return {
-        "slot": entry.mark,
+        look.stored.place: entry.mark if isinstance(entry.mark, int) else _mark(entry.mark),
         "ballot": entry.ballot,
+        **({"phase": entry.phase} if entry.phase else {}),
+        **({"deps": list(map(int, entry.deps.split()))} if entry.phase else {}),
         "chosen": entry.chosen,
         "kind": kind,
         "bytes": len(entry.command.payload),
@@ -278,16 +319,18 @@ def _request_json(run: Run, index: int, machine: str) -> dict[str, object]:
     return item | ({"command": json_bytes(body)} if operation is None else operation)
 
 
-def _entry_lines(entry: StoredEntry, machine: str, most: int) -> Iterator[str]:
-    state = "chosen" if entry.chosen else "accepted"
-    head = f"slot {entry.mark}  ballot {entry.ballot}  {state}"
+def _entry_lines(entry: StoredEntry, look: LogLook, machine: str, most: int) -> Iterator[str]:
+    state = entry.phase or ("chosen" if entry.chosen else "accepted")
+    head = f"{look.stored.place} {_mark(entry.mark)}  ballot {entry.ballot}  {state}"
+    if entry.deps:
+        head += f"  after {entry.deps}"
     batch = _read(entry.command)
     if batch is None:
-        yield f"{head}  no-op"
+        yield head if entry.phase else f"{head}  no-op"
     elif isinstance(batch, str):
         yield f"{head}  {len(entry.command.payload)} bytes: {batch}"
-    elif batch.kind is BatchKind.MARKER:
-        yield f"{head}  marker"
+    elif batch.kind in (BatchKind.MARKER, BatchKind.READ):
+        yield f"{head}  {batch.kind.name.lower()}"
     elif batch.skipped is not None:
         who = batch.skipped.client.hex()[:_CLIENT_DIGITS]
         yield f"{head}  request {batch.skipped.sequence} of client {who} counts as carried out"

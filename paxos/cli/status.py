@@ -66,7 +66,14 @@ def _log_cells(status: dict[str, Any]) -> list[object]:
 
 
 def _cells(status: dict[str, Any], *names: str) -> list[object]:
-    return ["-" if status.get(name) is None else status[name] for name in names]
+    return [_cell(status.get(name)) for name in names]
+
+
+def _cell(value: Any) -> object:
+    if isinstance(value, dict):
+        # One for each node, in the order of their ids.
+        return " ".join(map(str, value.values()))
+    return "-" if value is None else value
 
 
 def _says(status: dict[str, Any]) -> str:

@@ -197,12 +197,18 @@ def run_leader(arguments: argparse.Namespace, out: Output) -> int:
         out.result({"leader": leader["node"], "address": leader["address"]}, str(leader["node"]))
         return EXIT_DONE
     out.result({"leader": None, "address": None})
-    if reached and not any("role" in status for status in reached):
+    if reached and not _can_lead(reached):
         out.say(f"paxos: protocol {reached[0]['protocol']} has no leader")
         return EXIT_NO
     why = "; ".join(f"{status['address']}: {status.get('error') or status['summary']}" for status in found)
     out.say(f"paxos: no node leads: {why}")
     return EXIT_UNREACHABLE
+
+
+def _can_lead(reached: Sequence[dict[str, Any]]) -> bool:
+    """Whether these nodes run a protocol with a leader, going by what they say they are."""
+    roles = {status["role"] for status in reached if "role" in status}
+    return bool(roles) and "replica" not in roles
 
 
 def run_transfer(arguments: argparse.Namespace, out: Output) -> int:
@@ -212,7 +218,13 @@ def run_transfer(arguments: argparse.Namespace, out: Output) -> int:
     target, node = _target(arguments), arguments.node
     if target.config is not None:
         target.config.node(node)  # there is one
-    before = leader_of(statuses(target))
+    found = statuses(target)
+    before = leader_of(found)
+    reached = [status for status in found if status["reachable"]]
+    if reached and not _can_lead(reached):
+        out.say(f"paxos: protocol {reached[0]['protocol']} has no leader, so there is nothing to hand over")
+        out.result({"leader": None, "before": None})
+        return EXIT_NO
     if before is None:
         out.say("paxos: no node that can be reached leads, so there is nothing to hand over")
         out.result({"leader": None, "before": None})

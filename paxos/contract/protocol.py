@@ -165,6 +165,9 @@ class ProtocolDescription:
         decides: single decrees or a log.
         orders: of a log: in which order its commands come.
         quorums: the default quorum system for given member ids.
+        failure_quorums: `failure_quorums(members, failures, fast_failures)`, of a protocol whose quorums are
+            named by how many members may fail, and by how many its fast path survives; None for either is
+            the default. None for a protocol whose quorums are any that intersect.
         invariants: makers of the properties that must hold, checked at every simulated step.
         probes: names of events that a run of some length should have seen at least once.
         bound_ms: `bound_ms(site, sites, rtt_ms, quorums)`: the closed-form latency at `site`
@@ -186,6 +189,7 @@ class ProtocolDescription:
     messages: MessageTable
     decides: Decides
     quorums: Callable[[Sequence[NodeId]], QuorumSystem]
+    failure_quorums: Callable[[Sequence[NodeId], int | None, int | None], QuorumSystem] | None = None
     invariants: tuple[InvariantMaker, ...] = ()
     probes: tuple[str, ...] = ()
     bound_ms: (

@@ -275,6 +275,13 @@ def _rest(parameters: Mapping[str, Any], *without: str) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name not in without}
 
 
+def _of_no_protocol(members: Sequence[NodeId], parameters: Mapping[str, Any]) -> QuorumSystem:
+    raise ConfigurationError(
+        "kind: quorums of kind failures are of protocols that name how many nodes may fail, as epaxos does; "
+        "this one takes any other kind"
+    )
+
+
 #: Every kind: the keys it needs, those it may have, and how it is built.
 _KINDS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...], _Build]]] = {
     "majority": ((), (), lambda members, _: Majority(members)),
@@ -287,7 +294,12 @@ _KINDS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...], _Build]]] = {
         lambda _, given: WeightedQuorums(_weights(given), **_rest(given, "weights")),
     ),
     "explicit": (("phase1",), ("phase2", "fast"), lambda members, given: ExplicitQuorums(members, **given)),
+    # Of a protocol that makes its own from them.
+    "failures": ((), ("failures", "fast_failures"), _of_no_protocol),
 }
+
+#: What `ProtocolDescription.failure_quorums` is.
+_ByFailures = Callable[[Sequence[NodeId], int | None, int | None], QuorumSystem]
 
 #: What the kinds take, all together.
 PARAMETER_NAMES: Final = tuple(
@@ -308,8 +320,9 @@ class QuorumSpec:
 
     Args:
         kind: majority, flexible (phase1, phase2: sizes), fast (classic, fast: sizes), grid (rows: lists
-            of node ids), weighted (weights: by node id; phase1, phase2: thresholds) or explicit (phase1,
-            phase2: lists of sets of node ids).
+            of node ids), weighted (weights: by node id; phase1, phase2: thresholds), explicit (phase1,
+            phase2: lists of sets of node ids); or failures (failures, fast_failures), the only kind of a
+            protocol that has `ProtocolDescription.failure_quorums`.
         parameters: what the kind takes, by name.
 
     Raises:
@@ -337,14 +350,27 @@ class QuorumSpec:
             if name not in self.parameters:
                 raise ConfigurationError(f"{name}: missing; {self.kind} quorums need it")
 
-    def build(self, members: Sequence[NodeId]) -> QuorumSystem:
+    def build(self, members: Sequence[NodeId], by_failures: _ByFailures | None = None) -> QuorumSystem:
         """The quorum system over these members.
+
+        Args:
+            members: ids of the nodes that vote.
+            by_failures: the protocol's `failure_quorums`, if it has one.
 
         Raises:
             ConfigurationError: a parameter does not fit, or the quorums do not intersect, or speak of
                 other nodes than `members`.
         """
-        system = _KINDS[self.kind][2](members, self.parameters)
+        if by_failures is not None and self.kind != "failures":
+            raise ConfigurationError(
+                f"kind: the quorums of this protocol are named by how many nodes may fail: kind failures "
+                f"(failures, fast_failures), not {self.kind}"
+            )
+        if by_failures is not None:
+            given = self.parameters
+            system = by_failures(members, given.get("failures"), given.get("fast_failures"))
+        else:
+            system = _KINDS[self.kind][2](members, self.parameters)
         if system.members != tuple(sorted(members)):
             raise ConfigurationError(
                 f"{self.kind} quorums over nodes {_commas(system.members)}, "
@@ -485,7 +511,7 @@ class ClusterConfig:
         if self.quorums is None:
             return self.description().quorums(self.voters)
         try:
-            return self.quorums.build(self.voters)
+            return self.quorums.build(self.voters, self.description().failure_quorums)
         except ConfigurationError as error:
             raise ConfigurationError(f"quorums: {error}") from error
 
