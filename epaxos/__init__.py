@@ -16,6 +16,7 @@ from epaxos.quorums import EPaxosQuorums
 from epaxos.records import record_name
 from epaxos.replica import EPaxosReplica
 from epaxos.settings import EPaxosSettings
+from epaxos.stored import stored_log
 from paxos.ballot import NodeId
 from paxos.contract import Decides, Orders, ProtocolDescription
 from paxos.quorum import Phase, QuorumSystem
@@ -61,10 +62,12 @@ protocol: ProtocolDescription = ProtocolDescription(
     orders=Orders.CONFLICTS,
     least_nodes=3,
     quorums=EPaxosQuorums,
+    failure_quorums=EPaxosQuorums,
     invariants=INVARIANTS,
     probes=("fast path", "slow path", "recovery", "validation", "waiting", "no-op proposed", "component"),
     bound_ms=_bound_ms,
     record_name=record_name,
+    stored_log=stored_log,
     documentation=(
         "EPaxos agrees on a log of commands without a leader. Every replica orders the commands of its own "
         "clients, in one round trip to its nearest fast quorum as long as they do not conflict with others' "
