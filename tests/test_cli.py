@@ -162,12 +162,12 @@ def test_help_loads_nothing_heavy() -> None:
         (["init"], "required: DIR"),
         (["init", "x", "--nodes", "0"], "1..1000"),
         (["init", "x", "--nodes", "3", "--base-port", "65534"], "--base-port 65533 or lower"),
-        (["init", "x", "--protocol", "raft"], "known here: multipaxos, paxos"),
+        (["init", "x", "--protocol", "raft"], "known here: epaxos, multipaxos, paxos"),
         (["init", "x", "--id", "my shop"], "nothing was written: cluster id"),
         (["init", "x", "--host", "a b"], "nothing was written: [[node]] number 1"),
         (["simulate", "--faults", "gremlins"], "no fault named 'gremlins'"),
         (["simulate", "--topology", "mars"], "mars"),
-        (["simulate", "--protocol", "raft"], "known here: multipaxos, paxos"),
+        (["simulate", "--protocol", "raft"], "known here: epaxos, multipaxos, paxos"),
         (["simulate", "--runs", "2", "--timeline"], "leave out --runs"),
         (["simulate", "--replay", "absent.json"], "absent.json: can not be read"),
         (["bench", "memory"], "invalid choice"),
@@ -175,7 +175,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["bench", "cluster", "--directory", "absent"], "absent"),
         (["demo", "--nodes", "2"], "3..15"),
         (["demo", "--keep", "."], "--keep .: can not be made"),
-        (["demo", "--protocol", "raft", "--decrees", "1"], "known here: multipaxos, paxos"),
+        (["demo", "--protocol", "raft", "--decrees", "1"], "known here: epaxos, multipaxos, paxos"),
         (["version", "--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
@@ -293,7 +293,7 @@ def test_progress_is_for_terminals(capsys: Capture, monkeypatch: pytest.MonkeyPa
 
 def test_version(capsys: Capture) -> None:
     assert main(["version"]) == EXIT_DONE
-    assert "protocols  multipaxos, paxos" in capsys.readouterr().out
+    assert "protocols  epaxos, multipaxos, paxos" in capsys.readouterr().out
     assert main(["version", "--json"]) == EXIT_DONE
     found = json_of(capsys)
     assert found["version"] in (paxos.__version__, "unknown (not installed)")
