@@ -32,6 +32,7 @@ from epaxos.messages import (
 )
 from epaxos.records import RESERVATION_KEY, instance_key, pack_instance, pack_reservation
 from epaxos.table import Table
+from epaxos.timings import Timings
 from epaxos.values import MAX_VALUE_BYTES, pack_value
 from paxos.ballot import NodeId
 from paxos.command import Command, is_marker
@@ -110,6 +111,7 @@ class EPaxosProposer:
             decided.
         next: the next number.
         durable: numbers up to this one may be used.
+        timings: how long own commands take.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class EPaxosProposer:
         self._proposed: list[int] = []
         self._settling: list[int] = []
         self.tick_at_s: float = NEVER_S
+        self.timings: Timings = Timings()
         self.reserve(context)
 
     # --- numbers -----------------------------------------------------------------------------------
@@ -224,6 +227,8 @@ class EPaxosProposer:
         for member in context.other_members:
             sends.append((member, message))
         self._proposed.append(number)
+        if not self.timings.number:
+            self.timings.begin(number, now_s)
         if number + (self._block >> 1) >= self._reserved:
             self.reserve(context)
 
@@ -336,6 +341,11 @@ class EPaxosProposer:
     def on_decided(self, instance: Instance, context: Context, now_s: float) -> None:
         """An own instance is decided. A command that lost against a no-op is submitted again."""
         self.proposals.pop(instance.number, None)
+        if instance.number == self.timings.number:
+            if instance.is_nop:
+                self.timings.give_up()
+            else:
+                self.timings.committed(now_s)
         if instance.is_nop:
             lost = self.own.pop(instance.number, None)
             if lost is not None:
@@ -346,8 +356,13 @@ class EPaxosProposer:
                 else:
                     self._propose(command, value, context, now_s)
 
-    def on_executed(self, number: int) -> None:
+    def on_executed(self, number: int, now_s: float) -> None:
         """An own command was carried out here."""
+        if number == self.timings.number:
+            self.timings.executed(now_s)
+        self._let_go(number)
+
+    def _let_go(self, number: int) -> None:
         done = self.own.pop(number, None)
         if done is not None:
             self._bytes -= len(done[1])
@@ -355,7 +370,9 @@ class EPaxosProposer:
     def drop(self, number: int) -> None:
         """An own instance is gone: a snapshot was installed that has it, or what took its place."""
         self.proposals.pop(number, None)
-        self.on_executed(number)
+        if number == self.timings.number:
+            self.timings.give_up()
+        self._let_go(number)
 
     # --- time --------------------------------------------------------------------------------------
 
@@ -408,6 +425,7 @@ class EPaxosProposer:
         other._waiting, other._bytes = deque(self._waiting), self._bytes
         other._settling, other.tick_at_s = list(self._settling), self.tick_at_s
         other._proposed = list(self._proposed)
+        other.timings = self.timings.clone()
         return other
 
     def fingerprint(self) -> tuple[object, ...]:

@@ -238,7 +238,7 @@ class EPaxosReplica:
         own_rank = context.own_rank
         for instance in learner.execute(context):
             if instance.rank == own_rank:
-                proposer.on_executed(instance.number)
+                proposer.on_executed(instance.number, self._now_s)
         if self._table.orphans and learner.executor.frontier[own_rank] >= self._table.orphans:
             self._table.release_orphans(context)
         proposer.flush(context)
@@ -279,6 +279,7 @@ class EPaxosReplica:
             "floor": {str(n): k for n, k in zip(context.members, self._table.floor, strict=True)},
             "instances": sum(map(len, self._table.by_rank)),
             "conflict_entries": self._table.index.entries,
+            "latency_ms": self._proposer.timings.status(),
         }
         where = f"executed {sum(executor.executed_top)} instances, {executor.pending} wait"
         if waits:
