@@ -54,9 +54,6 @@ class InOrder:
         self.size_bytes: int = 0
         self._waiting: list[tuple[ClientKey, Run]] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
     def add(self, client: ClientKey, run: Run) -> None:
         """Requests of a client have come."""
         self.requests += len(run.bodies)
@@ -112,9 +109,6 @@ class ByConflict:
         self.size_bytes: int = 0
         self._hot = hot
         self._waiting: list[_Piece] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
 
     def add(self, client: ClientKey, run: Run, touched: Sequence[Footprint]) -> None:
         """Requests of a client have come, with what each of them touches."""

@@ -260,7 +260,7 @@ class LogService:
         if (
             gathered.requests + len(run.bodies) > 2 * settings.waiting_requests
             or gathered.size_bytes + size > 2 * settings.waiting_bytes
-        ) and gathered:
+        ) and gathered.requests:
             why = why_not_yet or (
                 f"node {self._node} has {gathered.requests} requests waiting to be ordered; try again later"
             )
@@ -289,7 +289,7 @@ class LogService:
             return
         if self._queries.asked:
             self._read()
-        if not self._gathered or self._room <= 0:
+        if not self._gathered.requests or self._room <= 0:
             return
         commands: list[Command] = []
         for part, footprint in self._gathered.take(self._room):
@@ -312,7 +312,7 @@ class LogService:
             self._replica.read(request, self._now)
             return
         room = self._room
-        if self._gathered and room > 0:
+        if self._gathered.requests and room > 0:
             # Half of it each; of what can not be halved the one more who had less the last time.
             self._reads_first = not self._reads_first
             room = (room + self._reads_first) // 2
@@ -360,7 +360,7 @@ class LogService:
             told = self._mark()
         if self._unlogged is not None:
             told |= self._log_skip(self._unlogged)
-        if self._room > 0 and self._begun and (self._gathered or self._queries.asked):
+        if self._room > 0 and self._begun and (self._gathered.requests or self._queries.asked):
             self.flush()
             told = True
         if not self._catch_up.is_idle:
