@@ -10,7 +10,8 @@ How a footprint is looked up, for a member count n:
 
     point keys   a dictionary from key to a vector of 2n numbers: the highest instance of each rank that
                  touches the key (reads or writes it), then the highest that writes it. A writer conflicts
-                 with the first half, a reader with the second.
+                 with the first half, a reader with the second. Keys that are named together share theirs, and
+                 it is never changed: so hundreds of keys of a batch cost little more than one.
     ranges that  the instances with ranges, in a `SpanTree`: its value at a key, or its maximum over a range
     were added
     ranges that  the point keys, in order: a `PointTree` beside the dictionary. It is built when the first
@@ -85,6 +86,15 @@ _Merge: TypeAlias = Callable[[Sequence[int], Vector, Vector], Deps]
 _MERGES: Final[dict[int, _Merge]] = {3: _merge_3, 5: _merge_5}
 
 
+def _higher(vector: Vector | None, members: int, places: Sequence[int], number: int) -> Vector:
+    """A copy, raised to `number` at `places`."""
+    higher = [0] * (2 * members) if vector is None else [*vector]
+    for place in places:
+        if number > higher[place]:
+            higher[place] = number
+    return higher
+
+
 class _Maxima:
     """Maxima per key, range and rank: what the index is made of."""
 
@@ -116,17 +126,20 @@ class _Maxima:
         """The maximum of `deps` and everything that conflicts with `footprint`, for one that is not ALL."""
         reads, writes, read_ranges, write_ranges, _ = footprint
         # Of every vector the first half counts: `map` ends with the shortest, which is `deps`.
-        vectors = [self._always]
-        members, get = self._members, self._points.get
-        for key in writes:
-            if (vector := get(key)) is not None:
-                vectors.append(vector)
-        for key in reads:
-            if (vector := get(key)) is not None:
-                vectors.append(vector[members:])
+        vectors = [self._always, *self._at(writes)]
+        if reads:
+            vectors += [vector[self._members :] for vector in self._at(reads)]
         if self._ranged or read_ranges or write_ranges:
             self._gather_ranged(footprint, vectors)
         return tuple(map(max, deps, *vectors))
+
+    def _at(self, keys: Sequence[bytes]) -> list[Vector]:
+        """The vectors of these keys."""
+        found = [*map(self._points.get, keys)]
+        if found and found.count(found[0]) == len(found):
+            # Of a batch whose keys were named together before, or never.
+            del found[1:]
+        return [vector for vector in found if vector is not None]
 
     def _gather_ranged(self, footprint: Footprint, vectors: list[Vector]) -> None:
         """Add to `vectors` what conflicts with `footprint` because one of both is a range."""
@@ -166,24 +179,26 @@ class _Maxima:
             self._all[rank] = max(number, self._all[rank])
             self._always[rank] = max(number, self._always[rank])
             return
-        members, points = self._members, self._points
-        written = members + rank
-        for key in writes:
-            vector = points.get(key)
-            if vector is None:
-                points[key] = vector = [0] * (2 * members)
-            if number > vector[written]:
-                vector[written] = number
-                if number > vector[rank]:
-                    vector[rank] = number
-        for key in reads:
-            vector = points.get(key)
-            if vector is None:
-                points[key] = vector = [0] * (2 * members)
-            if number > vector[rank]:
-                vector[rank] = number
+        if writes:
+            self._raise(writes, (rank, self._members + rank), number)
+        if reads:
+            self._raise(reads, (rank,), number)
         if self._ranged or read_ranges or write_ranges:
             self._add_ranged(rank, number, footprint)
+
+    def _raise(self, keys: Sequence[bytes], places: Sequence[int], number: int) -> None:
+        """Raise the vectors of these keys to `number` at `places`; they stay shared."""
+        points, members = self._points, self._members
+        found = [*map(points.get, keys)]
+        if found.count(found[0]) == len(found):
+            points.update(dict.fromkeys(keys, _higher(found[0], members, places, number)))
+            return
+        raised: dict[int, Vector] = {}
+        for key, vector in zip(keys, found, strict=True):
+            higher = raised.get(id(vector))
+            if higher is None:
+                raised[id(vector)] = higher = _higher(vector, members, places, number)
+            points[key] = higher
 
     def _add_ranged(self, rank: int, number: int, footprint: Footprint) -> None:
         """The part of `_add` that concerns the trees; the dictionary is raised already."""
@@ -212,10 +227,16 @@ class _Maxima:
         def rest(vector: Vector) -> Vector:
             return [number if number > low else 0 for number, low in zip(vector, twice, strict=True)]
 
-        # The first half tells whether anything is above: who writes also touches. `map` ends with `floor`.
-        self._points = {
-            key: rest(vector) for key, vector in self._points.items() if any(map(gt, vector, floor))
+        # Shared vectors stay shared. The first half tells whether anything is above: who writes also touches.
+        # `map` ends with `floor`.
+        points = self._points
+        names = [*map(id, points.values())]
+        rests = {
+            name: rest(vector)
+            for name, vector in dict(zip(names, points.values(), strict=True)).items()
+            if any(map(gt, vector, floor))
         }
+        self._points = {key: rests[name] for key, name in zip(points, names, strict=True) if name in rests}
         if self._spans is not None:
             self._spans = self._of_spans((key, rest(vector)) for key, vector in self._spans.segments())
         self._ordered = None
@@ -237,7 +258,7 @@ class _Maxima:
         return SpanTree(2 * self._members, kept) if kept else None
 
     def _copy_to(self, other: "_Maxima") -> None:
-        other._points = {key: list(vector) for key, vector in self._points.items()}
+        other._points = dict(self._points)
         other._spans = None if self._spans is None else self._spans.clone()
         # Its vectors are the other dictionary's; built anew when a range is looked up.
         other._ordered = None
@@ -327,8 +348,7 @@ class ConflictIndex(_Maxima):
             result = self._merge(deps, vector, self._always)
         if number <= self._floor[rank]:
             return result
-        if vector is None:
-            self._points[key] = vector = [0] * (2 * members)
+        self._points[key] = vector = [0] * (2 * members) if vector is None else [*vector]
         if number > vector[rank]:
             vector[rank] = number
         if not only_reads and number > vector[members + rank]:
