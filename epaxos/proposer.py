@@ -36,6 +36,7 @@ from epaxos.timings import Timings
 from epaxos.values import MAX_VALUE_BYTES, pack_value
 from paxos.ballot import NodeId
 from paxos.command import Command, is_marker
+from paxos.contract import Outcome, OutcomeKind
 
 __all__ = ["EPaxosProposer", "Proposal"]
 
@@ -183,7 +184,10 @@ class EPaxosProposer:
         settings = context.settings
         for command in commands:
             if not context.is_member:
-                context.reject(command.request, f"node {context.node} is an observer and orders nothing")
+                # An observer orders nothing; any member will do.
+                member = context.members[context.node % len(context.members)]
+                outcome = Outcome(command.request, OutcomeKind.REDIRECT, node=member)
+                context.out.outcomes.append(outcome)
                 continue
             if self.room >= settings.window or (
                 self._bytes + len(command.payload) > settings.window_bytes and self.own

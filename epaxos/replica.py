@@ -12,7 +12,7 @@ from the own disk, as messages to oneself; and so does a fast commit.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from epaxos.acceptor import EPaxosAcceptor
 from epaxos.barrier import Barriers, Part, choice_of, read_part
@@ -78,14 +78,20 @@ class EPaxosReplica:
     Source: Moraru, Andersen and Kaminsky, SOSP 2013 (EPaxos); Ryabinin, Gotsman and Sutra, 2025 (EPaxos*).
     """
 
+    # The rooms. A replica that traces has others, which tell what they do.
+    _acceptor_type: ClassVar[type[EPaxosAcceptor]] = EPaxosAcceptor
+    _learner_type: ClassVar[type[EPaxosLearner]] = EPaxosLearner
+    _proposer_type: ClassVar[type[EPaxosProposer]] = EPaxosProposer
+    _recoveries_type: ClassVar[type[Recoveries]] = Recoveries
+
     def __init__(self, configuration: Configuration, records: Records, draw: Draw, now: Instant) -> None:
         self._context = context = Context(configuration, draw)
         self._now_s = now_s = now.monotonic_s
         found = read_records(records)
         self._table = table = Table(context)
         self._barriers = Barriers(context)
-        self._acceptor = EPaxosAcceptor(table, context, self._on_gone)
-        self._learner = EPaxosLearner(table, self._barriers, context, now_s)
+        self._acceptor = self._acceptor_type(table, context, self._on_gone)
+        self._learner = self._learner_type(table, self._barriers, context, now_s)
         for name in sorted({*found.instances, *found.decisions}):
             if name.owner not in context.rank:
                 raise RecordError(f"instance {name}: node {name.owner} is no member")
@@ -94,8 +100,9 @@ class EPaxosReplica:
             table.top[context.own_rank] = max(table.top[context.own_rank], found.reserved)
             if found.reserved:
                 table.hold_orphans(found.reserved, context)
-        self._proposer = EPaxosProposer(table, self._acceptor, self._learner, found.reserved, context)
-        self._recoveries = Recoveries(table, self._acceptor, self._learner, found.reserved, context, now_s)
+        reserved, rooms = found.reserved, (table, self._acceptor, self._learner)
+        self._proposer = self._proposer_type(*rooms, reserved, context)
+        self._recoveries = self._recoveries_type(*rooms, reserved, context, now_s)
         for instance in table:
             if instance.phase == COMMITTED:
                 self._learner.settle(instance)
@@ -251,7 +258,7 @@ class EPaxosReplica:
             self._behind.clear()
         out, context.out = context.out, Effects()
         out.wake_at_s = self._wake_at_s()
-        out.room = max(context.settings.window - proposer.room, 0) if context.is_member else 0
+        out.room = max(context.settings.window - proposer.room, 0)
         if proposer.bytes_on_the_way >= context.settings.window_bytes:
             out.room = 0
         return out
@@ -329,7 +336,7 @@ class EPaxosReplica:
         other._barriers = self._barriers.clone()
         other._behind = set(self._behind)
         other._leaving = list(self._leaving)
-        other._acceptor = EPaxosAcceptor(table, context, other._on_gone)
+        other._acceptor = self._acceptor_type(table, context, other._on_gone)
         other._learner = self._learner.clone(table, other._barriers)
         other._proposer = self._proposer.clone(table, other._acceptor, other._learner, context.own_rank)
         other._recoveries = self._recoveries.clone(table, other._acceptor, other._learner)

@@ -43,7 +43,7 @@ from epaxos.records import (
 from epaxos.values import MAX_VALUE_BYTES, pack_value, take_value
 from paxos.ballot import BOTTOM, Ballot
 from paxos.command import ALL, MAX_COMMAND_BYTES, NOTHING, Command, Footprint, RequestId
-from paxos.contract import Configuration, Instant
+from paxos.contract import Configuration, Instant, OutcomeKind
 from paxos.errors import ConfigurationError, QuorumError, RecordError, WireError
 from paxos.quorum import Majority, Phase
 from paxos.wire import FrameBuffer, dumps
@@ -419,3 +419,13 @@ def test_a_replica_wants_quorums_and_settings_of_its_own() -> None:
         EPaxosSettings(repeat_s=2, repeat_max_s=1)
     with pytest.raises(ConfigurationError, match="recover_max_s"):
         EPaxosSettings(recover_s=9)
+
+
+def test_an_observer_sends_whoever_asks_to_a_member() -> None:
+    configuration = Configuration(4, EPaxosQuorums([1, 2, 3]), observers=(4,))
+    observer = EPaxosReplica(configuration, {}, lambda name, bound: 0, Instant(0))
+    assert observer.effects().room > 0
+    observer.submit([COMMAND], Instant(0))
+    (outcome,) = observer.effects().outcomes
+    assert (outcome.request, outcome.kind) == (COMMAND.request, OutcomeKind.REDIRECT)
+    assert outcome.node in (1, 2, 3)
