@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paxos.errors import RecordError, WireError
+from paxos.service.catch_up import _Pace
 from paxos.service.log_messages import CHUNK_BYTES, Results
 from paxos.service.sessions import Sessions
 from paxos.service.snapshots import (
@@ -213,6 +214,48 @@ def test_a_step_is_a_few_chunks_of_the_machine(chunks: list[bytes], steps: int) 
     assert sum(wrote) == len(snapshot.chunks)
     assert read_content(snapshot).machine == b"".join(chunks)
     assert snapshot.digest == _digest(snapshot.chunks)
+
+
+@pytest.mark.parametrize(
+    ("requests_per_s", "pause_s"),
+    [
+        (0, 1.0),  # nobody is disturbed
+        (1, 5.0),
+        (600, 5.0),
+        (1000, 3.0),
+        (3000, 1.0),
+        (100_000, 1.0),
+    ],
+)
+def test_the_pause_is_longer_while_little_is_carried_out(requests_per_s: int, pause_s: float) -> None:
+    pace = _Pace(1.0)
+    for _ in range(2):
+        pace.begin()
+        now_s, pause, pauses = 100.0, 0.0, []
+        for _ in range(25):
+            pause = pace.pause_s(now_s, int(requests_per_s * now_s))
+            pauses.append(pause)
+            now_s += pause
+        # Small snapshots are done before it begins.
+        assert pauses[:16] == [1.0] * 16
+        assert pauses[16:] == pytest.approx([pause_s] * 9, rel=0.01)
+
+
+def test_requests_carried_out_set_the_pace_of_a_large_snapshot() -> None:
+    host = Host(marker_requests=3, piece_s=1.0)
+    host.submit(1, *[b"%d" % index + bytes(900_000) for index in range(3)])
+    host.wait(1.0, ticks=20)
+
+    def pieces() -> int:
+        return sum(key.startswith(b"sC") for key in host.disk)
+
+    before = pieces()
+    host.wait(1.0, ticks=5)
+    assert pieces() == before + 5
+    host.submit(4, b"x")
+    host.wait(1.0, ticks=10)
+    # One step at once, then a stretched pause since one request was carried out before it, then as usual.
+    assert pieces() == before + 5 + 6
 
 
 def test_many_old_pieces_are_removed_bit_by_bit() -> None:

@@ -1,8 +1,8 @@
 """Making snapshots, keeping the newest, and handing it to nodes that lag behind.
 
-One snapshot is made at a time, a step every few milliseconds, so that it takes a small share of the node's
-time however large it is.  When it is on disk the log before it may go; the pieces of the one before go in the
-same write, or one after the other at the same pace if there are many.
+One snapshot is made at a time, a step every few milliseconds or every few thousand requests, so that it
+takes a small share of the node's time however large it is.  When it is on disk the log before it may go; the
+pieces of the one before go in the same write, or one after the other at the same pace if there are many.
 
 Who lags behind is offered the newest snapshot and asks for its pieces.  While it asks, the log after that
 snapshot is kept, or it would lag behind again as soon as it has all: a node that stops asking is waited
@@ -42,6 +42,11 @@ _PATIENCE_S: Final = 10.0
 #: Who has sent no piece for so many repetitions is given up for another that offers its own.
 _REPEATS: Final = 3
 _NEVER_S: Final = float("inf")
+#: A step takes about as long as so many requests, divided by the share of the node's time that it may take.
+_STEP_REQUESTS: Final = 3000
+#: A pause is stretched so many times at most; and not at all for so many steps, with which most are done.
+_STRETCH: Final = 5.0
+_FIRST_STEPS: Final = 16
 #: Pieces removed in one write, at most: a store takes its time for each, and clients wait for the write.
 _REMOVED_AT_ONCE: Final = 8
 
@@ -72,6 +77,41 @@ class _Serving:
     def __init__(self, snapshot: Snapshot, asked_at_s: float) -> None:
         self.snapshot = snapshot
         self.asked_at_s = asked_at_s
+
+
+class _Pace:
+    """How long to pause between two steps.
+
+    As long as is set, where the node has the time for it.  Steps that come so often while few requests are
+    carried out may be the cause: on a machine that has other work, a node gets a part of the time, and the
+    steps would take most of that.  How busy a machine is can not be seen from here; how much was carried out
+    since the last step can.  So the pause is stretched until enough was; not without bound, or a snapshot of
+    a node that has little to do would take for ever; and not at all when nobody is disturbed.
+
+    Args:
+        piece_s: the pause that is set, seconds.
+    """
+
+    __slots__ = ("_at_s", "_piece_s", "_requests", "_steps")
+
+    def __init__(self, piece_s: float) -> None:
+        self._piece_s = piece_s
+        self._at_s = 0.0
+        self._requests = 0
+        self._steps = 0
+
+    def begin(self) -> None:
+        """A snapshot begins."""
+        self._steps = 0
+
+    def pause_s(self, now_s: float, requests: int) -> float:
+        """After a step: seconds until the next. `requests`: carried out until now."""
+        took_s, self._at_s = now_s - self._at_s, now_s
+        done, self._requests = requests - self._requests, requests
+        self._steps += 1
+        if self._steps <= _FIRST_STEPS or done <= 0:
+            return self._piece_s
+        return min(max(took_s * _STEP_REQUESTS / done, self._piece_s), _STRETCH * self._piece_s)
 
 
 class CatchUp:
@@ -112,6 +152,7 @@ class CatchUp:
         self._removals: Writes = []
         # When the next step is due, of a snapshot or of removing one.
         self._step_at_s = _NEVER_S
+        self._pace = _Pace(settings.piece_s)
         # Complete and on its way to the disk; and what is in it, if it is another node's.
         self._finishing: Snapshot | None = None
         self._arrived: Content | None = None
@@ -143,11 +184,12 @@ class CatchUp:
         self._writer = SnapshotWriter(mark, part, sessions, machine)
         self._marks[self._writer.number] = mark
         self._step_at_s = self._now_s
+        self._pace.begin()
         return True
 
-    def _step(self) -> None:
+    def _step(self, requests: int) -> None:
         """Remove a piece that is no longer needed, or go on with the snapshot that is being made."""
-        self._step_at_s = self._now_s + self._settings.piece_s
+        self._step_at_s = self._now_s + self._pace.pause_s(self._now_s, requests)
         if self._removals:
             self._writes.append(self._removals.pop())
         elif self._writer is not None:
@@ -329,11 +371,11 @@ class CatchUp:
 
     # --- time, and what is to be done ---------------------------------------------------------------
 
-    def tick(self, now: Instant) -> None:
-        """Do what is due."""
+    def tick(self, now: Instant, requests: int) -> None:
+        """Do what is due. `requests`: carried out by this node until now."""
         self._now_s = now.monotonic_s
         if self._now_s >= self._step_at_s:
-            self._step()
+            self._step(requests)
         if self._now_s >= self._repeat_at_s:
             self._asked.clear()
             self._ask_more()

@@ -218,7 +218,7 @@ class LogService:
     def tick(self, now: Instant) -> None:
         """Do what is due."""
         self._now = now
-        self._catch_up.tick(now)
+        self._catch_up.tick(now, self.requests)
 
     def disconnect(self, client: ClientKey, now: Instant) -> None:
         """The client is gone: what it asked goes on, and nobody is told."""
