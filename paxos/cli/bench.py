@@ -68,7 +68,7 @@ def add(commands: Commands) -> None:
         "--seconds", type=seconds, metavar="S", help="core, wire: about how long each (0.5); cluster (5)"
     )
     parser.add_argument(
-        "--nodes", type=count(1, 99), default=3, metavar="N", help="sim, explore, cluster: nodes (3)"
+        "--nodes", type=count(1, 99), default=3, metavar="N", help="sim, explore, cluster, log: nodes (3)"
     )
     parser.add_argument(
         "--operations",
@@ -81,7 +81,22 @@ def add(commands: Commands) -> None:
         "--loop", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="of the nodes (asyncio)"
     )
     log = parser.add_argument_group("log only")
-    log.add_argument("--protocol", default="multipaxos", metavar="P", help="what our nodes run (multipaxos)")
+    log.add_argument(
+        "--protocol",
+        default="multipaxos",
+        metavar="P,P",
+        help="what our nodes run; catch-up: one (multipaxos)",
+    )
+    log.add_argument(
+        "--conflicts",
+        type=_percentages,
+        default=(0,),
+        metavar="N,N",
+        help="percent of the commands that touch one key, for what orders only what conflicts (0)",
+    )
+    log.add_argument(
+        "--outstanding", type=count(3, 1_000_000), default=1500, metavar="N", help="commands at once (1500)"
+    )
     log.add_argument(
         "--loops", default="asyncio", metavar="L,L", help="event loops, of asyncio, uvloop and trio (asyncio)"
     )
@@ -98,6 +113,16 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--directory", metavar="DIR", help="cluster, log: on the disk to measure (a temporary one)"
     )
+
+
+def _percentages(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(map(int, text.split(",")))
+    except ValueError:
+        found = (-1,)
+    if not all(0 <= each <= 100 for each in found):
+        raise argparse.ArgumentTypeError(f"expected percentages as in 0,2,100, got {text!r:.40}")
+    return found
 
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
@@ -216,11 +241,13 @@ def _cluster(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]
 def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     import anyio
 
+    from paxos.contract import Orders, find_protocol
     from paxos.runtime.bench_others import OTHERS, why_not
     from paxos.runtime.log_bench import LogFigures, benchmark_log
     from paxos.runtime.tasks import require_backend
 
     loops, stores = arguments.loops.split(","), arguments.stores.split(",")
+    protocols = arguments.protocol.split(",")
     for loop in loops:
         require_backend(loop)
     if unknown := set(stores) - {"sqlite", "memory"}:
@@ -232,12 +259,19 @@ def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
             out.say(f"left out: {why}")
         else:
             others.append(other)
-    contestants = len(loops) * len(stores) + len(others)
+    shares = [
+        len(arguments.conflicts) if find_protocol(each).orders is Orders.CONFLICTS else 1
+        for each in protocols
+    ]
+    contestants = sum(shares) * len(loops) * len(stores) + len(others)
     with out.progress("logs of real processes", contestants * arguments.repeats) as bar:
 
         async def main() -> list[LogFigures]:
             return await benchmark_log(
-                protocol=arguments.protocol,
+                protocols=protocols,
+                nodes=arguments.nodes,
+                conflicts=arguments.conflicts,
+                in_flight=arguments.outstanding,
                 loops=loops,
                 stores=stores,
                 others=others,
@@ -251,7 +285,8 @@ def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     names = list(dict.fromkeys(each.name for each in found))
     rows = [_log_row(name, [each for each in found if each.name == name]) for name in names]
     columns = ("what", "commands/s", "range", "alone, ms", "3 syncs, ms", "CPU, us each", "MB each")
-    out.table(f"3 nodes of their own processes, median of {arguments.repeats}:", columns, rows)
+    title = f"{arguments.nodes} nodes of their own processes, median of {arguments.repeats}:"
+    out.table(title, columns, rows)
     return {"repeats": arguments.repeats, "rounds": [attrs.asdict(each) for each in found]}
 
 

@@ -2,7 +2,11 @@
 
 A few connections, each with so many requests outstanding; for every answer the next request.  It uses plain
 sockets and the library's own messages, so that what is measured is the cluster and not its client.  Before
-that it finds out who leads, since a client of a leader would be sent there.
+that it finds out who leads, since a client of a leader would be sent there.  Where nobody leads there are
+connections to every node, with as many requests outstanding in all.
+
+So many percent of the requests put one and the same key; the others hardly ever one that another request
+under way puts as well.
 """
 
 import argparse
@@ -85,12 +89,18 @@ class _Connection:
                     yield message
 
 
-def _pool(key_bytes: int, value_bytes: int) -> list[bytes]:
-    return [put(os.urandom(key_bytes), os.urandom(value_bytes)) for _ in range(_POOL)]
+def _pool(arguments: argparse.Namespace) -> list[bytes]:
+    hot, conflicts, bodies = os.urandom(arguments.key_bytes), arguments.conflicts, []
+    for at in range(_POOL):
+        # Evenly spread, and exactly so many of a hundred.
+        is_hot = at * conflicts // 100 != (at + 1) * conflicts // 100
+        key = hot if is_hot else os.urandom(arguments.key_bytes)
+        bodies.append(put(key, os.urandom(arguments.value_bytes)))
+    return bodies
 
 
-def _find_leader(addresses: list[str], limit_s: float = 20.0) -> str:
-    """The address of the node that leads; of the first where none does."""
+def _find_leader(addresses: list[str], limit_s: float = 20.0) -> str | None:
+    """The address of the node that leads; None where nobody does."""
     deadline_s = time.monotonic() + limit_s
     while time.monotonic() < deadline_s:
         for address in addresses:
@@ -98,7 +108,7 @@ def _find_leader(addresses: list[str], limit_s: float = 20.0) -> str:
             status = json.loads(connection.ask(AskStatus(0)).body)
             connection.socket.close()
             if "leader" not in status:
-                return addresses[0]
+                return None
             if status["ready"] and status.get("role") == "leader":
                 return address
         time.sleep(_LOOK_S)
@@ -107,8 +117,11 @@ def _find_leader(addresses: list[str], limit_s: float = 20.0) -> str:
 
 def _flood(arguments: argparse.Namespace) -> dict[str, object]:
     """So many outstanding on each connection, for so long."""
-    leader = _find_leader(arguments.cluster.split(","))
-    pool = _pool(arguments.key_bytes, arguments.value_bytes)
+    addresses = arguments.cluster.split(",")
+    leader = _find_leader(addresses)
+    outstanding = arguments.connections * arguments.outstanding
+    to = [leader] * arguments.connections if leader else addresses
+    pool = _pool(arguments)
     selector = selectors.DefaultSelector()
     at = 0
 
@@ -120,13 +133,13 @@ def _flood(arguments: argparse.Namespace) -> dict[str, object]:
         return pool[at - many : at]
 
     connections = []
-    for _ in range(arguments.connections):
-        connection = _Connection(leader)
+    for address in to:
+        connection = _Connection(address)
         connection.birth = connection.ask(AskBirth(0)).markers
         connections.append(connection)
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     for connection in connections:
-        connection.send(bodies(arguments.outstanding))
+        connection.send(bodies(outstanding // len(to)))
     started_s = time.perf_counter()
     begun_s = started_s + arguments.warm_up
     ends_s = begun_s + arguments.seconds
@@ -163,9 +176,10 @@ def _flood(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _one_by_one(arguments: argparse.Namespace) -> dict[str, object]:
     """One request at a time."""
-    leader = _find_leader(arguments.cluster.split(","))
-    pool = _pool(arguments.key_bytes, arguments.value_bytes)
-    connection = _Connection(leader)
+    addresses = arguments.cluster.split(",")
+    leader = _find_leader(addresses)
+    pool = _pool(arguments)
+    connection = _Connection(leader or addresses[0])
     connection.birth = connection.ask(AskBirth(0)).markers
     took_ms: list[float] = []
     ends_s = time.perf_counter() + arguments.seconds
@@ -189,11 +203,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m paxos.runtime.load", description="Load a cluster.")
     parser.add_argument("--cluster", required=True, help="addresses, separated by commas")
     parser.add_argument("--connections", type=int, default=3)
-    parser.add_argument("--outstanding", type=int, default=500, help="on each connection")
+    parser.add_argument("--outstanding", type=int, default=500, help="on each of them")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds that are not counted")
     parser.add_argument("--key-bytes", type=int, default=16)
     parser.add_argument("--value-bytes", type=int, default=16)
+    parser.add_argument("--conflicts", type=int, default=0, help="percent of the requests that put one key")
     parser.add_argument("--one-by-one", action="store_true", help="one connection, one request at a time")
     arguments = parser.parse_args()
     try:

@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from paxos.contract import Orders, find_protocol
 from paxos.runtime.bench_others import etcd_commands_per_s, pysyncobj_commands_per_s
 from paxos.runtime.bench_processes import (
     bench_processes,
@@ -28,7 +29,8 @@ from paxos.runtime.bench_processes import (
 
 __all__ = ["LogFigures", "benchmark_log"]
 
-_NODES: Final = 3
+_SYNCS_AT_ONCE: Final = 3
+_CONNECTIONS: Final = 3
 
 
 @attrs.frozen
@@ -36,7 +38,7 @@ class LogFigures:
     """What one round measured of one contestant; None for what it does not have.
 
     Args:
-        name: the contestant: "multipaxos, uvloop, sqlite", "etcd", ...
+        name: the contestant: "multipaxos, uvloop, sqlite", "epaxos, asyncio, sqlite, 2 % conflicts", ...
         commands_per_s: with deep pipelines.
         latency_ms: of one client, one command at a time: the median.
         sync_ms: of three at once on the same disk, in the same round: the median.
@@ -56,7 +58,10 @@ class LogFigures:
 
 async def benchmark_log(
     *,
-    protocol: str = "multipaxos",
+    protocols: Sequence[str] = ("multipaxos",),
+    nodes: int = 3,
+    conflicts: Sequence[int] = (0,),
+    in_flight: int = 1500,
     loops: Sequence[str] = ("asyncio",),
     stores: Sequence[str] = ("sqlite",),
     others: Sequence[str] = (),
@@ -68,7 +73,10 @@ async def benchmark_log(
     """Measure everything in turn, several times.
 
     Args:
-        protocol: what our nodes run.
+        protocols: what our nodes run. Where nobody leads there are clients at every node.
+        nodes: how many there are of ours.
+        conflicts: percent of the commands that touch one key; what orders everything is measured once.
+        in_flight: commands under way at once, in all.
         loops: event loops of our nodes: "asyncio", "uvloop" or "trio".
         stores: of our nodes: "sqlite", "memory".
         others: of `bench_others.OTHERS`.
@@ -86,13 +94,46 @@ async def benchmark_log(
     tell = progress or (lambda name: None)
     found = []
     for _ in range(repeats):
-        for loop in loops:
-            for store in stores:
-                found.append(await _ours(protocol, loop, store, seconds, directory))
-                tell(found[-1].name)
+        for ours in _contestants(protocols, nodes, conflicts, loops, stores):
+            found.append(await _measure(ours, in_flight, seconds, directory))
+            tell(found[-1].name)
         for other in others:
             found.append(await anyio.to_thread.run_sync(_other, other, seconds, directory))
             tell(other)
+    return found
+
+
+@attrs.frozen
+class _Ours:
+    """One of ours: what its nodes run, and how many percent of the commands touch one key."""
+
+    protocol: str
+    nodes: int
+    conflicts: int
+    loop: str
+    store: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in a table."""
+        partial = find_protocol(self.protocol).orders is Orders.CONFLICTS
+        share = f", {self.conflicts} % conflicts" if partial else ""
+        return f"{self.protocol}, {self.loop}, {self.store}{share}"
+
+
+def _contestants(
+    protocols: Sequence[str],
+    nodes: int,
+    conflicts: Sequence[int],
+    loops: Sequence[str],
+    stores: Sequence[str],
+) -> list[_Ours]:
+    found = []
+    for protocol in protocols:
+        shares = conflicts if find_protocol(protocol).orders is Orders.CONFLICTS else (0,)
+        for loop in loops:
+            for store in stores:
+                found += [_Ours(protocol, nodes, share, loop, store) for share in shares]
     return found
 
 
@@ -103,24 +144,31 @@ def _other(name: str, seconds: float, directory: str | os.PathLike[str] | None) 
         return LogFigures("etcd", etcd_commands_per_s(Path(place), seconds))
 
 
-async def _ours(
-    protocol: str, loop: str, store: str, seconds: float, directory: str | os.PathLike[str] | None
+async def _measure(
+    ours: _Ours, in_flight: int, seconds: float, directory: str | os.PathLike[str] | None
 ) -> LogFigures:
     with tempfile.TemporaryDirectory(prefix="paxos-bench-", dir=directory) as temporary:
         place = Path(temporary)
         sync_ms = await anyio.to_thread.run_sync(_three_syncs, place)
-        async with bench_processes(place, _NODES, loop, protocol, store) as (config, pids):
+        async with bench_processes(place, ours.nodes, ours.loop, ours.protocol, ours.store) as (config, pids):
             addresses = [node.address for node in config.nodes]
             alone = await run_load(addresses, "--one-by-one", "--seconds", str(seconds))
             before = [cpu_seconds(pid) for pid in pids]
-            many = await run_load(addresses, "--seconds", str(seconds), "--warm-up", "1")
-            # The leader first: it does most.
-            order = sorted(range(_NODES), key=lambda at: addresses[at] != many["leader"])
+            load = {
+                "seconds": seconds,
+                "warm-up": 1,
+                "conflicts": ours.conflicts,
+                "connections": _CONNECTIONS,
+                "outstanding": max(in_flight // _CONNECTIONS, 1),
+            }
+            many = await run_load(addresses, *(f"--{name}={value}" for name, value in load.items()))
+            # The leader first, if there is one: it does most.
+            order = sorted(range(ours.nodes), key=lambda at: addresses[at] != many["leader"])
             took = [_difference(cpu_seconds(pids[at]), before[at]) for at in order]
             resident = [resident_bytes(pids[at]) for at in order]
     total = many["total"]
     return LogFigures(
-        name=f"{protocol}, {loop}, {store}",
+        name=ours.name,
         commands_per_s=many["commands_per_s"],
         latency_ms=alone["latency_p50_ms"],
         sync_ms=sync_ms,
@@ -136,9 +184,9 @@ def _difference(after: float | None, before: float | None) -> float | None:
 
 def _three_syncs(place: Path) -> float:
     """The median of a sync while two others sync as well, milliseconds."""
-    directories = [place / f"sync-{at}" for at in range(_NODES)]
+    directories = [place / f"sync-{at}" for at in range(_SYNCS_AT_ONCE)]
     for directory in directories:
         directory.mkdir()
-    with ThreadPoolExecutor(_NODES) as pool:
+    with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
         took = [each for several in pool.map(measure_syncs, directories) for each in several]
     return percentile(took, 50)
