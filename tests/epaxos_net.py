@@ -275,22 +275,27 @@ class Net:
         for _ in range(most):
             if until is not None and until():
                 return
-            if self.network:
-                self.deliver(self.network[0])
-            elif any(self.queues[node] for node in self.nodes):
-                for node in self.nodes:
-                    self.sync(node)
-            elif self.transfers:
-                self.install(self.transfers[0])
-            else:
-                due = {n: at_s for n, at_s in self.wakes.items() if n in self.nodes and at_s is not None}
-                node = min(due, key=lambda n: (due[n], n), default=0)
-                if not node or max(due[node], self.now_s) > end_s:
-                    self.now_s = max(self.now_s, end_s)
-                    return
-                self.now_s = max(self.now_s, due[node])
-                self.tick(node)
+            if not self.advance(end_s):
+                self.now_s = max(self.now_s, end_s)
+                return
         raise AssertionError("it does not come to an end")
+
+    def advance(self, end_s: float) -> bool:
+        """The next thing happens: a message arrives, else a disk writes, else it is time to tick. Whether."""
+        if self.network:
+            self.deliver(self.network[0])
+        elif waiting := [node for node in self.nodes if self.queues[node]]:
+            self.sync(waiting[0])
+        elif self.transfers:
+            self.install(self.transfers[0])
+        else:
+            due = {n: at_s for n, at_s in self.wakes.items() if n in self.nodes and at_s is not None}
+            node = min(due, key=lambda n: (due[n], n), default=0)
+            if not node or max(due[node], self.now_s) > end_s:
+                return False
+            self.now_s = max(self.now_s, due[node])
+            self.tick(node)
+        return True
 
     # --- inside --------------------------------------------------------------------------------------
 
