@@ -425,19 +425,24 @@ class FastPathTaken(InstanceWatch):
     """
 
     name = "FastPathTaken"
-    _when = (PreAcceptOK, Written, "crash")
+    _when = (PreAcceptOK, Written, "crash", "restart")
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
         self._asked: dict[InstanceId, Deps] = {}
         self._agreeing: dict[NodeId, dict[int, set[NodeId]]] = {}
         self._slow: set[InstanceId] = set()
+        # Up to which own number an earlier life may have used it for something else.
+        self._orphans: dict[NodeId, int] = {}
         self._created = {PreAccept: self._asks, PreAcceptOK: self._answers, Accept: self._proposes}
 
     def _before(self, step: Step) -> str | None:
         node, sender, message = step.node, step.sender, step.message
         if step.action == "crash":
             self._agreeing.pop(node, None)
+        elif step.action == "restart":
+            replica = replica_of(step)
+            self._orphans[node] = 0 if replica is None else replica.table.orphans
         elif sender is None or sender not in self._quorums.members:
             return None
         elif isinstance(message, PreAcceptOK):
@@ -472,8 +477,8 @@ class FastPathTaken(InstanceWatch):
                 continue
             if rank == instance.rank and is_marker(instance.command):
                 continue  # a barrier is after all that its owner numbered before
-            if rank == replica.context.own_rank and after <= replica.table.orphans:
-                continue  # an earlier life may have used it for something else
+            if rank == replica.context.own_rank and after <= self._orphans.get(step.node, 0):
+                continue
             if other.footprint.conflicts(instance.footprint):
                 continue
             other_name = f"{replica.context.members[rank]}.{after}"
