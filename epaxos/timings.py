@@ -10,7 +10,7 @@ from typing import Final, Self
 __all__ = ["Timings"]
 
 #: So many of the last that were timed count.
-_LAST: Final = 15
+_LAST: Final = 7
 
 
 class Timings:

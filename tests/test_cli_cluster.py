@@ -348,7 +348,7 @@ def test_a_node_that_ends_says_why(tmp_path: Path) -> None:
 
 def test_the_demo_shows_that_nothing_is_lost(tmp_path: Path, capsys: Capture) -> None:
     keep = tmp_path / "kept"
-    assert main(["demo", "--decrees", "12", "--keep", str(keep), "--json"]) == EXIT_DONE
+    assert main(["demo", "--protocol", "paxos", "--decrees", "12", "--keep", str(keep), "--json"]) == EXIT_DONE
     captured = capsys.readouterr()
     assert "round 2" in captured.err
     found = json.loads(captured.out)
@@ -374,7 +374,7 @@ def test_the_demo_sees_a_difference(tmp_path: Path, capsys: Capture, monkeypatch
         return look
 
     monkeypatch.setattr(demo, "look_at_store", forged)
-    assert main(["demo", "--decrees", "2"]) == EXIT_CHECK_FAILED
+    assert main(["demo", "--protocol", "paxos", "--decrees", "2"]) == EXIT_CHECK_FAILED
     captured = capsys.readouterr()
     assert "DIFFERENT: round-1/decree-1: the store of node 2 has b'another'" in captured.err
     assert "1 DIFFERENT" in captured.out
@@ -383,7 +383,7 @@ def test_the_demo_sees_a_difference(tmp_path: Path, capsys: Capture, monkeypatch
 def test_the_demo_cleans_up_when_interrupted(tmp_path: Path) -> None:
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "paxos", "demo", "--decrees", "10000"],
+        [sys.executable, "-m", "paxos", "demo", "--protocol", "paxos", "--decrees", "10000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,9 +1,11 @@
-"""`paxos demo`: a real cluster on this machine, one node killed and started again, and nothing lost.
+"""`paxos demo`: a real cluster on this machine, nodes killed and started again, and nothing lost.
 
-Three processes, real sockets, real disks.  At every node a client proposes its own value for the same
-names at the same time, so they contend; all must be told the same.  Then one node is killed while others
-go on deciding, started again, and has to know every decision, whichever node is asked; and what stands in
-the stores afterwards must say the same.
+Several processes, real sockets, real disks.  What is told depends on the protocol; here is the story of one
+that decides decrees, and what the stories of logs (`demo_log`, `demo_regions`) share with it.
+
+At every node a client proposes its own value for the same names at the same time, so they contend; all must
+be told the same.  Then one node is killed while others go on deciding, started again, and has to know every
+decision, whichever node is asked; and what stands in the stores afterwards must say the same.
 """
 
 import argparse
@@ -21,17 +23,20 @@ import attrs
 
 from paxos.ballot import NodeId
 from paxos.cli.arguments import Commands, add_command, count
+from paxos.cli.calling import ask_statuses
 from paxos.cli.check import look_at_store
 from paxos.cli.output import Output, json_bytes, readable
 from paxos.cli.processes import NodeProcesses, free_ports
-from paxos.contract import Decides
+from paxos.contract import Decides, Orders, find_protocol
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, ConfigurationError, PaxosError, Unreachable
+from paxos.service.keyvalue_requests import MAX_LIMIT
 
 if TYPE_CHECKING:
+    from paxos.cli.arguments import Target
     from paxos.runtime.client import Client
     from paxos.runtime.config import ClusterConfig
 
-__all__ = ["Demo", "add"]
+__all__ = ["Demo", "NodeState", "add", "everything", "listed", "wait_until_level"]
 
 #: How long starting, one decision, and stopping may take before the demo gives up, seconds.
 START_S: Final = 20.0
@@ -40,6 +45,11 @@ LOOK_S: Final = 0.05
 #: Decrees under way at once.
 _WINDOW: Final = 8
 _SHOWN: Final = 5
+#: Without saying more: nodes and decisions in each round; of a log without a leader, regions and writes.
+_NODES: Final = 3
+_DECREES: Final = 40
+_REGIONS: Final = 5
+_WRITES: Final = 75
 
 
 def add(commands: Commands) -> None:
@@ -49,26 +59,27 @@ def add(commands: Commands) -> None:
         "demo",
         run,
         "see it work: real processes, one of them killed",
-        "Starts nodes as processes of their own on loopback ports, with stores in a temporary directory; "
-        "lets clients contend at every node; kills one node with SIGKILL, goes on, starts it again; and "
-        "compares every decision on every node. Of a replicated log it is the leader that is killed, while "
-        "clients write, and the states of all nodes are compared. Takes a few seconds and leaves nothing "
-        "behind. "
-        "Exit code 5 if any two nodes differ.",
+        "Starts nodes as processes of their own on loopback ports, with stores in a temporary directory. "
+        "EPaxos: five replicas, as far from each other as five cloud regions, each with a client beside it; "
+        "shows what a write takes in each region and what the distances allow, kills two replicas with "
+        "SIGKILL, goes on, starts them again, and compares the states of all. Multi-Paxos: the leader is "
+        "killed while clients write. Basic Paxos: clients contend at every node, and one is killed. Takes "
+        "half a minute at most and leaves nothing behind. Exit code 5 if any two nodes differ.",
         "  paxos demo\n"
         "  paxos demo --protocol multipaxos\n"
-        "  paxos demo --nodes 5 --decrees 200\n"
-        "  paxos demo --keep run && paxos check --store run/data/1 --list      look at what is left",
+        "  paxos demo --protocol paxos --nodes 5 --decrees 200\n"
+        "  paxos demo --keep run && paxos log --store run/data/1      look at what is left",
     )
-    parser.add_argument("--nodes", type=count(3, 15), default=3, metavar="N", help="how many processes (3)")
-    parser.add_argument("--protocol", default="paxos", metavar="NAME", help="what they run (paxos)")
+    parser.add_argument(
+        "--nodes", type=count(3, 15), metavar="N", help=f"how many processes ({_NODES}; epaxos: {_REGIONS})"
+    )
+    parser.add_argument("--protocol", default="epaxos", metavar="NAME", help="what they run (epaxos)")
     parser.add_argument(
         "--decrees",
         "--writes",
         type=count(1, 10_000),
-        default=40,
         metavar="N",
-        help="how many decisions or writes in each of three rounds (40)",
+        help=f"how many decisions or writes in each round ({_DECREES}; epaxos: {_WRITES})",
     )
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="work in this new directory and leave it there"
@@ -80,9 +91,13 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     import anyio
 
     with _directory(arguments.keep) as directory:
-        config = _configuration(directory, arguments.protocol, arguments.nodes)
-        with NodeProcesses(directory / "cluster.toml", directory, ("--log-level", "warning")) as processes:
-            demo = _story(config, processes, arguments.decrees, out)
+        regions = find_protocol(arguments.protocol).orders is Orders.CONFLICTS
+        nodes = arguments.nodes or (_REGIONS if regions else _NODES)
+        decrees = arguments.decrees or (_WRITES if regions else _DECREES)
+        config = _configuration(directory, arguments.protocol, nodes)
+        options = ("--log-level", "warning")
+        with NodeProcesses(directory / "cluster.toml", directory, options, regions) as processes:
+            demo = _story(config, processes, decrees, out)
             anyio.run(demo.run)
             out.say("stopping all nodes and comparing their stores ...")
             codes = processes.stop()
@@ -97,6 +112,10 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
 
 
 def _story(config: "ClusterConfig", processes: NodeProcesses, decrees: int, out: Output) -> "Demo":
+    if config.description().orders is Orders.CONFLICTS:
+        from paxos.cli.demo_regions import RegionDemo
+
+        return RegionDemo(config, processes, decrees, out)
     if config.description().decides is Decides.LOG:
         from paxos.cli.demo_log import LogDemo
 
@@ -227,6 +246,16 @@ class Demo:
         self._tell(await self._round(f"node {victim} back", 3, self.members, None))
         out.say(f"asking every node for all {len(self.decided)} decisions ...")
         await self._compare_nodes()
+
+    def read_stores(self) -> None:
+        """Read every store back, as a restart would: what is damaged is a difference."""
+        for node in self.members:
+            try:
+                look = look_at_store(self.config.node(node).store)
+            except PaxosError as error:
+                self.differences.append(str(error))
+                continue
+            self.differences.extend(f"{look.report.where}: {text}" for text in look.report.damaged)
 
     def count_readings(self, readings: int) -> None:
         """So many more values were compared."""
@@ -385,4 +414,53 @@ class Demo:
 
 
 def listed(nodes: Sequence[NodeId]) -> str:
+    """Nodes, for people."""
     return ", ".join(map(str, nodes))
+
+
+# --- of a log ----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class NodeState:
+    """What one node holds in the end.
+
+    Args:
+        node: its id.
+        applied: up to which slot, or how many commands.
+        keys: how many keys it has.
+        counter: how many writes it counted.
+        digest: of all keys and values.
+    """
+
+    node: NodeId
+    applied: int
+    keys: int
+    counter: int
+    digest: str
+
+
+async def everything(client: "Client") -> dict[bytes, bytes]:
+    """All that the node has by itself, whoever leads: that is what stale means."""
+    found: dict[bytes, bytes] = {}
+    low, more = b"", True
+    while more:
+        items, more = await client.scan(low, limit=MAX_LIMIT, stale=True)
+        found.update(items)
+        low = items[-1][0] + b"\0" if items else low
+    return found
+
+
+async def wait_until_level(processes: NodeProcesses, nodes: Sequence[NodeId], target: "Target") -> None:
+    """Wait until every node has applied what the others have."""
+    import anyio
+
+    deadline_s = time.monotonic() + START_S
+    while True:
+        processes.require_running(nodes)
+        applied = {status.get("applied") for status in await ask_statuses(target)}
+        if len(applied) == 1 and None not in applied:
+            return
+        if time.monotonic() > deadline_s:
+            raise Unreachable(f"the nodes were not level within {START_S:g} s: {applied}")
+        await anyio.sleep(LOOK_S)

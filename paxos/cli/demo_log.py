@@ -17,11 +17,9 @@ import attrs
 from paxos.ballot import NodeId
 from paxos.cli.arguments import Target
 from paxos.cli.calling import ask_statuses, leader_of
-from paxos.cli.check import look_at_store
-from paxos.cli.demo import CALL_S, LOOK_S, START_S, Demo, listed
+from paxos.cli.demo import CALL_S, LOOK_S, START_S, Demo, NodeState, everything, listed, wait_until_level
 from paxos.cli.output import json_bytes, readable
-from paxos.errors import PaxosError, Unreachable
-from paxos.service.keyvalue_requests import MAX_LIMIT
+from paxos.errors import Unreachable
 
 if TYPE_CHECKING:
     from paxos.runtime.client import Client
@@ -65,36 +63,6 @@ class LogRound:
             "p50_ms": round(1000 * statistics.median(self.latencies_s), 2),
             "max_ms": round(1000 * max(self.latencies_s), 2),
         }
-
-
-@attrs.frozen
-class NodeState:
-    """What one node holds in the end.
-
-    Args:
-        node: its id.
-        applied: up to which slot.
-        keys: how many keys it has.
-        counter: how many writes it counted.
-        digest: of all keys and values.
-    """
-
-    node: NodeId
-    applied: int
-    keys: int
-    counter: int
-    digest: str
-
-
-async def _everything(client: "Client") -> dict[bytes, bytes]:
-    """All that the node has by itself, whoever leads: that is what stale means."""
-    found: dict[bytes, bytes] = {}
-    low, more = b"", True
-    while more:
-        items, more = await client.scan(low, limit=MAX_LIMIT, stale=True)
-        found.update(items)
-        low = items[-1][0] + b"\0" if items else low
-    return found
 
 
 class LogDemo(Demo):
@@ -217,10 +185,10 @@ class LogDemo(Demo):
         """Compare what each node itself has with what was acknowledged."""
         from paxos.runtime.opening import connect
 
-        await self._wait_until_level()
+        await wait_until_level(self.processes, self.members, self._target)
         for node in self.members:
             async with connect([self.config.node(node).address], timeout_s=CALL_S) as client:
-                found = await _everything(client)
+                found = await everything(client)
                 status = await client.status()
             counter = int(found.pop(_COUNTER, b"0"))
             digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
@@ -241,29 +209,9 @@ class LogDemo(Demo):
                 f"node {node} counted {counter} writes; {len(self.written)} were acknowledged, each once"
             )
 
-    async def _wait_until_level(self) -> None:
-        """Wait until every node has applied what the leader has."""
-        import anyio
-
-        deadline_s = time.monotonic() + START_S
-        while True:
-            self.processes.require_running(self.members)
-            applied = {status.get("applied") for status in await ask_statuses(self._target)}
-            if len(applied) == 1 and None not in applied:
-                return
-            if time.monotonic() > deadline_s:
-                raise Unreachable(f"the nodes were not level within {START_S:g} s: {applied}")
-            await anyio.sleep(LOOK_S)
-
     def compare_stores(self) -> None:
         """Read every store back, as a restart would."""
-        for node in self.members:
-            try:
-                look = look_at_store(self.config.node(node).store)
-            except PaxosError as error:
-                self.differences.append(str(error))
-                continue
-            self.differences.extend(f"{look.report.where}: {text}" for text in look.report.damaged)
+        self.read_stores()
 
     # --- telling ------------------------------------------------------------------------------------
 

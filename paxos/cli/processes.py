@@ -117,9 +117,13 @@ class NodeProcesses:
         config: the cluster file.
         directory: where logs go, as `node-N.log`.
         options: more arguments of `paxos serve`.
+        each: whether each node has a file of its own, `node-N.toml` beside the other.
     """
 
-    def __init__(self, config: Path, directory: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: Path, directory: Path, options: Sequence[str] = (), each: bool = False
+    ) -> None:
+        self._each = each
         self._config = config
         self._directory = directory
         self._options = tuple(options)
@@ -128,8 +132,12 @@ class NodeProcesses:
     def start(self, node: NodeId) -> NodeProcess:
         """Start a node, or start it again."""
         log = self._directory / f"node-{node}.log"
-        self.nodes[node] = process = NodeProcess(node, self._config, log, self._options)
+        self.nodes[node] = process = NodeProcess(node, self.config_of(node), log, self._options)
         return process
+
+    def config_of(self, node: NodeId) -> Path:
+        """Its cluster file."""
+        return self._config.with_name(f"node-{node}.toml") if self._each else self._config
 
     def stop(self, nodes: Iterable[NodeId] | None = None) -> dict[NodeId, int]:
         """Stop these (None: all) gracefully and give their exit codes."""

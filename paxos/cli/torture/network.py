@@ -7,7 +7,7 @@ connection, is a *way*: it can be slow, or take nothing for a while.  As with TC
 the connection stays: what a way did not take comes late, unless the connection is broken meanwhile.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import anyio
@@ -59,11 +59,12 @@ class Network:
 
     Args:
         real: where each node really listens: the port, on the loopback interface.
+        outsiders: who else calls nodes, under ids that are no node's.
     """
 
-    def __init__(self, real: dict[NodeId, int]) -> None:
+    def __init__(self, real: dict[NodeId, int], outsiders: Sequence[NodeId] = (CLIENTS,)) -> None:
         self._real = real
-        everyone = (CLIENTS, *real)
+        everyone = (*outsiders, *real)
         self._ways = {(a, b): _Way() for a in everyone for b in everyone if a != b}
         self._cut: set[tuple[NodeId, NodeId]] = set()
         self._connections: dict[tuple[NodeId, NodeId], set[anyio.CancelScope]] = {}
@@ -73,7 +74,7 @@ class Network:
     async def open(self, tasks: TaskGroup) -> None:
         """Listen for every pair, until the tasks are cancelled."""
         for source, target in self._ways:
-            if target == CLIENTS:
+            if target not in self._real:
                 continue
             listener = await anyio.create_tcp_listener(local_host=_LOOPBACK, local_port=0)
             self.ports[source, target] = listener.extra(SocketAttribute.local_port)
