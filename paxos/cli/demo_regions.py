@@ -41,8 +41,9 @@ _TOPOLOGY: Final = "nsdi21"
 _SHARED: Final = b"everybody"
 #: So many times fewer writes are in a round of one key: each takes several round trips.
 _CONFLICTS: Final = 2
-#: Writes of each client until two replicas are killed.
+#: Writes of each client until two replicas are killed, and how far the next ones have come then, seconds.
 _BEFORE: Final = 2
+_ON_THE_WAY_S: Final = 0.01
 
 
 @attrs.frozen
@@ -219,21 +220,29 @@ class RegionDemo(Demo):
         shared = number == 2
         each = max(self.each // _CONFLICTS, 3) if shared else self.each
         times_ms: dict[NodeId, list[float]] = {node: [] for node in self.members}
-        before = len(self.members) * min(_BEFORE, each)
-        done = 0
+        # Before two are killed all have written a little; then they go on, and it happens on the way.
+        arrived, go_on, done = 0, anyio.Event(), 0
+
+        async def kill() -> None:
+            await go_on.wait()
+            await anyio.sleep(_ON_THE_WAY_S)
+            for victim in victims:
+                self.processes.nodes[victim].kill()
 
         async def work(node: NodeId, client: "Client") -> None:
-            nonlocal done
+            nonlocal arrived, done
             for at in range(each):
-                asked_s, was_before = time.perf_counter(), done < before
+                if victims and at == _BEFORE:
+                    arrived += 1
+                    if arrived == len(self.members):
+                        go_on.set()
+                    await go_on.wait()
+                asked_s = time.perf_counter()
                 await write(client, node, b"%d/%s/%d" % (number, self.names[node].encode(), at))
-                if not (victims and was_before):
+                if not victims or at > _BEFORE:
                     times_ms[node].append(1000 * (time.perf_counter() - asked_s))
                 done += 1
                 bar.advance()
-                if done == before:
-                    for victim in victims:
-                        self.processes.nodes[victim].kill()
 
         with self.out.progress(title, each * len(self.members)) as bar:
             async with AsyncExitStack() as stack:
@@ -243,6 +252,8 @@ class RegionDemo(Demo):
                     client = connect(addresses, cluster=self.config.id, timeout_s=CALL_S)
                     clients[node] = await stack.enter_async_context(client)
                 async with anyio.create_task_group() as group:
+                    if victims:
+                        group.start_soon(kill)
                     for node, client_ in clients.items():
                         group.start_soon(work, node, client_)
         trips = 2 if shared else 1
