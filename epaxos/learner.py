@@ -57,6 +57,8 @@ class EPaxosLearner:
         self.gossip_at_s: float = now_s + context.settings.gossip_s
         # What is to be told to everybody in the next Commit.
         self._announced: list[tuple[NodeId, int, bool, Deps]] = []
+        # When it is to be sent, if it waits for more; see `EPaxosSettings.commit_delay_s`.
+        self.announce_at_s: float = NEVER_S
         # For each member the highest number that somebody knows all decisions up to, and who.
         self._ahead: list[tuple[int, NodeId]] = [(0, 0)] * members
         # How far this replica was when it last gossiped: who is still there is behind, and not just late.
@@ -107,8 +109,17 @@ class EPaxosLearner:
         owner = context.members[instance.rank]
         self._announced.append((owner, instance.number, instance.is_nop, instance.deps))
 
-    def flush(self, context: Context) -> None:
-        """Send what is to be told to everybody."""
+    def flush(self, context: Context, now_s: float) -> None:
+        """Send what is to be told to everybody, when it is time."""
+        if not self._announced:
+            return
+        delay_s = context.settings.commit_delay_s
+        if delay_s:
+            if self.announce_at_s == NEVER_S:
+                self.announce_at_s = now_s + delay_s
+            if now_s < self.announce_at_s and len(self._announced) < _COMMIT_ENTRIES:
+                return
+            self.announce_at_s = NEVER_S
         announced, self._announced = self._announced, []
         for at in range(0, len(announced), _COMMIT_ENTRIES):
             message = Commit(tuple(announced[at : at + _COMMIT_ENTRIES]))
@@ -288,6 +299,7 @@ class EPaxosLearner:
         other.needed, other.news = self.needed, dict(self.news)
         other.decided = [table.by_rank[each.rank][each.number] for each in self.decided]
         other.gossip_at_s = self.gossip_at_s
+        other.announce_at_s = self.announce_at_s
         other._announced, other._ahead = list(self._announced), list(self._ahead)
         other._before, other._asked = list(self._before), dict(self._asked)
         other._stirred = self._stirred
@@ -304,11 +316,6 @@ class EPaxosLearner:
             tuple(sorted(self._asked.items())),
             self._stirred,
         )
-
-    @property
-    def wake_at_s(self) -> float:
-        """When to tick next."""
-        return 0.0 if self._stirred else min(self.gossip_at_s, NEVER_S)
 
 
 def _runs(named: list[tuple[NodeId, int]]) -> list[tuple[NodeId, int, int]]:

@@ -305,6 +305,7 @@ class EPaxosProposer:
             # What a quorum has voted for is decided, whatever ballot was joined meanwhile.
             self._learner.decide(proposal.instance, proposal.accepting, context)
             self._learner.announce(proposal.instance, context)
+            context.event("slow commit", "AcceptOK", instance=(context.node, message.number))
 
     def on_settled(self, message: Settled, context: Context) -> None:
         """Fast commits are on the own disk: now they count, and others are told."""
@@ -320,7 +321,8 @@ class EPaxosProposer:
         for number in message.numbers:
             proposal = self.proposals.get(number)
             if proposal is not None:
-                self.on_pre_accept_ok(context.node, PreAcceptOK(number, proposal.deps), context, now_s)
+                answer = _new(PreAcceptOK, (number, proposal.deps))
+                self.on_pre_accept_ok(context.node, answer, context, now_s)
 
     def flush(self, context: Context) -> None:
         """Have it said when what was proposed or committed in this turn is durable."""
@@ -329,7 +331,7 @@ class EPaxosProposer:
             context.send(context.node, Written(tuple(proposed)))
         if self._settling:
             settling, self._settling = self._settling, []
-            context.event("fast path", "PreAcceptOK", count=len(settling))
+            context.event("fast path", "PreAcceptOK", count=len(settling), numbers=tuple(settling))
             context.send(context.node, Settled(tuple(settling)))
 
     # --- ends --------------------------------------------------------------------------------------

@@ -249,7 +249,7 @@ class EPaxosReplica:
         if self._table.orphans and learner.executor.frontier[own_rank] >= self._table.orphans:
             self._table.release_orphans(context)
         proposer.flush(context)
-        learner.flush(context)
+        learner.flush(context, self._now_s)
         if self._leaving:
             self._forget_some()
         if self._behind:
@@ -266,7 +266,10 @@ class EPaxosReplica:
     def _wake_at_s(self) -> float | None:
         if self._leaving or self._learner.is_stirred:
             return 0.0  # at once: there is more to do
-        return min(self._learner.gossip_at_s, self._proposer.tick_at_s, self._recoveries.tick_at_s)
+        learner = self._learner
+        return min(
+            learner.gossip_at_s, learner.announce_at_s, self._proposer.tick_at_s, self._recoveries.tick_at_s
+        )
 
     def status(self) -> Status:
         """How far this replica is, and what it waits for."""
