@@ -1,6 +1,7 @@
 """An oracle for execution, which walks the whole graph for each question, and graphs to ask it about."""
 
 from collections.abc import Iterable
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ class Oracle:
             i: frozenset({i, *(j for j in reach[i] if i in reach[j])}) for i in able
         }
 
+        @cache
         def level(i: Id) -> int:
             return max((level(j) + 1 for j in reach[i] if j not in components[i]), default=0)
 
