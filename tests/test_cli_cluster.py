@@ -348,7 +348,9 @@ def test_a_node_that_ends_says_why(tmp_path: Path) -> None:
 
 def test_the_demo_shows_that_nothing_is_lost(tmp_path: Path, capsys: Capture) -> None:
     keep = tmp_path / "kept"
-    assert main(["demo", "--protocol", "paxos", "--decrees", "12", "--keep", str(keep), "--json"]) == EXIT_DONE
+    assert (
+        main(["demo", "--protocol", "paxos", "--decrees", "12", "--keep", str(keep), "--json"]) == EXIT_DONE
+    )
     captured = capsys.readouterr()
     assert "round 2" in captured.err
     found = json.loads(captured.out)

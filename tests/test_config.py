@@ -187,7 +187,11 @@ BAD_FILES = {
         "did you mean kind?",
     ),
     "no protocol": (GOOD.replace('protocol = "paxos"\n', ""), "[cluster]: protocol is missing"),
-    "unknown protocol": (GOOD.replace('"paxos"', '"raft"'), "'raft'", "known here: epaxos, multipaxos, paxos"),
+    "unknown protocol": (
+        GOOD.replace('"paxos"', '"raft"'),
+        "'raft'",
+        "known here: epaxos, multipaxos, paxos",
+    ),
     "protocol is no text": (GOOD.replace('"paxos"', "3"), "[cluster]: protocol: expected a text, got 3"),
     "cluster id is no text": (GOOD.replace('"shop"', "3"), "cluster id: expected a text, got 3"),
     "cluster id with spaces": (GOOD.replace('"shop"', '"my shop"'), "cluster id", "letters, digits"),
