@@ -88,10 +88,10 @@ class Executor:
     )  # fmt: skip
 
     def __init__(self, members: int) -> None:
-        self.frontier = [0] * members
-        self.executed_top = [0] * members
-        self.pending = 0
-        self.steps = 0
+        self.frontier: list[int] = [0] * members
+        self.executed_top: list[int] = [0] * members
+        self.pending: int = 0
+        self.steps: int = 0
         # Committed above the frontier, per rank by number: what is to be placed in chains when the
         # frontier reaches it; None for one executed, a no-op, or not in the graph yet.
         self._ahead: list[dict[int, Instance | None]] = [{} for _ in range(members)]

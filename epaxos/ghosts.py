@@ -364,7 +364,7 @@ class PreAccepted:
     __slots__ = ("agreeing", "deps")
 
     def __init__(self, deps: Deps) -> None:
-        self.deps = deps
+        self.deps: Deps = deps
         self.agreeing: set[NodeId] = set()
 
 

@@ -111,11 +111,17 @@ class Instance(Vertex):
     __slots__ = ("links", "node", "rank")
 
     def __init__(self, node: Node) -> None:
-        self.state = UNREADY
-        self.level = self.depth = 0
-        self.blocker = self.far = self.joined = self.targets = self.waiters = self.members = None
-        self.node = node
-        self.rank = 0
+        self.state: int = UNREADY
+        self.level: int = 0
+        self.depth: int = 0
+        self.blocker: Vertex | None = None
+        self.far: Vertex | None = None
+        self.joined: Vertex | None = None
+        self.targets: list[Vertex] | None = None
+        self.waiters: list[Vertex] | None = None
+        self.members: list[Vertex] | None = None
+        self.node: Node = node
+        self.rank: int = 0
         self.links: list[Link] = []
 
 
@@ -131,12 +137,18 @@ class Link(Vertex):
     __slots__ = ("below", "chain", "instance")
 
     def __init__(self, instance: Instance, below: "Link | None", chain: "Chain") -> None:
-        self.state = READY
-        self.level = self.depth = 0
-        self.blocker = self.far = self.joined = self.targets = self.waiters = self.members = None
+        self.state: int = READY
+        self.level: int = 0
+        self.depth: int = 0
+        self.blocker: Vertex | None = None
+        self.far: Vertex | None = None
+        self.joined: Vertex | None = None
+        self.targets: list[Vertex] | None = None
+        self.waiters: list[Vertex] | None = None
+        self.members: list[Vertex] | None = None
         self.instance: Instance | None = instance
-        self.below = below
-        self.chain = chain
+        self.below: Link | None = below
+        self.chain: Chain = chain
 
     def successors(self) -> list[Vertex]:
         """What is below, and its instance."""
@@ -165,11 +177,11 @@ class Chain:
     __slots__ = ("key", "links", "living", "numbers", "slot")
 
     def __init__(self, key: bytes | None = None, slot: int = 0) -> None:
-        self.key = key
-        self.slot = slot
+        self.key: bytes | None = key
+        self.slot: int = slot
         self.numbers: list[int] = []
         self.links: list[Link] = []
-        self.living = 0
+        self.living: int = 0
 
     def append(self, number: int, instance: Instance) -> None:
         """Put `instance` at the upper end; `number` is above all that are there."""
@@ -257,7 +269,7 @@ class ConflictGraph:
         self._all = [Chain() for _ in range(members)]
         self._ranged = [Chain() for _ in range(members)]
         #: How many of those in chains name ranges or touch everything.
-        self.sweeping = 0
+        self.sweeping: int = 0
 
     def touches(self, footprint: Footprint) -> bool:
         """Whether something in the chains may conflict with a command of `footprint`."""

@@ -73,15 +73,15 @@ class Proposal:
     )
 
     def __init__(self, instance: Instance, deps: Deps, repeat_at_s: float, repeat_s: float) -> None:
-        self.instance = instance
-        self.deps = deps
-        self.union = deps
+        self.instance: Instance = instance
+        self.deps: Deps = deps
+        self.union: Deps = deps
         self.answered: set[NodeId] = set()
-        self.agreeing = 0
+        self.agreeing: int = 0
         self.accepting: Choice | None = None
-        self.fast_until_s = NEVER_S
-        self.repeat_at_s = repeat_at_s
-        self.repeat_s = repeat_s
+        self.fast_until_s: float = NEVER_S
+        self.repeat_at_s: float = repeat_at_s
+        self.repeat_s: float = repeat_s
 
     def clone(self, instance: Instance) -> Self:
         """A copy, of the copy of its instance."""

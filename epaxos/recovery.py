@@ -93,15 +93,15 @@ class Recovery:
     )
 
     def __init__(self, instance: Instance, ballot: Ballot, now_s: float, repeat_s: float) -> None:
-        self.instance = instance
-        self.ballot = ballot
-        self.began_s = now_s
-        self.repeat_at_s = now_s + repeat_s
-        self.repeat_s = repeat_s
+        self.instance: Instance = instance
+        self.ballot: Ballot = ballot
+        self.began_s: float = now_s
+        self.repeat_at_s: float = now_s + repeat_s
+        self.repeat_s: float = repeat_s
         self.stage: Stage = ASKING
         self.reports: dict[NodeId, RecoverOK] = {}
         self.quorum: tuple[NodeId, ...] = ()
-        self.agreeing = 0
+        self.agreeing: int = 0
         self.deps: Deps = ()
         self.value: bytes | None = None
         self.validated: set[NodeId] = set()
