@@ -1,8 +1,9 @@
 """`paxos bench`: how fast it is here.
 
-Six things, each with its own question: `core` asks what the algorithm costs, `wire` what the format costs,
-`sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `log` the
-same of a replicated log, with others beside it; `history` how long the checker looks for an order.
+Several things, each with its own question: `core` asks what the algorithm costs, `wire` what the format
+costs, `sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `log` the
+same of a replicated log, with others beside it; `regions` what distance costs; `history` how long the checker
+looks for an order.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from paxos.cli.arguments import Commands, add_command, count, seconds
+from paxos.cli.arguments import Commands, Parser, add_command, count, seconds
+from paxos.cli.bench_regions import bench_regions
 from paxos.cli.histories import bench_histories
 from paxos.cli.output import Output, Progress
 from paxos.errors import EXIT_DONE, ConfigurationError
@@ -29,6 +31,8 @@ __all__ = ["add"]
 _SECONDS: Final = 0.5
 _CLUSTER_SECONDS: Final = 5.0
 _COLUMNS: Final = ("what", "median", "range")
+#: What is about a log without a leader, if nothing else is said.
+_LEADERLESS: Final = ("regions",)
 
 
 def add(commands: Commands) -> None:
@@ -45,6 +49,7 @@ def add(commands: Commands) -> None:
         "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n"
         "  log      commands a second of a replicated log, and others beside it\n"
         "  catch-up seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
+        "  regions  a log between published regions, in virtual time: latency, messages, and throughput\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
         "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
@@ -58,7 +63,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|catch-up|history",
+        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|history",
         help="what to measure",
     )
     parser.add_argument(
@@ -74,18 +79,31 @@ def add(commands: Commands) -> None:
         "--operations",
         type=count(1, 100_000_000),
         metavar="N",
-        help="in each run of sim (6000), in each history (5000), commands of catch-up (1000000)",
+        help="in each run of sim (6000) and regions (1000), in each history (5000), commands of catch-up and "
+        "memory (1000000)",
     )
     cluster = parser.add_argument_group("cluster only")
     cluster.add_argument(
         "--loop", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="of the nodes (asyncio)"
     )
+    cluster.add_argument(
+        "--in-flight", type=count(1, 100_000), default=512, metavar="N", help="calls under way at once (512)"
+    )
+    cluster.add_argument(
+        "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
+    )
+    _add_log_options(parser)
+    parser.add_argument(
+        "--directory", metavar="DIR", help="cluster, log: on the disk to measure (a temporary one)"
+    )
+
+
+def _add_log_options(parser: Parser) -> None:
     log = parser.add_argument_group("log only")
     log.add_argument(
         "--protocol",
-        default="multipaxos",
         metavar="P,P",
-        help="what our nodes run; catch-up: one (multipaxos)",
+        help="what our nodes run; catch-up, memory, regions: one (multipaxos; regions, memory: epaxos)",
     )
     log.add_argument(
         "--conflicts",
@@ -104,15 +122,6 @@ def add(commands: Commands) -> None:
     log.add_argument(
         "--others", action="store_true", help="PySyncObj and etcd as well, where they are installed"
     )
-    cluster.add_argument(
-        "--in-flight", type=count(1, 100_000), default=512, metavar="N", help="calls under way at once (512)"
-    )
-    cluster.add_argument(
-        "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
-    )
-    parser.add_argument(
-        "--directory", metavar="DIR", help="cluster, log: on the disk to measure (a temporary one)"
-    )
 
 
 def _percentages(text: str) -> tuple[int, ...]:
@@ -127,6 +136,8 @@ def _percentages(text: str) -> tuple[int, ...]:
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
     """Measure, and print what came out."""
+    if arguments.protocol is None:
+        arguments.protocol = "epaxos" if arguments.what in _LEADERLESS else "multipaxos"
     measured = _BENCHES[arguments.what](arguments, out)
     machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores"
     out.result({"bench": arguments.what, "machine": machine, **measured}, f"on {machine}")
@@ -370,5 +381,6 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "cluster": _cluster,
     "log": _log,
     "catch-up": _catch_up,
+    "regions": bench_regions,
     "history": bench_histories,
 }
