@@ -2,8 +2,8 @@
 
 Several things, each with its own question: `core` asks what the algorithm costs, `wire` what the format
 costs, `sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `log` the
-same of a replicated log, with others beside it; `regions` what distance costs; `history` how long the checker
-looks for an order.
+same of a replicated log, with others beside it; `regions` what distance costs; `memory` whether it stays
+bounded; `history` how long the checker looks for an order.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from paxos.cli.arguments import Commands, Parser, add_command, count, seconds
+from paxos.cli.bench_memory import bench_memory
 from paxos.cli.bench_regions import bench_regions
 from paxos.cli.histories import bench_histories
 from paxos.cli.output import Output, Progress
@@ -32,7 +33,7 @@ _SECONDS: Final = 0.5
 _CLUSTER_SECONDS: Final = 5.0
 _COLUMNS: Final = ("what", "median", "range")
 #: What is about a log without a leader, if nothing else is said.
-_LEADERLESS: Final = ("regions",)
+_LEADERLESS: Final = ("regions", "memory")
 
 
 def add(commands: Commands) -> None:
@@ -50,6 +51,7 @@ def add(commands: Commands) -> None:
         "  log      commands a second of a replicated log, and others beside it\n"
         "  catch-up seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
         "  regions  a log between published regions, in virtual time: latency, messages, and throughput\n"
+        "  memory   memory and disk over very many commands of a log, one node down for half of them\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
         "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
@@ -63,7 +65,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|history",
+        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|memory|history",
         help="what to measure",
     )
     parser.add_argument(
@@ -382,5 +384,6 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "log": _log,
     "catch-up": _catch_up,
     "regions": bench_regions,
+    "memory": bench_memory,
     "history": bench_histories,
 }
