@@ -106,9 +106,12 @@ def prefixes(nodes: int, begin: Callable[[Net], None], stride: int = 1) -> Itera
 def test_the_owner_is_killed_at_every_step_of_commit(
     nodes: int, begin: Callable[[Net], None], stride: int, kept: bool, lost: bool
 ) -> None:
+    count = 0
     for net in prefixes(nodes, begin, stride):
         kill(net, 1, kept, lost)
         finish(net, [node for node in net.everyone if node != 1])
+        count += 1
+    assert count > 10
 
 
 def kill(net: Net, node: NodeId, kept: bool, lost: bool) -> None:
@@ -243,6 +246,7 @@ def test_rings_of_conflicts_are_recovered(ring: int) -> None:
     for node in (1, 2, 3):
         net.crash(node)
     finish(net, [4, 5, 6, 7], seconds=60.0)
+    assert net.seen("recovered") >= 3
 
 
 # --- late duplicates -------------------------------------------------------------------------------------
