@@ -120,6 +120,9 @@ def _add_log_options(parser: Parser) -> None:
     log.add_argument(
         "--loops", default="asyncio", metavar="L,L", help="event loops, of asyncio, uvloop and trio (asyncio)"
     )
+    log.add_argument(
+        "--batching", default="together", metavar="B,B", help="of together and apart, likewise (together)"
+    )
     log.add_argument("--stores", default="sqlite", metavar="S,S", help="of sqlite and memory (sqlite)")
     log.add_argument(
         "--others", action="store_true", help="PySyncObj and etcd as well, where they are installed"
@@ -260,7 +263,7 @@ def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
     from paxos.runtime.tasks import require_backend
 
     loops, stores = arguments.loops.split(","), arguments.stores.split(",")
-    protocols = arguments.protocol.split(",")
+    protocols, batching = arguments.protocol.split(","), arguments.batching.split(",")
     for loop in loops:
         require_backend(loop)
     if unknown := set(stores) - {"sqlite", "memory"}:
@@ -273,9 +276,11 @@ def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
         else:
             others.append(other)
     shares = [
-        len(arguments.conflicts) if find_protocol(each).orders is Orders.CONFLICTS else 1
+        len(arguments.conflicts) * len(batching) if find_protocol(each).orders is Orders.CONFLICTS else 1
         for each in protocols
     ]
+    if unknown := set(batching) - {"together", "apart"}:
+        raise ConfigurationError(f"--batching: there is no {unknown.pop()!r}; there are together and apart")
     contestants = sum(shares) * len(loops) * len(stores) + len(others)
     with out.progress("logs of real processes", contestants * arguments.repeats) as bar:
 
@@ -284,6 +289,7 @@ def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
                 protocols=protocols,
                 nodes=arguments.nodes,
                 conflicts=arguments.conflicts,
+                batching=batching,
                 in_flight=arguments.outstanding,
                 loops=loops,
                 stores=stores,
@@ -297,7 +303,16 @@ def _log(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
         found = anyio.run(main)
     names = list(dict.fromkeys(each.name for each in found))
     rows = [_log_row(name, [each for each in found if each.name == name]) for name in names]
-    columns = ("what", "commands/s", "range", "alone, ms", "3 syncs, ms", "CPU, us each", "MB each")
+    columns = (
+        "what",
+        "commands/s",
+        "range",
+        "alone, ms",
+        "loaded, ms",
+        "3 syncs, ms",
+        "CPU, us each",
+        "MB each",
+    )
     title = f"{arguments.nodes} nodes of their own processes, median of {arguments.repeats}:"
     out.table(title, columns, rows)
     return {"repeats": arguments.repeats, "rounds": [attrs.asdict(each) for each in found]}
@@ -362,6 +377,7 @@ def _catch_up(arguments: argparse.Namespace, out: Output) -> Mapping[str, object
 def _log_row(name: str, rounds: "Sequence[LogFigures]") -> tuple[str, ...]:
     rates = [each.commands_per_s for each in rounds]
     alone = [each.latency_ms for each in rounds if each.latency_ms is not None]
+    loaded = [each.loaded_ms for each in rounds if each.loaded_ms is not None]
     syncs = [each.sync_ms for each in rounds if each.sync_ms is not None]
     middle = sorted(rounds, key=lambda each: each.commands_per_s)[len(rounds) // 2]
     return (
@@ -369,6 +385,7 @@ def _log_row(name: str, rounds: "Sequence[LogFigures]") -> tuple[str, ...]:
         f"{statistics.median(rates):,.0f}",
         f"{min(rates):,.0f} to {max(rates):,.0f}",
         f"{statistics.median(alone):.2f}" if alone else "",
+        f"{statistics.median(loaded):.0f}" if loaded else "",
         f"{statistics.median(syncs):.2f}" if syncs else "",
         " ".join(f"{each:.1f}" for each in middle.cpu_us_per_command),
         " ".join(f"{each:.0f}" for each in middle.resident_mb),

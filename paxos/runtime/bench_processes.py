@@ -251,10 +251,15 @@ async def bench_nodes(
 
 @asynccontextmanager
 async def bench_processes(
-    directory: Path, nodes: int, loop: str, protocol: str = "paxos", store: str = "sqlite"
+    directory: Path,
+    nodes: int,
+    loop: str,
+    protocol: str = "paxos",
+    store: str = "sqlite",
+    log: LogSettings | None = None,
 ) -> AsyncIterator[tuple[ClusterConfig, list[int]]]:
     """As `bench_nodes`, for processes that are all left alone: their configuration, and their ids."""
-    async with bench_nodes(directory, nodes, loop, protocol, store) as running:
+    async with bench_nodes(directory, nodes, loop, protocol, store, log) as running:
         yield running.config, [pid for pid in running.pids if pid is not None]
 
 

@@ -26,11 +26,13 @@ from paxos.runtime.bench_processes import (
     resident_bytes,
     run_load,
 )
+from paxos.service import LogSettings
 
 __all__ = ["LogFigures", "benchmark_log"]
 
 _SYNCS_AT_ONCE: Final = 3
 _CONNECTIONS: Final = 3
+_BATCHING: Final = LogSettings().batching
 
 
 @attrs.frozen
@@ -41,6 +43,7 @@ class LogFigures:
         name: the contestant: "multipaxos, uvloop, sqlite", "epaxos, asyncio, sqlite, 2 % conflicts", ...
         commands_per_s: with deep pipelines.
         latency_ms: of one client, one command at a time: the median.
+        loaded_ms: of all of them with deep pipelines: the median.
         sync_ms: of three at once on the same disk, in the same round: the median.
         cpu_us_per_command: processor time of each node for each command, the leader first, microseconds.
         client_cpu_us_per_command: of the loading process.
@@ -50,6 +53,7 @@ class LogFigures:
     name: str
     commands_per_s: float
     latency_ms: float | None = None
+    loaded_ms: float | None = None
     sync_ms: float | None = None
     cpu_us_per_command: tuple[float, ...] = ()
     client_cpu_us_per_command: float | None = None
@@ -61,6 +65,7 @@ async def benchmark_log(
     protocols: Sequence[str] = ("multipaxos",),
     nodes: int = 3,
     conflicts: Sequence[int] = (0,),
+    batching: Sequence[str] = (_BATCHING,),
     in_flight: int = 1500,
     loops: Sequence[str] = ("asyncio",),
     stores: Sequence[str] = ("sqlite",),
@@ -76,6 +81,7 @@ async def benchmark_log(
         protocols: what our nodes run. Where nobody leads there are clients at every node.
         nodes: how many there are of ours.
         conflicts: percent of the commands that touch one key; what orders everything is measured once.
+        batching: of `LogSettings`; what orders everything is measured once.
         in_flight: commands under way at once, in all.
         loops: event loops of our nodes: "asyncio", "uvloop" or "trio".
         stores: of our nodes: "sqlite", "memory".
@@ -94,7 +100,7 @@ async def benchmark_log(
     tell = progress or (lambda name: None)
     found = []
     for _ in range(repeats):
-        for ours in _contestants(protocols, nodes, conflicts, loops, stores):
+        for ours in _contestants(protocols, nodes, conflicts, batching, loops, stores):
             found.append(await _measure(ours, in_flight, seconds, directory))
             tell(found[-1].name)
         for other in others:
@@ -110,6 +116,7 @@ class _Ours:
     protocol: str
     nodes: int
     conflicts: int
+    batching: str
     loop: str
     store: str
 
@@ -118,6 +125,7 @@ class _Ours:
         """What it is called in a table."""
         partial = find_protocol(self.protocol).orders is Orders.CONFLICTS
         share = f", {self.conflicts} % conflicts" if partial else ""
+        share += f", batches {self.batching}" if partial and self.batching != _BATCHING else ""
         return f"{self.protocol}, {self.loop}, {self.store}{share}"
 
 
@@ -125,15 +133,17 @@ def _contestants(
     protocols: Sequence[str],
     nodes: int,
     conflicts: Sequence[int],
+    batching: Sequence[str],
     loops: Sequence[str],
     stores: Sequence[str],
 ) -> list[_Ours]:
     found = []
     for protocol in protocols:
-        shares = conflicts if find_protocol(protocol).orders is Orders.CONFLICTS else (0,)
+        partial = find_protocol(protocol).orders is Orders.CONFLICTS
+        ways = [(share, how) for share in conflicts for how in batching] if partial else [(0, _BATCHING)]
         for loop in loops:
             for store in stores:
-                found += [_Ours(protocol, nodes, share, loop, store) for share in shares]
+                found += [_Ours(protocol, nodes, *way, loop, store) for way in ways]
     return found
 
 
@@ -150,7 +160,9 @@ async def _measure(
     with tempfile.TemporaryDirectory(prefix="paxos-bench-", dir=directory) as temporary:
         place = Path(temporary)
         sync_ms = await anyio.to_thread.run_sync(_three_syncs, place)
-        async with bench_processes(place, ours.nodes, ours.loop, ours.protocol, ours.store) as (config, pids):
+        log = LogSettings(batching=ours.batching)
+        cluster = bench_processes(place, ours.nodes, ours.loop, ours.protocol, ours.store, log)
+        async with cluster as (config, pids):
             addresses = [node.address for node in config.nodes]
             alone = await run_load(addresses, "--one-by-one", "--seconds", str(seconds))
             before = [cpu_seconds(pid) for pid in pids]
@@ -171,6 +183,7 @@ async def _measure(
         name=ours.name,
         commands_per_s=many["commands_per_s"],
         latency_ms=alone["latency_p50_ms"],
+        loaded_ms=many["latency_p50_ms"],
         sync_ms=sync_ms,
         cpu_us_per_command=tuple(round(1e6 * each / total, 2) for each in took if each is not None),
         client_cpu_us_per_command=many["client_cpu_us_per_command"],
