@@ -102,5 +102,7 @@ async def test_a_bare_count_names_no_node_of_such_a_log() -> None:
     async with false_node(NewsNode(5), of(1, 4)) as address, connect([address]) as client:
         with pytest.raises(Rejected, match="the revision is a cluster with one order's"):
             await first_change(client, 3)
+        # Nothing has changed before the first change, wherever.
+        assert Placed.of((await first_change(client, 0)).revision) == (place_of(1, 4, VALUES), 1)
         with pytest.raises(ConfigurationError, match="changes: after"):
             await first_change(client, -1)

@@ -170,12 +170,14 @@ class Target:
         tls: the client's files; None for plain connections.
         timeout_s: how long to wait in all, seconds.
         config: the cluster file, when one was given.
+        prefer: the node to talk to where nobody leads; None for the nearest.
     """
 
     addresses: tuple[str, ...]
     tls: "TlsConfig | None"
     timeout_s: float
     config: "ClusterConfig | None"
+    prefer: int | None = None
 
 
 def add_cluster_arguments(parser: Parser, timeout_s: float = 10.0) -> None:
@@ -197,6 +199,12 @@ def add_cluster_arguments(parser: Parser, timeout_s: float = 10.0) -> None:
         default=timeout_s,
         metavar="S",
         help=f"how long to wait in all, seconds ({timeout_s:g})",
+    )
+    group.add_argument(
+        "--prefer",
+        type=count(1, 2**31 - 1),
+        metavar="NODE",
+        help="where nobody leads (epaxos): the node to ask while it can be reached",
     )
     for name, what in (
         ("ca", "with TLS: certificates of the cluster's authority, PEM"),
@@ -223,6 +231,8 @@ def target_of(arguments: argparse.Namespace) -> Target:
     if arguments.config is not None:
         config = load_cluster(arguments.config)
         addresses = [node.address for node in config.nodes]
+        if arguments.prefer is not None:
+            addresses.insert(0, config.node(arguments.prefer).address)
         if tls is None and config.tls is not None:
             tls = config.tls.for_node("client")
     else:
@@ -233,4 +243,4 @@ def target_of(arguments: argparse.Namespace) -> Target:
             parse_address(address)
     if tls is not None:
         tls.require_readable()
-    return Target(tuple(dict.fromkeys(addresses)), tls, arguments.timeout, config)
+    return Target(tuple(dict.fromkeys(addresses)), tls, arguments.timeout, config, arguments.prefer)

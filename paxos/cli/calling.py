@@ -42,7 +42,9 @@ def open_client(target: Target, address: str | None = None) -> "AbstractAsyncCon
 
     addresses = target.addresses if address is None else (address,)
     cluster = target.config.id if target.config else None
-    return connect(addresses, tls=target.tls, cluster=cluster, timeout_s=target.timeout_s)
+    return connect(
+        addresses, tls=target.tls, cluster=cluster, timeout_s=target.timeout_s, prefer=target.prefer
+    )
 
 
 def call(target: Target, use: "Callable[[Client], Awaitable[T]]") -> T:

@@ -251,16 +251,18 @@ def connect_sync(
     tls: TlsConfig | None = None,
     cluster: str | None = None,
     timeout_s: float = 10.0,
+    prefer: NodeId | None = None,
     backend: str = "asyncio",
     backend_options: Mapping[str, Any] | None = None,
 ) -> Iterator[SyncClient]:
     """`connect` for plain threads.
 
     Args:
-        addresses: see `connect`; likewise `tls`, `cluster` and `timeout_s`.
+        addresses: see `connect`; likewise `tls`, `cluster`, `timeout_s` and `prefer`.
         tls: see `connect`.
         cluster: see `connect`.
         timeout_s: see `connect`.
+        prefer: see `connect`.
         backend: the event loop in the background: "asyncio" or "trio".
         backend_options: its options, as `anyio.run` takes them.
 
@@ -268,7 +270,7 @@ def connect_sync(
         ConfigurationError: see `connect`; or there is no such backend.
     """
     require_backend(backend)
-    opened = connect(addresses, tls=tls, cluster=cluster, timeout_s=timeout_s)
+    opened = connect(addresses, tls=tls, cluster=cluster, timeout_s=timeout_s, prefer=prefer)
     with (
         start_blocking_portal(backend, dict(backend_options or {})) as portal,
         portal.wrap_async_context_manager(opened) as client,

@@ -54,15 +54,21 @@ class Client:
         security: TLS, or none.
         cluster: the cluster's id; None to go by the first node that answers.
         timeout_s: how long a call takes at most unless it says otherwise, seconds.
+        prefer: where nobody leads, the node to talk to while it can be reached; None for the nearest.
 
     Raises:
         ConfigurationError: no address, or one that is none.
     """
 
     def __init__(
-        self, addresses: Sequence[str], security: Security, cluster: str | None, timeout_s: float
+        self,
+        addresses: Sequence[str],
+        security: Security,
+        cluster: str | None,
+        timeout_s: float,
+        prefer: NodeId | None = None,
     ) -> None:
-        self._link = Link(addresses, security, cluster or "")
+        self._link = Link(addresses, security, cluster or "", prefer)
         self._status = StatusTraffic(self._link)
         self._decrees = DecreeTraffic(self._link)
         self._log = LogTraffic(self._link)
@@ -321,23 +327,27 @@ class Client:
                 Or this client has a thousand watches already.
             ClusterMismatch: as `submit`.
         """
-        place, after = Placed.of(await self.revision(timeout_s=_NEWS_S) if since is None else since)
-        while True:
-            body = requests.changes(after, low, high, _CHANGES)
-            nothing = answers.page_answer(after, after, ())
-            found = answers.changed(await self._log.news(body, "watch", _NEWS_S, nothing, place))
-            if isinstance(found, Compacted):
-                oldest = Placed(place, found.oldest).revision
-                raise Rejected(
-                    f"watch: the changes after revision {Placed(place, after).revision} are not all kept; "
-                    f"those after {oldest} are: read the keys anew, and watch from there"
-                )
-            for change in found.changes:
-                yield change._replace(revision=Placed(place, change.revision).revision) if place else change
-            if found.upto == after:
-                # This node is behind the one that told of that revision.
-                await anyio.sleep(_BEHIND_S)
-            after = found.upto
+        with self._link.staying():
+            place, after = Placed.of(await self.revision(timeout_s=_NEWS_S) if since in (None, 0) else since)
+            after = after if since is None else Placed.of(since).number  # 0 is the beginning, anywhere
+            while True:
+                body = requests.changes(after, low, high, _CHANGES)
+                nothing = answers.page_answer(after, after, ())
+                found = answers.changed(await self._log.news(body, "watch", _NEWS_S, nothing, place))
+                if isinstance(found, Compacted):
+                    oldest = Placed(place, found.oldest).revision
+                    raise Rejected(
+                        f"watch: the changes after revision {Placed(place, after).revision} are not all "
+                        f"kept; those after {oldest} are: read the keys anew, and watch from there"
+                    )
+                for change in found.changes:
+                    if place:
+                        change = change._replace(revision=Placed(place, change.revision).revision)
+                    yield change
+                if found.upto == after:
+                    # This node is behind the one that told of that revision.
+                    await anyio.sleep(_BEHIND_S)
+                after = found.upto
 
     async def backup(self, *, timeout_s: float | None = None) -> AsyncIterator[bytes]:
         """The whole replicated state in pieces, client table included, for `paxos.runtime.write_backup`.
@@ -355,16 +365,17 @@ class Client:
         """
         name, index, limit_s = os.urandom(16), 0, self._limit(timeout_s)
         body = first_question(name)
-        while True:
-            page = take_page(await self._log.query(Level.BACKUP, body, "backup", limit_s))
-            if page is None:
-                raise Unreachable("backup: the node that made it is gone; begin anew")
-            for piece in page.pieces:
-                yield piece
-            if page.last:
-                return
-            index += len(page.pieces)
-            body = question(name, index)
+        with self._link.staying():
+            while True:
+                page = take_page(await self._log.query(Level.BACKUP, body, "backup", limit_s))
+                if page is None:
+                    raise Unreachable("backup: the node that made it is gone; begin anew")
+                for piece in page.pieces:
+                    yield piece
+                if page.last:
+                    return
+                index += len(page.pieces)
+                body = question(name, index)
 
     async def _write(self, body: bytes, what: str, timeout_s: float | None) -> bytes:
         return (await self._log.submit([body], what, self._limit(timeout_s)))[0]

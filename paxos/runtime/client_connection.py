@@ -31,10 +31,17 @@ _PATIENCE_S: Final = 5.0
 
 
 class Connected(NamedTuple):
-    """A connection that both sides agreed on."""
+    """A connection that both sides agreed on.
+
+    Args:
+        stream: what it is.
+        hello: what the node said of itself.
+        far_s: how long it took to say so, seconds: a round trip, and little else.
+    """
 
     stream: ByteStream
     hello: Hello
+    far_s: float
 
 
 async def open_connection(address: Address, security: Security, cluster: str) -> Connected:
@@ -70,8 +77,10 @@ async def _greet(stream: ByteStream, address: Address, security: Security, clust
     try:
         with anyio.fail_after(_PATIENCE_S):
             secured = await security.secure(stream, called=False)
+            began_s = anyio.current_time()
             await secured.send(HANDSHAKE_MESSAGES.encode([mine]))
             answer = await read_first(secured)
+            far_s = anyio.current_time() - began_s
     except ssl.SSLError as error:
         raise ClusterMismatch(f"{address}: TLS: {error.reason or error}") from error
     except WireError as error:
@@ -93,7 +102,7 @@ async def _greet(stream: ByteStream, address: Address, security: Security, clust
         with anyio.CancelScope(shield=True):
             await _say_no(secured, refusal)
         raise ClusterMismatch(f"{address}: {refusal or 'what answers there is no node'}")
-    return Connected(secured, answer)
+    return Connected(secured, answer, far_s)
 
 
 async def _say_no(stream: ByteStream, reason: str) -> None:

@@ -4,9 +4,15 @@ One task holds the connection.  It sends what gathers, as much at once as there 
 comes.  When the connection breaks, when somebody has waited too long for this node, or when a node sends us
 elsewhere, it goes on to the next node, and whatever has no answer is sent again.  What that is, and what an
 answer means, is the affair of the `Traffic`s that use the link.
+
+Where nobody leads, the next node is the next nearest, and when there is a clearly nearer one than that which
+is connected, or the one that the user wants is back, the link goes there (`client_nearest`).  It does so
+between requests: it sends no more until all that it sent is answered.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import anyio
@@ -15,6 +21,7 @@ from anyio.abc import ByteStream
 from paxos.ballot import NodeId
 from paxos.errors import ClusterMismatch, ConfigurationError, PaxosError, Unreachable, WireError
 from paxos.runtime.client_connection import open_connection
+from paxos.runtime.client_nearest import Nearness
 from paxos.runtime.config import parse_address
 from paxos.runtime.handshake import Hello, unpack_values
 from paxos.runtime.tables import FROM_CLIENT, TO_CLIENT
@@ -39,6 +46,12 @@ _PAUSE_MAX_S: Final = 1.0
 _REFUSED_S: Final = 0.5
 #: The longest pause when nodes send us to one another, seconds; it begins when all had their turn.
 _SENT_ON_MAX_S: Final = 0.25
+#: A client that lives for no longer than this does not look for a nearer node, seconds.
+_SETTLED_S: Final = 1.0
+#: How long the link waits, sending nothing, until all is answered and it can go to another node, seconds.
+_DRAIN_S: Final = 1.0
+#: The shortest time between two looks for a nearer node, seconds.
+_LOOK_NEARER_S: Final = 0.1
 
 
 class Traffic(Protocol):
@@ -80,12 +93,15 @@ class Link:
         addresses: `host:port` of nodes, the one to use first in front.
         security: TLS, or none.
         cluster: the cluster's id; empty to go by the first node that answers.
+        prefer: where nobody leads, the node to talk to while it can be reached; None for the nearest.
 
     Raises:
         ConfigurationError: no address, or one that is none.
     """
 
-    def __init__(self, addresses: Sequence[str], security: Security, cluster: str) -> None:
+    def __init__(
+        self, addresses: Sequence[str], security: Security, cluster: str, prefer: NodeId | None = None
+    ) -> None:
         if isinstance(addresses, str):
             raise ConfigurationError(f"addresses: expected a list of host:port, got the single {addresses!r}")
         self._addresses = tuple(dict.fromkeys(parse_address(address) for address in addresses))
@@ -105,6 +121,13 @@ class Link:
         self._sent_on = 0
         # Since when the node has said that it takes nothing; None when it took something after.
         self._refused_s: float | None = None
+        self._nearness = Nearness(len(self._addresses), prefer)
+        # Where to go, in place of the next nearest; how many need the node that is connected to stay.
+        self._go_to: int | None = None
+        self._needed = 0
+        # Whether nothing is sent until all is answered; whether silence ended the last connection.
+        self._draining = False
+        self._was_silent = False
         #: The node that is connected now, or None.
         self.node: NodeId | None = None
         #: Where revisions hold that it tells; 0 for everywhere.
@@ -139,6 +162,7 @@ class Link:
         if self._refused_s is None:
             self._refused_s = now_s
         elif now_s - self._refused_s >= _REFUSED_S and len(self._addresses) > 1:
+            self._was_silent = True
             self.redirect(None)
 
     def redirect(self, node: NodeId | None) -> None:
@@ -147,6 +171,15 @@ class Link:
             self._wanted = node
             self._sent_on += 1
             self._leave.set()
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Until the block ends the link goes to no nearer node: what is under way is this one's alone."""
+        self._needed += 1
+        try:
+            yield
+        finally:
+            self._needed -= 1
 
     def unreachable(self, what: str, limit_s: float) -> Unreachable:
         """The error for something that was not sent in time."""
@@ -170,10 +203,13 @@ class Link:
         try:
             while True:
                 try:
-                    stream, hello = await open_connection(self._addresses[at], self._security, self._cluster)
+                    stream, hello, far_s = await open_connection(
+                        self._addresses[at], self._security, self._cluster
+                    )
                 except PaxosError as error:
                     self._errors[at] = error
                     self._give_up_if_hopeless()
+                    self._nearness.failed(at, anyio.current_time())
                     tries += 1
                     if tries % len(self._addresses) == 0:
                         await anyio.sleep(pause_s)
@@ -183,32 +219,47 @@ class Link:
                     self._errors.clear()
                     self._cluster, self.node, self.place = hello.cluster, hello.node, _place(hello)
                     self._met[hello.node] = at
-                    await self._use(stream)
+                    self._nearness.answered(at, hello.node, far_s, anyio.current_time())
+                    await self._use(stream, at)
                     if self._sent_on > len(self._addresses):
                         # They do not agree on who leads, or it has an address that we were not told.
                         times = self._sent_on - len(self._addresses) - 1
                         await anyio.sleep(min(_PAUSE_S * 2 ** min(times, 10), _SENT_ON_MAX_S))
-                wanted, self._wanted = self._wanted, None
-                at = self._met.get(wanted or 0, (at + 1) % len(self._addresses))
+                at = self._next(at)
         finally:
             self.closed = True
             for traffic in self._traffics:
                 traffic.close()
 
-    async def _use(self, stream: ByteStream) -> None:
-        """Carry what there is until the connection ends or patience does."""
+    def _next(self, at: int) -> int:
+        """Where to go from an address."""
+        wanted, self._wanted = self._wanted, None
+        go_to, self._go_to = self._go_to, None
+        if go_to is not None:
+            return go_to
+        after = self._nearness.after(at) if self.place else (at + 1) % len(self._addresses)
+        return self._met.get(wanted or 0, after)
+
+    async def _use(self, stream: ByteStream, at: int) -> None:
+        """Carry what there is until the connection ends or patience does, or there is a nearer node."""
         self._leave, self._refused_s = anyio.Event(), None
+        self._draining = self._was_silent = False
+        began_s = anyio.current_time()
         try:
             await run_until_first(
                 lambda: self._write(stream),
                 lambda: self._read(stream),
                 self._lose_patience,
                 self._leave.wait,
+                lambda: self._look_for_nearer(at),
             )
         except (WireError, *CONNECTION_ERRORS):
             pass  # whatever it was, the next node is tried
         finally:
             self.node = None
+            if self._go_to is None:
+                now_s = anyio.current_time()
+                self._nearness.left(at, now_s - began_s, self._was_silent, now_s)
             for traffic in self._traffics:
                 traffic.requeue()
             with anyio.CancelScope(shield=True):
@@ -223,7 +274,9 @@ class Link:
     async def _write(self, stream: ByteStream) -> None:
         while True:
             now_s = anyio.current_time()
-            messages = [message for traffic in self._traffics for message in traffic.gather(now_s)]
+            messages = []
+            if not self._draining:
+                messages = [message for traffic in self._traffics for message in traffic.gather(now_s)]
             if messages:
                 await stream.send(FROM_CLIENT.encode(messages))
                 continue
@@ -251,7 +304,63 @@ class Link:
             sent = [at_s for traffic in self._traffics if (at_s := traffic.oldest_s()) is not None]
             if sent and anyio.current_time() - min(sent) > self._patience_s:
                 self._patience_s = min(2 * self._patience_s, _PATIENCE_MAX_S)
+                self._was_silent = True
                 return
+
+    # --- a nearer node ------------------------------------------------------------------------------
+
+    async def _look_for_nearer(self, at: int) -> None:
+        """Return when it is time to go to a nearer node; never, where somebody leads."""
+        nearness = self._nearness
+        if not self.place or len(self._addresses) == 1 or nearness.is_wanted(at):
+            await anyio.sleep_forever()
+        await anyio.sleep(_SETTLED_S)
+        while True:
+            now_s = anyio.current_time()
+            async with anyio.create_task_group() as group:
+                for each in nearness.due(now_s):
+                    group.start_soon(self._measure, each)
+            better = nearness.better(at, anyio.current_time())
+            if better is not None and not self._needed and await self._drain():
+                self._go_to = better
+                return
+            pause_s = nearness.next_s() - anyio.current_time()
+            await anyio.sleep(max(pause_s if better is None else _DRAIN_S, _LOOK_NEARER_S))
+
+    async def _measure(self, at: int) -> None:
+        """How far the node at an address is, if it takes part."""
+        try:
+            stream, hello, far_s = await open_connection(self._addresses[at], self._security, self._cluster)
+        except PaxosError:
+            self._nearness.failed(at, anyio.current_time())
+            return
+        ready = False
+        try:
+            with anyio.move_on_after(_PATIENCE_S):
+                reply = await _ask(stream, AskStatus(0))
+                ready = isinstance(reply, StatusReply) and json.loads(reply.body).get("ready") is True
+        except (WireError, ValueError, *CONNECTION_ERRORS):
+            pass  # it is no node to go to
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(stream)
+        if ready:
+            self._met[hello.node] = at
+            self._nearness.answered(at, hello.node, far_s, anyio.current_time())
+        else:
+            self._nearness.failed(at, anyio.current_time())
+
+    async def _drain(self) -> bool:
+        """Send nothing until all is answered; whether it was, and nobody needs this node, soon enough."""
+        self._draining = True
+        with anyio.move_on_after(_DRAIN_S):
+            while not self._needed:
+                if all(traffic.oldest_s() is None for traffic in self._traffics):
+                    return True
+                await anyio.sleep(_PAUSE_S / 4)
+        self._draining = False
+        self.wake()
+        return False
 
     # --- one node, apart from all others ------------------------------------------------------------
 
@@ -269,7 +378,7 @@ class Link:
         errors: list[PaxosError] = []
         for address in self._addresses:
             try:
-                stream, hello = await open_connection(address, self._security, self._cluster)
+                stream, hello, _ = await open_connection(address, self._security, self._cluster)
             except PaxosError as error:
                 errors.append(error)
                 continue

@@ -53,22 +53,26 @@ async def connect(
     tls: TlsConfig | None = None,
     cluster: str | None = None,
     timeout_s: float = _TIMEOUT_S,
+    prefer: NodeId | None = None,
 ) -> AsyncIterator[Client]:
     """A client of the cluster whose nodes listen at these addresses.
 
     It connects to one node and goes on to the next when that one is gone.  No node need be up yet: a call
-    waits for one, as long as it has time.
+    waits for one, as long as it has time.  Where nobody leads (EPaxos), any node serves any client: there it
+    goes to the nearest, by measured round trips, from that to the next nearest, and back when it can.
 
     Args:
         addresses: `host:port` of some or all nodes.
         tls: the files of mutual TLS; `{id}` in them stands for `client`. None for plain connections.
         cluster: the cluster's id, to be sure of it; None to go by the first node that answers.
         timeout_s: how long a call takes at most unless it says otherwise, seconds.
+        prefer: the id of the node to talk to, where nobody leads, while it can be reached; None for the
+            nearest. Where somebody leads, the leader is talked to.
 
     Raises:
         ConfigurationError: an address that is none, or a TLS file that can not be used.
     """
-    client = Client(addresses, Security(tls, "client"), cluster, timeout_s)
+    client = Client(addresses, Security(tls, "client"), cluster, timeout_s, prefer)
     async with task_scope() as tasks:
         tasks.start_soon(client.run)
         yield client
@@ -275,7 +279,8 @@ class Cluster:
         """A client that lives as long as the cluster; asked again, the same one.
 
         Args:
-            node: the node to talk to while it is up; None for the first.
+            node: the node to talk to while it is up; None for the first. Where somebody leads, that one has
+                the last word.
 
         Raises:
             ConfigurationError: there is no such node.
@@ -283,7 +288,8 @@ class Cluster:
         if node not in self._clients:
             first = [] if node is None else [self._config.node(node).address]
             security = Security(self._config.tls, "client")
-            client = Client([*first, *self.addresses], security, self._config.id, self._timeout_s)
+            prefer = self._config.members[0] if node is None else node
+            client = Client([*first, *self.addresses], security, self._config.id, self._timeout_s, prefer)
             self._clients[node] = client
             self._tasks.start_soon(client.run)
         return self._clients[node]
