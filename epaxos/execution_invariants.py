@@ -175,6 +175,7 @@ class ExecutionOrder(ExecutionWatch):
         # With ranges: of which two that conflict the first comes first, as somebody carried them out.
         self._first: dict[tuple[InstanceId, InstanceId], NodeId] = {}
         self._footprints: dict[InstanceId, Footprint] = {}
+        self._with_ranges: dict[InstanceId, Footprint] = {}
 
     def _carried_out(self, step: Step, place: Place, name: InstanceId, command: Command) -> str | None:
         for key, is_write, before in touches(place, command.footprint):
@@ -195,17 +196,15 @@ class ExecutionOrder(ExecutionWatch):
 
     def _ranged(self, step: Step, place: Place, name: InstanceId, footprint: Footprint) -> str | None:
         has_ranges = bool(footprint.read_ranges or footprint.write_ranges)
-        for other, touched in self._footprints.items():
-            if other not in place.applied or other == name:
-                continue
-            if (has_ranges or touched.read_ranges or touched.write_ranges) and touched.conflicts(footprint):
+        for other, touched in (self._footprints if has_ranges else self._with_ranges).items():
+            if other in place.applied and other != name and touched.conflicts(footprint):
                 if (name, other) in self._first:
                     node = self._first[name, other]
                     return at(step, name, f"comes after {other}, and at node {node} before it")
                 self._first.setdefault((other, name), step.node)
-        # Only where there are ranges is everything kept that was carried out.
-        if has_ranges or self._footprints:
-            self._footprints[name] = footprint
+        self._footprints[name] = footprint
+        if has_ranges:
+            self._with_ranges[name] = footprint
         return None
 
 

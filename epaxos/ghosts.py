@@ -61,9 +61,9 @@ __all__ = [
 
 _OWNER: Final = slice(1, 5)
 _NUMBER: Final = slice(5, None)
-#: Steps that take in one of these decide nothing, unless something leaves that counts.
-_QUIET: Final = frozenset((Gossip, Ask, RecoverOK, ValidateOK, Waiting, Nack, Reserved))
-_COUNTED: Final = frozenset((AcceptOK, Settled))
+#: Steps that take in one of these, or are of such a kind, decide nothing, but on the fast path.
+_QUIET: Final = frozenset((Gossip, Ask, PreAcceptOK, RecoverOK, ValidateOK, Waiting, Nack, Reserved, Written))
+_QUIET_ACTIONS: Final = frozenset(("durable", "request", "tick"))
 
 
 def replica_of(step: Step) -> EPaxosReplica | None:
@@ -336,11 +336,14 @@ class DecisionWatch(InstanceWatch):
 
     def concerns(self, outline: Outline) -> bool:
         """Whether something may be decided there."""
-        if outline.received in _QUIET and _COUNTED.isdisjoint(outline.left) and not outline.applied:
-            if outline.received in self._when:
-                return True
-            return not (outline.left.isdisjoint(self._left) and outline.created.isdisjoint(self._created))
-        return True
+        action, received, created, left, applied = outline
+        if applied or Settled in left or Settled in created:
+            return True
+        if received not in _QUIET if received is not None else action not in _QUIET_ACTIONS:
+            return True
+        if received is not None and received in self._when:
+            return True
+        return not (left.isdisjoint(self._left) and created.isdisjoint(self._created))
 
     def observe(self, step: Step) -> str | None:
         """See one step; a sentence naming what broke, or None."""
@@ -368,7 +371,7 @@ class PreAccepted:
         self.agreeing: set[NodeId] = set()
 
 
-class FastWatch(DecisionWatch):
+class FastWatch(InstanceWatch):
     """An invariant that looks at pre-acceptances that left."""
 
     _when = ()

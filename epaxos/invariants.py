@@ -306,7 +306,7 @@ class VotesOnce(DecisionWatch):
     """
 
     name = "VotesOnce"
-    _when = (RecoverOK,)
+    _when = (PreAcceptOK, Written, RecoverOK)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

@@ -7,6 +7,7 @@ from epaxos.ghosts import (
     Decided,
     DecisionWatch,
     FastWatch,
+    InstanceWatch,
     PreAccepted,
     Votes,
     at,
@@ -24,7 +25,7 @@ from paxos.quorum import Phase, QuorumSystem
 __all__ = ["NopSound", "RecoveryPreserves", "ValidationSound"]
 
 
-class RecoveryPreserves(DecisionWatch):
+class RecoveryPreserves(InstanceWatch):
     """Once a choice is committed, whatever is proposed at a higher ballot is the same.
 
     Committed: on the fast path, which is ballot 0, or by votes of a quorum that left at one ballot.
