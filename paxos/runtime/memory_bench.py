@@ -18,6 +18,7 @@ import attrs
 from paxos.errors import PaxosError
 from paxos.runtime.bench_processes import Nodes, bench_nodes, resident_bytes
 from paxos.runtime.opening import connect
+from paxos.runtime.tasks import task_scope
 from paxos.service import LogSettings
 from paxos.service.keyvalue_requests import put
 
@@ -111,9 +112,9 @@ async def benchmark_memory(
 async def _put(addresses: list[str], first: int, last: int, keys: int) -> None:
     value = os.urandom(_VALUE_BYTES)
     async with (
-        connect([addresses[0]], timeout_s=_LIMIT_S) as one,
-        connect([addresses[1]], timeout_s=_LIMIT_S) as other,
-        anyio.create_task_group() as group,
+        connect(addresses, timeout_s=_LIMIT_S) as one,
+        connect(addresses[::-1], timeout_s=_LIMIT_S) as other,
+        task_scope() as group,
     ):
         limiter = anyio.Semaphore(_CALLS)
 
