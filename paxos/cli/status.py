@@ -24,7 +24,8 @@ def add(commands: Commands) -> None:
         run_status,
         "ask every node how it does",
         "A line for each node, the unreachable ones included, and which nodes are refused by others and why; "
-        "exit code 3 when none can be reached.",
+        "and whether nodes that made a snapshot at one marker made different ones. Exit code 3 when none can "
+        "be reached.",
         "  paxos status --config cluster.toml\n"
         "  paxos status --config cluster.toml --json | jq '.nodes[] | select(.reachable | not)'",
     )
@@ -46,8 +47,27 @@ def run_status(arguments: argparse.Namespace, out: Output) -> int:
     reached = sum(bool(status["reachable"]) for status in found)
     columns = _LOG_COLUMNS if in_log else _COLUMNS
     out.table(f"{reached} of {len(found)} nodes reached:", columns, rows)
-    out.result({"reached": reached, "nodes": found})
+    different = _different(found)
+    for complaint in different:
+        out.say(f"DIFFERENT: {complaint}")
+    out.result({"reached": reached, "nodes": found, "different": different})
     return EXIT_DONE if reached else EXIT_UNREACHABLE
+
+
+def _different(found: list[dict[str, Any]]) -> list[str]:
+    """Which nodes made different snapshots at one marker: then they hold different states."""
+    made: dict[int, dict[str, list[int]]] = {}
+    for status in found:
+        number, digest = status.get("snapshot"), status.get("snapshot_digest")
+        if isinstance(number, int) and isinstance(digest, str):
+            made.setdefault(number, {}).setdefault(digest, []).append(status["node"])
+    return [
+        f"at marker {number} nodes " + " and nodes ".join(", ".join(map(str, nodes)) for nodes in by.values())
+        + " made different snapshots, so their states differ: a state machine that is not deterministic, or "
+        "whose footprints leave out a key"
+        for number, by in sorted(made.items())
+        if len(by) > 1
+    ]  # fmt: skip
 
 
 def _decree_cells(status: dict[str, Any]) -> list[object]:

@@ -267,6 +267,7 @@ class CatchUp:
     # --- behind others ------------------------------------------------------------------------------
 
     def _on_offer(self, sender: NodeId, offer: SnapshotOffer, markers: int) -> None:
+        self._compare(sender, offer)
         if offer.number <= markers or self._finishing is not None:
             return
         incoming = self._incoming
@@ -281,6 +282,17 @@ class CatchUp:
         self._writes += incoming.begin()
         self._tell("snapshot wanted", f"node {sender} sends snapshot {offer.number}: {offer.chunks} pieces")
         self._ask_from(sender)
+
+    def _compare(self, sender: NodeId, offer: SnapshotOffer) -> None:
+        """What two nodes made at one marker must be the same."""
+        own = self._snapshot
+        if own is not None and own.number == offer.number and own.digest != offer.digest:
+            self._tell(
+                "states differ",
+                f"node {sender} made another snapshot {offer.number} than this node: their states differ, as "
+                "when a state machine is not deterministic, or its footprints leave out a key",
+                logging.ERROR,
+            )
 
     def _ask_from(self, source: NodeId) -> None:
         self._source = source
@@ -425,6 +437,7 @@ class CatchUp:
         incoming = self._incoming
         return {
             "snapshot": self._snapshot.number if self._snapshot is not None else None,
+            "snapshot_digest": self._snapshot.digest.hex() if self._snapshot is not None else None,
             "snapshot_pieces": len(self._snapshot.chunks) if self._snapshot is not None else 0,
             "snapshot_being_made": self._writer.number if self._writer is not None else None,
             "snapshot_coming": None
