@@ -318,8 +318,12 @@ class InstanceWatch(Watch):
             if said is not None:
                 return said
         for handlers, messages in ((self._created, step.created), (self._left, step.left)):
-            if handlers:
+            if handlers and messages:
+                previous = None
                 for recipient, message in messages:
+                    if message is previous:
+                        continue  # the same for everybody
+                    previous = message
                     handler: Handler | None = handlers.get(message.__class__)
                     if handler is not None:
                         self._to = recipient
