@@ -51,6 +51,8 @@ _WHICH: Final = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 40))
 #: Moves that must be enough for everyone to be answered once all is healed. Nodes of a log talk of more than
 #: what clients wait for, and may have to find a leader first.
 _SETTLE_MOVES: Final = {Decides.DECREES: 600, Decides.LOG: 6000}
+#: The line of a script after which nothing goes wrong any more.
+_HEALED: Final = "(from here on all is healed and arrives in order)"
 #: Commands and queries of a log: the plainest first.
 _COMMANDS: Final = ("put", "increment", "cas", "delete", "get")
 _QUERIES: Final = ("read", "stale")
@@ -157,7 +159,8 @@ class ProtocolStateMachine(RuleBasedStateMachine):
 
         Args:
             protocol: its name or description.
-            lines: the moves, as `paxos.sim.moves` describes them; empty lines are left out.
+            lines: the moves, as `paxos.sim.moves` describes them; empty lines are left out. What is in
+                brackets at the end of a script heals everything, as it was when the script was found.
             nodes, eager, settings, log: as in `of`.
             strict: every move must be possible. Without, one that is not is left out: so it is when a
                 mistake was mended that a script had led to.
@@ -172,6 +175,10 @@ class ProtocolStateMachine(RuleBasedStateMachine):
         stepper = Stepper(_description(protocol), nodes, eager=eager, settings=settings, log=log)
         script = [line.strip() for line in lines if line.strip()]
         for number, line in enumerate(script, 1):
+            if line == _HEALED:
+                # What was found in the end, when all works again, is found so once more.
+                stepper.heal(_SETTLE_MOVES[stepper.protocol.decides])
+                continue
             try:
                 made = stepper.do(line)
             except ConfigurationError as error:
@@ -300,7 +307,7 @@ class ProtocolStateMachine(RuleBasedStateMachine):
             )
             stepper.violations.append(Violation("Liveness", sentence, stepper.steps))
         stepper.judge()
-        _require_sound(stepper, [*self.lines, "(from here on all is healed and arrives in order)"])
+        _require_sound(stepper, [*self.lines, _HEALED])
 
     # ---- inside
 
