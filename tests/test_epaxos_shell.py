@@ -11,6 +11,7 @@ import pytest
 import paxos
 from epaxos import EPaxosQuorums
 from epaxos.instances import Choice, Instance, InstanceId
+from epaxos.messages import PreAccept
 from epaxos.records import decision_key, instance_key, pack_decision, pack_instance, pack_reservation
 from epaxos.stored import stored_log
 from epaxos.values import pack_value
@@ -24,6 +25,7 @@ from paxos.runtime.config import parse_cluster
 from paxos.runtime.sqlite_store import open_sqlite_store
 from paxos.runtime.store import inspect_store
 from paxos.service import LogSettings
+from tests.epaxos_net import Net
 from tests.processes import free_ports
 
 # What they show does not depend on the interpreter.
@@ -128,6 +130,35 @@ def test_quorums_of_many_are_found_at_once() -> None:
     assert small.best_quorum(lambda node: 1.0 * (node == 1), Phase.TWO) == {2, 3, 4}
     with pytest.raises(QuorumError, match="node 1 is -1"):
         small.best_quorum(lambda node: -1)
+
+
+# --- status ------------------------------------------------------------------------------------------
+
+
+def test_status_names_the_instance_that_is_waited_for_and_since_when() -> None:
+    net = Net(3)
+    replica = net.nodes[1]
+    assert replica.status().values["latency_ms"] == {}
+    net.run()
+    net.write(3, b"k")
+    # Another knows of it, and its owner falls silent before it commits.
+    assert net.pass_on(PreAccept, 3, 1)
+    net.lose(sender=3)
+    net.crash(3)
+    net.write(1, b"k")
+    assert net.pass_on(PreAccept, 1, 2)
+    net.run(0.5)
+    status = replica.status()
+    assert (status.values["unexecuted"], list(status.values["waits_for_s"])) == (1, ["3.1"])  # type: ignore[call-overload]
+    assert re.fullmatch(r"executed 0 instances, 1 wait, for 3\.1 since 0\.\d+ s", status.summary)
+    assert status.values["recovering"] == []
+    net.run(10.0)
+    status = replica.status()
+    assert (status.values["unexecuted"], status.values["waits_for_s"]) == (0, {})
+    latency_ms: Any = status.values["latency_ms"]
+    # It was committed soon, and carried out when the other had been recovered.
+    assert latency_ms["commit"] < 500 < latency_ms["execute"]
+    assert not net.violations
 
 
 # --- stores ------------------------------------------------------------------------------------------
