@@ -87,6 +87,8 @@ def test_small_bounds_are_bounds_of_the_protocol() -> None:
     multipaxos = [small_settings(find_protocol("multipaxos"), draw) for draw in draws]
     assert {settings.page_slots for settings in multipaxos} == {4, 64}
     assert {small_log(draw).marker_requests for draw in draws} == {40, 150, 600}
+    epaxos = [small_settings(find_protocol("epaxos"), draw) for draw in draws]
+    assert {settings.reserve_numbers for settings in epaxos} == {1, 8, 256}
     # What a protocol does not have is left out.
     assert small_settings(find_protocol("paxos"), random.Random(1)).reserve_rounds in (1, 64)
 
@@ -309,6 +311,16 @@ def test_a_campaign_of_a_log_in_short(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(operations) == found["verdict"]["operations"]
     assert check_linearizable(operations, "paxos.check.groups:KeyGroups").ok
     assert json.loads((tmp_path / "run" / "report.json").read_text()) == found
+
+
+@UNIX
+def test_a_campaign_without_a_leader_in_short(tmp_path: Path) -> None:
+    report = anyio.run(run_campaign, Campaign(tmp_path, protocol="epaxos", seconds=6.0, seed=3))
+    assert report.wrong == []
+    assert report.operations["done"] >= 100
+    assert report.faults["kill"] >= 1
+    assert report.restored
+    assert report.verdict["partitions"] > 5
 
 
 @UNIX

@@ -43,6 +43,9 @@ _SMALL: Final = {
     "repeat_slots": (4, 128),
     "hint_slots": (8, 1024),
     "reserve_rounds": (1, 64),
+    "page_instances": (4, 64),
+    "reserve_numbers": (1, 8, 256),
+    "recover_at_once": (1, 256),
 }
 
 
