@@ -228,12 +228,13 @@ CountPreAccept(n) == \E m \in msgs :
 Sources(messages) == {m.src : m \in messages}
 
 \* With n - e pre-acceptances of exactly what it began with the owner commits that. Recovery counts the absence of
-\* this commit, so it is on disk before anybody hears of it, the owner itself included.
+\* this commit, so it is on disk before anybody hears of it, the owner itself included. Its own pre-acceptance need not
+\* be among them: that comes through its disk as everybody's do, and is there before the commit is.
 FastCommit(n, id) ==
   /\ work[n][id].stage = "preaccepting"
   /\ Stands(n, id)
   /\ LET same == {m \in Gathered(n, id) : m.deps = work[n][id].deps}
-     IN  n \in Sources(same) /\ Cardinality(Sources(same)) >= N - E
+     IN  Cardinality(Sources(same)) >= N - E
   /\ Write(n, id, [mem[n][id] EXCEPT !.phase = "committed"],
            {[type |-> "commit", id |-> id, bal |-> 0, cmd |-> work[n][id].cmd, deps |-> work[n][id].deps]})
   /\ work' = [work EXCEPT ![n][id] = Idle]
@@ -253,7 +254,6 @@ All(n, id) == LET deps == {m.deps : m \in Gathered(n, id)}
 SlowPath(n, id) ==
   /\ work[n][id].stage = "preaccepting"
   /\ Stands(n, id)
-  /\ n \in Sources(Gathered(n, id))
   /\ Cardinality(Sources(Gathered(n, id))) >= N - F
   /\ Propose(n, id, work[n][id].cmd, All(n, id))
 
@@ -470,8 +470,12 @@ Hopeless(n, id, against) ==
   \/ /\ work[n][id].strong = Cardinality(work[n][id].asked) - E
      /\ \E o \in Ids(against) : Owner(o) \notin work[n][id].asked
 
-Invalidated(n, id) == \E against \in Verdict(n, id) :
-  /\ Hopeless(n, id, against)
+\* For something that was committed the other answers need not be awaited.
+Invalidated(n, id) ==
+  /\ work[n][id].stage = "validating"
+  /\ Stands(n, id)
+  /\ \/ \E a \in work[n][id].against : a.committed
+     \/ \E against \in Verdict(n, id) : Hopeless(n, id, against)
   /\ Propose(n, id, Nop, NoDeps)
 
 \* It depends on what becomes of others, and they may depend on what becomes of it.
@@ -507,14 +511,18 @@ WaitYields(n, id) ==
 
 Late(n, id) == {m \in Gathered(n, id) : m.type = "recoverok" /\ m.src \notin work[n][id].asked}
 
+\* Answers that come late make the quorum larger, and what binds or settles the matter in a quorum does so in that one,
+\* as long as nothing is proposed.
+Heeds(n, id) == work[n][id].stage \in {"validating", "waiting"} /\ Stands(n, id)
+
 \* A late answer tells of an acceptance.
 WaitAccepted(n, id) ==
-  /\ Waits(n, id)
+  /\ Heeds(n, id)
   /\ \E m \in Late(n, id) : m.rec.phase = "accepted" /\ Propose(n, id, m.rec.cmd, m.rec.deps)
 
 \* A late answer comes from the owner.
 WaitOwner(n, id) ==
-  /\ Waits(n, id)
+  /\ Heeds(n, id)
   /\ \E m \in Late(n, id) : m.src = Owner(id) /\ m.rec.phase # "accepted"
   /\ Propose(n, id, Nop, NoDeps)
 

@@ -303,6 +303,8 @@ class Batch:
         lines += [f"  {name} <- The{name}" for name in self._definitions]
         if stop:
             lines.append("INVARIANT Unreached")
+        if self._form.view:
+            lines.append(f"VIEW {self._form.view}")
         return "\n".join(["INIT TraceInit", "NEXT TraceNext", "CONSTANTS", *lines, ""])
 
     # --- for people ----------------------------------------------------------------------------------

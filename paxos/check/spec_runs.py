@@ -5,6 +5,9 @@ at each node want the same few decrees, most messages are lost, doubled or late,
 links are cut, and back-off is too short to end duels soon.  A run that decides a log is one trace, of which
 the first events are kept: so all begins at once there, snapshots are made after a request or two, and leaders
 hold out only for some slots.
+
+In a log without a leader the story is in what is recovered.  An owner that is asked itself what became of its
+command settles the matter; so some nodes are heard there and hear nothing, and others have to find out.
 """
 
 import itertools
@@ -12,10 +15,11 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from paxos.check.spec_traces import Trace, traces_of_events
-from paxos.contract import Decides, ProtocolDescription, Specification, find_protocol
+from paxos.contract import Decides, Orders, ProtocolDescription, Specification, find_protocol
 from paxos.errors import ConfigurationError
 from paxos.service import LogSettings
 from paxos.sim import Faults, Topology, Workload, run
+from paxos.sim.faults import Cut
 
 __all__ = ["MIN_EVENTS", "simulated_traces"]
 
@@ -25,18 +29,44 @@ MIN_EVENTS: Final = 100
 _MAX_EVENTS: Final = 150
 #: So many runs in a row without one long trace, and there are none to be had.
 _FRUITLESS_MAX: Final = 200
+#: Where there is no leader a command takes part in twice as much.
+_MAX_LEADERLESS_EVENTS: Final = 300
 _DURATION_S: Final = 3.0
+_LEADERLESS_DURATION_S: Final = 1.0
 _TOPOLOGY: Final = Topology("far", uniform_ms=60.0)
+_NEAR: Final = Topology("near", uniform_ms=40.0)
 _DECREES: Final = Workload(
     operations=60, names=2, clients=3, think_s=0.02, reads=0.3, timeout_s=0.3, audit=False
+)
+_LEADERLESS: Final = Workload(
+    operations=12, names=2, clients=1, think_s=0.2, reads=0.0, timeout_s=1.0, start_s=0.3, audit=False
 )
 _LOG: Final = Workload(operations=60, names=4, clients=2, think_s=0.02, reads=0.0, timeout_s=0.4, audit=False)
 #: A snapshot after every second request.
 _LOG_SERVICE: Final = LogSettings(marker_requests=2, growth=0.0, piece_s=0.0, repeat_s=0.1)
+_NO_MARKERS: Final = LogSettings(repeat_s=0.1)
 
 
-def _faults(decides: Decides, nodes: int) -> Faults:
-    if decides is Decides.LOG:
+def _heard_and_deaf(nodes: int, seed: int) -> Faults:
+    """As many nodes as may fail hear nothing from when clients begin, and others hear them."""
+    members = range(1, nodes + 1)
+    deaf = [(seed + at) % nodes + 1 for at in range((nodes - 1) // 2)]
+    return Faults(
+        loss=0.05,
+        duplicate=0.05,
+        reorder=0.2,
+        jitter=1.0,
+        slow_disk=0.1,
+        slow_disk_s=0.05,
+        random_crashes=2,
+        partitions=tuple(Cut(0.3, tuple(n for n in members if n != node), (node,), 0.8) for node in deaf),
+    )
+
+
+def _faults(description: ProtocolDescription, nodes: int, seed: int) -> Faults:
+    if description.orders is Orders.CONFLICTS:
+        return _heard_and_deaf(nodes, seed)
+    if description.decides is Decides.LOG:
         return Faults(
             loss=0.15,
             duplicate=0.1,
@@ -112,20 +142,22 @@ def _runs(
 ) -> Iterator[list[Trace]]:
     """The traces of run after run, without end."""
     quorums, form = description.quorums(range(1, nodes + 1)), specification.traces
-    is_log = description.decides is Decides.LOG
+    is_log, is_leaderless = description.decides is Decides.LOG, description.orders is Orders.CONFLICTS
+    most = _MAX_LEADERLESS_EVENTS if is_leaderless else _MAX_EVENTS
+    log_workload = _LEADERLESS if is_leaderless else _LOG
     for each in itertools.count(seed):
         result = run(
             description,
             nodes,
             each,
-            faults=_faults(description.decides, nodes),
-            workload=_LOG if is_log else _DECREES,
+            faults=_faults(description, nodes, each),
+            workload=log_workload if is_log else _DECREES,
             settings=form.settings(nodes) if form.settings is not None else None,
-            topology=_TOPOLOGY,
-            duration_s=_DURATION_S,
-            log=_LOG_SERVICE if is_log else None,
+            topology=_NEAR if is_leaderless else _TOPOLOGY,
+            duration_s=_LEADERLESS_DURATION_S if is_leaderless else _DURATION_S,
+            log=(_LOG_SERVICE if form.markers else _NO_MARKERS) if is_log else None,
             trace=True,
             check=False,
         )
         traces = traces_of_events(f"{nodes} nodes, seed {each}", result.events, quorums, form)
-        yield [Trace(trace.origin, trace.events[:_MAX_EVENTS], quorums) for trace in traces]
+        yield [Trace(trace.origin, trace.events[:most], quorums) for trace in traces]

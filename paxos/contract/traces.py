@@ -194,6 +194,10 @@ class TraceForm:
             ValueError or LookupError for an event that no specification could be asked about.
         ballot_fields: fields of the specification's records that hold the rank of a ballot: there people are
             shown the ballot.
+        markers: whether the specification knows of the markers of a log's service, and of the snapshots that
+            are made there; if not, the runs whose traces are checked have none.
+        view: an operator of the module `...Traces` by which states are told apart, where that is quicker
+            than by all that they hold; empty for the latter.
     """
 
     cut: Callable[[Iterable[PlainEvent]], Mapping[str, tuple[PlainEvent, ...]]] = by_decree
@@ -203,3 +207,5 @@ class TraceForm:
     given: Mapping[str, Given | str] = _USUAL
     event: Callable[[Mapping[str, Any], QuorumSystem], Mapping[str, object]] = same_arguments
     ballot_fields: frozenset[str] = frozenset({"bal", "vbal", "mbal", "best", "promised"})
+    markers: bool = True
+    view: str = ""
