@@ -1,9 +1,6 @@
 """Real nodes in processes of their own, for tests: started, killed, restarted, and never left behind."""
 
-import contextlib
-import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,27 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from paxos.runtime import ClusterConfig, NodeConfig, QuorumSpec, TlsConfig, dump_cluster
+from paxos.runtime.ports import free_ports
 
 #: A node that has not said so by then does not come up, seconds.
 READY_S = 30.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody uses, below those that outgoing connections are given."""
-    ports: list[int] = []
-    start = 20_000 + os.getpid() % 97 * 100
-    with contextlib.ExitStack() as held:
-        for offset in range(10_000):
-            if len(ports) == count:
-                return ports
-            port = 20_000 + (start + offset - 20_000) % 10_000
-            probe = held.enter_context(socket.socket())
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-    raise OSError("no free ports")
 
 
 def write_config(

@@ -38,10 +38,10 @@ from paxos.errors import (
 from paxos.quorum import Majority
 from paxos.runtime.certificates import make_certificates
 from paxos.runtime.config import load_cluster
+from paxos.runtime.ports import free_ports
 from paxos.runtime.sqlite_store import RECORDS_NAME
 from paxos.runtime.store import open_store
 from paxos.service import Identity, charter_record, replica_prefix
-from tests.processes import free_ports
 
 Capture = pytest.CaptureFixture[str]
 
@@ -170,7 +170,7 @@ def test_help_loads_nothing_heavy() -> None:
         (["simulate", "--protocol", "raft"], "known here: epaxos, multipaxos, paxos"),
         (["simulate", "--runs", "2", "--timeline"], "leave out --runs"),
         (["simulate", "--replay", "absent.json"], "absent.json: can not be read"),
-        (["bench", "memory"], "invalid choice"),
+        (["bench", "nothing"], "invalid choice"),
         (["bench", "core", "--repeats", "0"], "1..1000"),
         (["bench", "cluster", "--directory", "absent"], "absent"),
         (["demo", "--nodes", "2"], "3..15"),

@@ -17,7 +17,7 @@ import pytest
 import paxos
 from paxos.cli import demo, main
 from paxos.cli.check import StoreLook, look_at_store
-from paxos.cli.processes import NodeProcess, NodeProcesses, free_ports
+from paxos.cli.processes import NodeProcess, NodeProcesses
 from paxos.errors import (
     EXIT_CHECK_FAILED,
     EXIT_DONE,
@@ -31,6 +31,7 @@ from paxos.errors import (
 )
 from paxos.runtime.certificates import make_certificates
 from paxos.runtime.config import dump_cluster, load_cluster
+from paxos.runtime.ports import free_ports
 
 Capture = pytest.CaptureFixture[str]
 

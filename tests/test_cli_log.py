@@ -27,7 +27,7 @@ from paxos.errors import (
 )
 from paxos.runtime.certificates import make_certificates
 from paxos.runtime.config import dump_cluster
-from tests.processes import free_ports
+from paxos.runtime.ports import free_ports
 
 Capture = pytest.CaptureFixture[str]
 

@@ -28,6 +28,7 @@ from paxos.errors import (
 )
 from paxos.runtime import ClusterConfig, NodeConfig, dump_cluster
 from paxos.runtime.backup_files import read_backup, require_restorable, restore_node, write_backup
+from paxos.runtime.ports import free_ports
 from paxos.runtime.sqlite_store import open_sqlite_store
 from paxos.runtime.store import inspect_store
 from paxos.service import LogSettings, Turn
@@ -38,7 +39,6 @@ from paxos.service.log_messages import Level, Query, RefusedKind
 from paxos.service.sessions import Sessions
 from paxos.service.snapshots import Snapshot, read_content
 from paxos.wire import dumps
-from tests.processes import free_ports
 
 # What they show does not depend on the interpreter.
 pytestmark = pytest.mark.once

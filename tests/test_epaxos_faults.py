@@ -17,9 +17,10 @@ from paxos.contract import Event
 from paxos.errors import EXIT_DONE, NodeStopped, Rejected
 from paxos.runtime import connect, load_cluster
 from paxos.runtime.limits import Limits
+from paxos.runtime.ports import free_ports
 from paxos.service import LogSettings
 from paxos.service.keyvalue_requests import put
-from tests.processes import Processes, free_ports
+from tests.processes import Processes
 from tests.strangers import PATIENCE_S, until, until_ready
 
 # What they show does not depend on the interpreter.

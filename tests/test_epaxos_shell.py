@@ -22,11 +22,11 @@ from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_NO, EXIT_USAGE, Conf
 from paxos.quorum import Phase
 from paxos.runtime import QuorumSpec, load_cluster
 from paxos.runtime.config import parse_cluster
+from paxos.runtime.ports import free_ports
 from paxos.runtime.sqlite_store import open_sqlite_store
 from paxos.runtime.store import inspect_store
 from paxos.service import LogSettings
 from tests.epaxos_net import Net
-from tests.processes import free_ports
 
 # What they show does not depend on the interpreter.
 pytestmark = pytest.mark.once

@@ -14,7 +14,7 @@ import pytest
 
 import paxos
 from paxos.runtime import ClusterConfig, NodeConfig, connect, open_node
-from tests.processes import free_ports
+from paxos.runtime.ports import free_ports
 
 pytestmark = pytest.mark.anyio
 

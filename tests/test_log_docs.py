@@ -11,7 +11,7 @@ import pytest
 from paxos.cli import main
 from paxos.cli.processes import NodeProcesses
 from paxos.errors import EXIT_DONE
-from tests.processes import free_ports
+from paxos.runtime.ports import free_ports
 
 # What they show does not depend on the interpreter.
 pytestmark = pytest.mark.once

@@ -14,7 +14,7 @@ from multipaxos import MultiPaxosSettings
 from paxos.cli.processes import NodeProcesses
 from paxos.errors import EXIT_NODE_STOPPED, OutcomeUnknown, PaxosError, Rejected, Unreachable
 from paxos.runtime import ClusterConfig, NodeConfig, dump_cluster
-from tests.processes import free_ports
+from paxos.runtime.ports import free_ports
 
 # What they show does not depend on the interpreter.
 pytestmark = pytest.mark.once

@@ -25,7 +25,8 @@ from paxos.runtime import (
     open_cluster_sync,
     open_node,
 )
-from tests.processes import free_ports, write_config
+from paxos.runtime.ports import free_ports
+from tests.processes import write_config
 from tests.strangers import stranger, submit, until
 
 pytestmark = pytest.mark.anyio

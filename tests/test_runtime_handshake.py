@@ -36,11 +36,11 @@ from paxos.runtime import (
     open_node,
 )
 from paxos.runtime.handshake import Doorkeeper, Hello, Kind, Refused, differences
+from paxos.runtime.ports import free_ports
 from paxos.runtime.store import Store
 from paxos.runtime.tables import Tables
 from paxos.runtime.tls import Security
 from paxos.service import Identity
-from tests.processes import free_ports
 from tests.strangers import CLIENT, PATIENCE_S, peer_hello, stranger, until
 
 pytestmark = pytest.mark.anyio

@@ -31,12 +31,13 @@ from paxos.runtime import (
     open_node,
 )
 from paxos.runtime.handshake import HANDSHAKE_MESSAGES, Hello, Kind, Refused, read_first
+from paxos.runtime.ports import free_ports
 from paxos.runtime.store import Store
 from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import CONNECTION_ERRORS
 from paxos.service import SUPERSEDED_KEY, Opening
 from paxos.testing import PowerCutDisk
-from tests.processes import Process, Processes, free_ports, write_config
+from tests.processes import Process, Processes, write_config
 from tests.strangers import PATIENCE_S, listening, peer_hello, stranger, until, until_ready
 
 pytestmark = pytest.mark.anyio

@@ -9,9 +9,9 @@ import paxos
 from paxos.ballot import NodeId
 from paxos.errors import ConfigurationError
 from paxos.runtime import ClusterConfig, NodeConfig
-from paxos.runtime.bench_processes import free_ports
 from paxos.runtime.config import dump_cluster, parse_cluster
 from paxos.runtime.opening import RunningNode
+from paxos.runtime.ports import free_ports
 from paxos.service import Identity, Introduce, Introduced
 from tests.cluster import store_id
 

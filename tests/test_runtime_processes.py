@@ -14,7 +14,8 @@ import pytest
 from paxos.errors import Unreachable
 from paxos.runtime import connect, make_certificates
 from paxos.runtime.handshake import Hello, Refused
-from tests.processes import Process, Processes, free_ports, write_config
+from paxos.runtime.ports import free_ports
+from tests.processes import Process, Processes, write_config
 from tests.strangers import stranger, until_ready
 
 pytestmark = [

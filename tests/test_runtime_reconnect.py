@@ -14,10 +14,10 @@ from paxos.runtime.client_connection import open_connection
 from paxos.runtime.config import parse_address
 from paxos.runtime.handshake import HANDSHAKE_MESSAGES, Hello, read_first
 from paxos.runtime.peers import Caller
+from paxos.runtime.ports import free_ports
 from paxos.runtime.tables import Tables
 from paxos.runtime.tasks import CONNECTION_ERRORS
 from paxos.runtime.tls import Security
-from tests.processes import free_ports
 from tests.strangers import listening, peer_hello, stranger, until
 
 pytestmark = pytest.mark.anyio

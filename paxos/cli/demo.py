@@ -26,7 +26,7 @@ from paxos.cli.arguments import Commands, add_command, count
 from paxos.cli.calling import ask_statuses
 from paxos.cli.check import look_at_store
 from paxos.cli.output import Output, json_bytes, readable
-from paxos.cli.processes import NodeProcesses, free_ports
+from paxos.cli.processes import NodeProcesses
 from paxos.contract import Decides, Orders, find_protocol
 from paxos.errors import EXIT_CHECK_FAILED, EXIT_DONE, ConfigurationError, PaxosError, Unreachable
 from paxos.service.keyvalue_requests import MAX_LIMIT
@@ -142,6 +142,7 @@ def _directory(keep: Path | None) -> Iterator[Path]:
 
 def _configuration(directory: Path, protocol: str, nodes: int) -> "ClusterConfig":
     from paxos.runtime.config import ClusterConfig, NodeConfig, dump_cluster
+    from paxos.runtime.ports import free_ports
 
     config = ClusterConfig(
         id="demo",

@@ -7,7 +7,6 @@ that only one operating system has is needed for it.
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,25 +18,11 @@ from typing import Final, Self
 from paxos.ballot import NodeId
 from paxos.errors import NodeStopped
 
-__all__ = ["NodeProcess", "NodeProcesses", "free_ports"]
+__all__ = ["NodeProcess", "NodeProcesses"]
 
 #: How long a node may take to end after it was asked to, seconds; then it is killed.
 _STOP_S: Final = 8.0
 _TAIL_LINES: Final = 3
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on.
-
-    Another process could take one before it is used; the node that wanted it then says so and ends.
-    """
-    with contextlib.ExitStack() as held:
-        ports = []
-        for _ in range(count):
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-        return ports
 
 
 class NodeProcess:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from paxos.errors import PaxosError
-from paxos.runtime.bench_processes import free_ports
+from paxos.runtime.ports import free_ports
 
 __all__ = ["OTHERS", "etcd_commands_per_s", "pysyncobj_commands_per_s", "why_not"]
 

@@ -3,12 +3,11 @@ can do."""
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from paxos.errors import NodeStopped
 from paxos.runtime.client import Client
 from paxos.runtime.config import ClusterConfig, NodeConfig, dump_cluster
 from paxos.runtime.opening import connect
+from paxos.runtime.ports import free_ports
 from paxos.service import LogSettings
 from paxos.service.keyvalue_requests import put
 
@@ -28,7 +28,6 @@ __all__ = [
     "bench_processes",
     "cpu_seconds",
     "fill",
-    "free_ports",
     "measure_syncs",
     "percentile",
     "resident_bytes",
@@ -85,15 +84,6 @@ def resident_bytes(pid: int) -> int | None:
         return None
     page: int = os.sysconf("SC_PAGE_SIZE")
     return pages * page
-
-
-def free_ports(many: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens at now."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(many)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 # --- load --------------------------------------------------------------------------------------------

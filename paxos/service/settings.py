@@ -73,7 +73,7 @@ class LogSettings:
     marker_requests: int = attrs.field(default=100_000, validator=_whole(1, 1 << 40))
     marker_bytes: int = attrs.field(default=64 << 20, validator=_whole(1 << 10, 1 << 40))
     growth: float = attrs.field(default=1.0, validator=_share)
-    piece_s: float = attrs.field(default=0.02, validator=_seconds)
+    piece_s: float = attrs.field(default=0.03, validator=_seconds)
     pieces_asked: int = attrs.field(default=8, validator=_whole(1, 64))
     repeat_s: float = attrs.field(default=1.0, validator=_seconds)
     waiting_requests: int = attrs.field(default=16_384, validator=_whole(1, 1 << 24))

@@ -45,7 +45,7 @@ _SMALL: Final = {
     "reserve_rounds": (1, 64),
     "page_instances": (4, 64),
     "reserve_numbers": (1, 8, 256),
-    "recover_at_once": (1, 256),
+    "recover_at_once": (16, 256),
 }
 
 
