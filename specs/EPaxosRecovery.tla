@@ -23,6 +23,12 @@ LateAtOnce(n, id) == {m \in Answers(n, id, "recoverok") : m.src \notin work[n][i
 \* Only what replica 1 owns is recovered.
 OnlyOfOne(n, id) == id[2] <= used[1] /\ Owner(id) = 1
 
+\* What owners do they have done before anybody recovers.
+OwnersFirst ==
+  (\E m \in msgs : m.type = "recover") =>
+    \A m \in msgs' \ msgs : /\ m.type \notin {"preaccept", "preacceptok"}
+                            /\ m.type \in {"accept", "commit"} => m.bal > 0
+
 \* ---- mistakes ------------------------------------------------------------
 
 \* Commit messages are sent before the owner has its fast commit on disk.

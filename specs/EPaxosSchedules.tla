@@ -92,7 +92,8 @@ IndexReset ==
     <<"Submit", 1, "b">>, <<"PreAccept", 2, <<1, 1>>>>, <<"FastCommit", 1, <<1, 1>>>>, <<"LearnCommit", 2, <<1, 1>>>>,
     <<"Execute", 1, <<2, 1>>>>, <<"Execute", 1, <<1, 1>>>>, <<"Execute", 2, <<2, 1>>>>, <<"Execute", 2, <<1, 1>>>>,
     <<"Truncate", 1, 0>>, <<"Truncate", 2, 0>>,
-    <<"Submit", 1, "y">>, <<"PreAccept", 2, <<1, 2>>>>, <<"FastCommit", 1, <<1, 2>>>>>>
+    <<"Submit", 1, "y">>, <<"PreAccept", 2, <<1, 2>>>>, <<"FastCommit", 1, <<1, 2>>>>,
+    <<"LearnCommit", 3, <<2, 1>>>>>>
 IndexResetAlive == {2, 3}
 IndexResetOpen == {<<1, 2>>}
 

@@ -154,6 +154,9 @@ Wrote(n, id) == held'[n] # held[n] /\ held'[n][Len(held'[n])].id = id
 \* Its answer is on its way.
 Answered(n) == IF held'[n] = held[n] THEN msgs' ELSE held'[n][Len(held'[n])].answers
 
+\* What replica n would report now.
+Told(n, id) == [type |-> "recoverok", id |-> id, bal |-> mem[n][id].bal, src |-> n, rec |-> mem[n][id]]
+
 Is(record, e) == Name(record.cmd) = e.cmd /\ record.deps = e.deps
 
 \* The record that is told of, field by field.
@@ -213,10 +216,10 @@ Fits(e) ==
         [] e.action = "RepeatJoin" ->
              /\ IsRecord(mem[n][id], e.record)
              /\ \/ /\ RepeatJoin(n)
-                   /\ \E m \in Answered(n) : m.type = "recoverok" /\ m.id = id /\ m.src = n /\ m.rec = mem[n][id]
+                   /\ Told(n, id) \in Answered(n)
                 \* Asked again after it was validated, it tells what it knows now. Nobody may count that.
                 \/ /\ \E m \in Left("validate", id) : n \in m.to /\ m.bal = mem[n][id].bal
-                   /\ ~ENABLED (RepeatJoin(n) /\ \E m \in Answered(n) : m.type = "recoverok" /\ m.id = id /\ m.src = n)
+                   /\ Told(n, id) \notin msgs \cup UNION {held[n][i].answers : i \in DOMAIN held[n]}
                    /\ UNCHANGED vars
         [] e.action = "CountRecover" -> At(n, e) /\ CountRecover(n) /\ Took(n, e, "recoverok")
         [] e.action = "RecoverAccepted" -> At(n, e) /\ RecoverAccepted(n, id) /\ Proposed(n, e)
