@@ -6,6 +6,7 @@ where nothing conflicts, and commands that conflict are carried out in the same 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from epaxos.conflicts import ConflictIndex
 from epaxos.execution import Executor
@@ -18,7 +19,7 @@ from epaxos.replica import EPaxosReplica
 from epaxos.settings import EPaxosSettings
 from epaxos.stored import stored_log
 from paxos.ballot import NodeId
-from paxos.contract import Decides, Orders, ProtocolDescription
+from paxos.contract import Commitment, Decides, Event, Orders, ProtocolDescription
 from paxos.quorum import Phase, QuorumSystem
 
 __all__ = [
@@ -52,6 +53,23 @@ def _bound_ms(
     return nearest[size - 2]
 
 
+#: Why an instance took the slow path, in the words of `Commitment.reason`.
+_SLOW: Final = {
+    "conflict": "a conflicting command came between",
+    "silence": "no fast quorum answered in time",
+}
+
+
+def _commits(event: Event) -> Sequence[Commitment]:
+    """What the owner of instances tells when it knows that they are committed."""
+    if event.action == "fast path":
+        numbers: Any = event.arguments["numbers"]
+        return [Commitment((event.node, number), True) for number in numbers]
+    if event.action == "slow commit":
+        return [Commitment(event.arguments["instance"], False, _SLOW[str(event.arguments["reason"])])]
+    return ()
+
+
 #: EPaxos as drivers and tools see it.
 protocol: ProtocolDescription = ProtocolDescription(
     name="epaxos",
@@ -66,6 +84,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("fast path", "slow path", "recovery", "validation", "waiting", "no-op proposed", "component"),
     bound_ms=_bound_ms,
+    commits=_commits,
     record_name=record_name,
     stored_log=stored_log,
     documentation=(

@@ -305,7 +305,8 @@ class EPaxosProposer:
             # What a quorum has voted for is decided, whatever ballot was joined meanwhile.
             self._learner.decide(proposal.instance, proposal.accepting, context)
             self._learner.announce(proposal.instance, context)
-            context.event("slow commit", "AcceptOK", instance=(context.node, message.number))
+            reason = "conflict" if proposal.accepting.deps != proposal.deps else "silence"
+            context.event("slow commit", "AcceptOK", instance=(context.node, message.number), reason=reason)
 
     def on_settled(self, message: Settled, context: Context) -> None:
         """Fast commits are on the own disk: now they count, and others are told."""

@@ -3,6 +3,7 @@
 from paxos.contract.machine import StateMachine
 from paxos.contract.protocol import (
     ENTRY_POINT_GROUP,
+    Commitment,
     Decides,
     Invariant,
     InvariantMaker,
@@ -36,6 +37,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "FAULTS_OF_SCOPES",
     "AcceptorRole",
+    "Commitment",
     "Configuration",
     "Decides",
     "Draw",

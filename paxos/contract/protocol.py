@@ -14,7 +14,7 @@ import attrs
 
 from paxos.ballot import NodeId
 from paxos.command import Command
-from paxos.contract.replica import Configuration, Draw, Instant, Mark, Message, Records, Replica
+from paxos.contract.replica import Configuration, Draw, Event, Instant, Mark, Message, Records, Replica
 from paxos.contract.scope import ScopeMaker
 from paxos.contract.stored import StoredLog
 from paxos.contract.traces import TraceForm
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "Commitment",
     "Decides",
     "Invariant",
     "InvariantMaker",
@@ -63,6 +64,20 @@ class Orders(Enum):
 
     TOTAL = "total"
     CONFLICTS = "conflicts"
+
+
+class Commitment(NamedTuple):
+    """One command that its replica came to know as committed, as an event of that replica tells it.
+
+    Args:
+        mark: of the command.
+        fast: whether it took no more than the protocol's fast path; None where there is no such difference.
+        reason: why it did not, in a few words that are the same for all that had the same reason.
+    """
+
+    mark: Mark
+    fast: bool | None
+    reason: str = ""
 
 
 class Step(NamedTuple):
@@ -172,6 +187,10 @@ class ProtocolDescription:
         probes: names of events that a run of some length should have seen at least once.
         bound_ms: `bound_ms(site, sites, rtt_ms, quorums)`: the closed-form latency at `site`
             between submission and knowing the decision, without contention, or None.
+        placed_bound_ms: the same with a leader or coordinator at a given place, before the other arguments;
+            None for a protocol in which no place is better than another.
+        commits: what an event tells of commands that are committed, at the replica that was asked for them;
+            None for a protocol that knows of no commit before it carries it out.
         projection: replica -> the specification's variables, or None.
         specification: how the handlers and the TLA+ actions belong together, or None.
         scope: makes the small closed world of the protocol's roles that exhaustive search explores, or None.
@@ -195,6 +214,11 @@ class ProtocolDescription:
     bound_ms: (
         Callable[[NodeId, Sequence[NodeId], Callable[[NodeId, NodeId], float], QuorumSystem], float] | None
     ) = None
+    placed_bound_ms: (
+        Callable[[NodeId, NodeId, Sequence[NodeId], Callable[[NodeId, NodeId], float], QuorumSystem], float]
+        | None
+    ) = None
+    commits: Callable[[Event], Sequence[Commitment]] | None = None
     projection: Callable[[Replica], Hashable] | None = None
     specification: Specification | None = None
     scope: ScopeMaker | None = None
