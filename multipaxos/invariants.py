@@ -23,8 +23,8 @@ from multipaxos.acceptor_invariants import (
 from multipaxos.ghosts import LogWatch, at, durable, replica_of
 from multipaxos.messages import Accept, Accepted, Chosen, Heartbeat, Prepare, Promise
 from multipaxos.records import COMPACTION_KEY
-from multipaxos.values import pack_value
 from paxos.ballot import BOTTOM, Ballot, NodeId
+from paxos.basic.values import pack_value
 from paxos.basic.watch import Watch
 from paxos.command import NOP, Command
 from paxos.contract import InvariantMaker, Step

@@ -17,8 +17,8 @@ from multipaxos.acceptor import LogAcceptor
 from multipaxos.context import NEVER_S, Context
 from multipaxos.messages import Chosen, Fetch
 from multipaxos.records import HINT_KEY, MAX_HINTS, Hint, pack_hints, pack_vote, slot_key
-from multipaxos.values import take_value
 from paxos.ballot import BOTTOM, Ballot, NodeId
+from paxos.basic.values import take_value
 from paxos.command import Command
 from paxos.errors import ProtocolBreach
 

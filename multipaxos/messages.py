@@ -15,8 +15,10 @@ Messages are NamedTuples; the class tells them apart, so compare them together w
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from multipaxos.values import check_value
 from paxos.ballot import Ballot
+from paxos.basic.election import PreVote, PreVoted
+from paxos.basic.messages import Reserved
+from paxos.basic.values import check_value
 from paxos.errors import WireError
 from paxos.wire import (
     MAX_ROUND,
@@ -136,20 +138,6 @@ class Chosen(NamedTuple):
     entries: tuple[tuple[Ballot, bytes], ...]
 
 
-class PreVote(NamedTuple):
-    """Asks whether a candidacy at `ballot` would be welcome. It promises nothing and changes nothing."""
-
-    ballot: Ballot
-
-
-class PreVoted(NamedTuple):
-    """The answer: no leader has been heard of lately and the ballot would be above `promised`; or not."""
-
-    ballot: Ballot
-    granted: bool
-    promised: Ballot | None
-
-
 class TakeOver(NamedTuple):
     """The leader of `ballot` asks the recipient to lead in its place."""
 
@@ -169,12 +157,6 @@ class ReadAt(NamedTuple):
     life: int
     number: int
     slot: int
-
-
-class Reserved(NamedTuple):
-    """To oneself: the disk holds that all rounds up to `round` may be used by this node."""
-
-    round: int
 
 
 class Release(NamedTuple):

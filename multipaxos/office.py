@@ -17,8 +17,8 @@ from multipaxos.messages import Accepted, Heartbeat, HeartbeatReply, Release, Ta
 from multipaxos.proposer import Leader
 from multipaxos.reads import LeaderReads
 from multipaxos.records import pack_vote, slot_key
-from multipaxos.values import MAX_VALUE_BYTES, pack_value, take_value
 from paxos.ballot import NodeId
+from paxos.basic.values import MAX_VALUE_BYTES, pack_value, take_value
 from paxos.command import MAX_COMMAND_BYTES, Command
 from paxos.contract import Outcome, OutcomeKind
 

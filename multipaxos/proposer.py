@@ -21,8 +21,8 @@ from typing import Final, NamedTuple, Self
 
 from multipaxos.context import NEVER_S
 from multipaxos.messages import Accept, Prepare, Promise
-from multipaxos.values import NOP_VALUE
 from paxos.ballot import Ballot, NodeId
+from paxos.basic.values import NOP_VALUE
 from paxos.command import Command
 from paxos.quorum import Phase, QuorumSystem
 

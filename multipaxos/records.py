@@ -19,8 +19,9 @@ from typing import Final
 import attrs
 
 from multipaxos.messages import MAX_SLOT
-from multipaxos.values import check_value
 from paxos.ballot import BOTTOM, Ballot
+from paxos.basic.records import pack_reservation
+from paxos.basic.values import check_value
 from paxos.contract import Records
 from paxos.errors import RecordError, WireError
 from paxos.wire import (
@@ -96,11 +97,6 @@ def record_name(key: bytes) -> str:
     if key[:1] == b"a" and len(key) == 1 + _SLOT_BYTES:
         return f"the vote in slot {int.from_bytes(key[1:], 'big')}"
     return names.get(key, "")
-
-
-def pack_reservation(round_: int) -> bytes:
-    """The record of the rounds this node may use."""
-    return encode_record(_RESERVATION, _VERSION, (round_,))
 
 
 def pack_promise(ballot: Ballot) -> bytes:

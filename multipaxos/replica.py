@@ -17,7 +17,6 @@ from typing import Any, Final, Self
 
 from multipaxos.acceptor import LogAcceptor, LogRecord, PageLimits
 from multipaxos.context import NEVER_S, Context
-from multipaxos.election import Election, Role
 from multipaxos.learner import LogLearner
 from multipaxos.lease import Grant
 from multipaxos.messages import (
@@ -44,6 +43,7 @@ from multipaxos.reads import Asked, FollowerReads
 from multipaxos.records import (
     COMPACTION_KEY,
     PROMISE_KEY,
+    RESERVATION_KEY,
     pack_compaction,
     pack_part,
     pack_promise,
@@ -52,8 +52,9 @@ from multipaxos.records import (
     read_records,
     slot_key,
 )
-from multipaxos.rounds import Rounds
 from paxos.ballot import Ballot, NodeId
+from paxos.basic.election import Election, Role
+from paxos.basic.reservation import Rounds
 from paxos.command import Command, RequestId
 from paxos.contract import (
     Configuration,
@@ -101,7 +102,7 @@ class MultiPaxosReplica:
         self._acceptor = LogAcceptor(LogRecord(found.promised, found.votes, found.compacted), limits)
         self._learner = LogLearner(found.compacted)
         self._learner.restore(self._acceptor, found.chosen, found.hints, context)
-        self._rounds = Rounds(found.reserved)
+        self._rounds = Rounds(found.reserved, RESERVATION_KEY)
         self._rounds.reserve(self._rounds.life, context)
         self._election = Election(context, now.monotonic_s, is_new=not records)
         # What an earlier life granted is not known; it runs out in the time of a lease.

@@ -18,10 +18,10 @@ from multipaxos.messages import Accept, Accepted, Prepare, Promise
 from multipaxos.proposer import Leader
 from multipaxos.scope_parts import LeaderPart, LogAcceptorPart, say, text
 from multipaxos.settings import MultiPaxosSettings
-from multipaxos.values import NOP_VALUE, pack_value
 from paxos.ballot import Ballot, NodeId
 from paxos.basic.scope_facts import FULL, WIDTH, Facts, Remembered, Sent
 from paxos.basic.scope_parts import Broken, Part
+from paxos.basic.values import NOP_VALUE, pack_value
 from paxos.contract import Configuration
 from paxos.quorum import Phase, QuorumSystem
 

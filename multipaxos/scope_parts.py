@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from multipaxos.acceptor import LogAcceptor, LogRecord, PageLimits
 from multipaxos.messages import MESSAGES, Accept, Accepted, Nack, Prepare, Promise
 from multipaxos.proposer import Candidate, Leader
-from multipaxos.values import pack_value, take_value
 from paxos.ballot import Ballot, NodeId
 from paxos.basic.scope_parts import Move, Part
+from paxos.basic.values import pack_value, take_value
 from paxos.command import NOTHING, Command, RequestId
 from paxos.quorum import QuorumSystem
 

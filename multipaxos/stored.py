@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from multipaxos.records import FoundRecords, read_records
-from multipaxos.values import take_value
+from paxos.basic.values import take_value
 from paxos.contract import Records, StoredEntry, StoredLog
 
 __all__ = ["stored_log"]

@@ -31,10 +31,10 @@ import cbor2
 from epaxos import messages as epaxos
 from epaxos.values import pack_value as pack_epaxos_value
 from multipaxos import messages as multi
-from multipaxos.values import pack_value
 from paxos import wire
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic import messages as basic
+from paxos.basic.values import pack_value
 from paxos.command import ALL, NOTHING, Command, Footprint, RequestId
 from paxos.errors import WireError
 from paxos.service import log_messages as log

@@ -3,7 +3,6 @@
 import pytest
 
 from multipaxos import MultiPaxosSettings
-from multipaxos.election import Role
 from multipaxos.messages import (
     Accept,
     Accepted,
@@ -16,6 +15,7 @@ from multipaxos.messages import (
     TakeOver,
 )
 from paxos.ballot import Ballot
+from paxos.basic.election import Role
 from paxos.contract import Instant, OutcomeKind
 from paxos.errors import ConfigurationError
 from paxos.quorum import FlexibleQuorums

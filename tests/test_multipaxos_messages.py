@@ -38,8 +38,8 @@ from multipaxos.records import (
     record_name,
     slot_key,
 )
-from multipaxos.values import MAX_VALUE_BYTES, NOP_VALUE, check_value, pack_value, take_value
 from paxos.ballot import BOTTOM, Ballot
+from paxos.basic.values import MAX_VALUE_BYTES, NOP_VALUE, check_value, pack_value, take_value
 from paxos.command import (
     ALL,
     MAX_COMMAND_BYTES,

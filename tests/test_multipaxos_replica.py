@@ -26,9 +26,9 @@ from multipaxos.records import (
     pack_vote,
     slot_key,
 )
-from multipaxos.values import pack_value
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic import Chosen as BasicChosen
+from paxos.basic.values import pack_value
 from paxos.command import MAX_COMMAND_BYTES
 from paxos.contract import Configuration, Decides, Instant, OutcomeKind, find_protocol
 from paxos.errors import ConfigurationError, ProtocolBreach, RecordError

@@ -38,7 +38,7 @@ class _Base(NamedTuple):
     Args:
         protocol: the sound one.
         package: where its modules are.
-        modules: those with rules in them, each after those it imports.
+        modules: those with rules in them, each after those it imports; one of another package with its dots.
         replica: the class of its replicas.
     """
 
@@ -55,7 +55,7 @@ _BASES: Final = {
     "multipaxos": _Base(
         multipaxos.protocol,
         "multipaxos",
-        ("acceptor", "election", "learner", "lease", "proposer", "reads", "rounds", "office", "replica"),
+        ("acceptor", "learner", "lease", "proposer", "reads", "paxos.basic.reservation", "office", "replica"),
         MultiPaxosReplica,
     ),
     "epaxos": _Base(
@@ -147,7 +147,7 @@ def _chosen_service(node: int, replica: Any, *arguments: Any) -> LogService:
 
 def _patched(package: str, names: Sequence[str], patches: Iterable[Patch]) -> dict[str, ModuleType]:
     """The modules, made of patched sources; the sound ones stay as they are."""
-    kept = {name: import_module(f"{package}.{name}") for name in names}
+    kept = {name: import_module(name if "." in name else f"{package}.{name}") for name in names}
     texts = {name: Path(str(module.__file__)).read_text(encoding="utf-8") for name, module in kept.items()}
     for patch in patches:
         found = texts[patch.module].count(patch.old)
@@ -157,7 +157,7 @@ def _patched(package: str, names: Sequence[str], patches: Iterable[Patch]) -> di
     made: dict[str, ModuleType] = {}
     try:
         for name, text in texts.items():
-            module = ModuleType(f"{package}.{name}")
+            module = ModuleType(kept[name].__name__)
             module.__file__ = kept[name].__file__
             # Where the modules after it look for it.
             sys.modules[module.__name__] = made[name] = module

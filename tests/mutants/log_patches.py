@@ -567,7 +567,7 @@ MULTIPAXOS: Final = (
         "log_ballot_reused",
         "A node begins with the rounds of its earlier life again after a restart.",
         ("BallotOwnership", "OneValuePerBallot", *_PICK),
-        Patch("rounds", "        self._floor = reserved\n", "        self._floor = 0\n"),
+        Patch("paxos.basic.reservation", "        self._floor = reserved\n", "        self._floor = 0\n"),
         ground=Ground(_BUSY),
         budget=6000,
     ),

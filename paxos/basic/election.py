@@ -1,4 +1,4 @@
-"""Elections: who leads as far as this node knows, and when it stands for election itself.
+"""Elections, for logs: who leads as far as this node knows, and when it stands for election itself.
 
 A follower that hears nothing of a leader for its *election timeout* first asks whether a candidacy would be
 welcome (a *pre-vote*).  A node refuses that if it leads, or heard of a leader within the shortest election
@@ -12,17 +12,35 @@ Source: pre-vote as in Ongaro, *Consensus: Bridging Theory and Practice* (2014),
 """
 
 from enum import Enum
-from typing import Final, Self
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
-from multipaxos.context import NEVER_S, Context
-from multipaxos.messages import PreVote, PreVoted
 from paxos.ballot import BOTTOM, Ballot, NodeId
+from paxos.contract.context import NEVER_S
+from paxos.contract.context import Context as AnyContext
 from paxos.quorum import Phase
 
-__all__ = ["Election", "Role"]
+__all__ = ["Election", "PreVote", "PreVoted", "Role"]
+
+
+#: The context of a replica whose settings have `heartbeat_s`, `election_min_s` and `election_max_s`.
+Context: TypeAlias = AnyContext[Any]
 
 #: `draw("election", _DRAWS)`: how finely the random part of a timeout is cut.
 _DRAWS: Final = 256
+
+
+class PreVote(NamedTuple):
+    """Asks whether a candidacy at `ballot` would be welcome. It promises nothing and changes nothing."""
+
+    ballot: Ballot
+
+
+class PreVoted(NamedTuple):
+    """The answer: no leader has been heard of lately and the ballot would be above `promised`; or not."""
+
+    ballot: Ballot
+    granted: bool
+    promised: Ballot | None
 
 
 class Role(Enum):

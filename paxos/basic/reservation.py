@@ -1,19 +1,22 @@
-"""Ballot rounds: how a node comes by a ballot that it never used before, over restarts too.
+"""Ballot rounds, for logs: how a node comes by a ballot that it never used before, over restarts too.
 
 Rounds are reserved on disk in blocks. A ballot is used only inside a block that is known to be durable, and
 a life begins above everything that was reserved in the lives before, so no ballot is used twice.
 """
 
 import copy
-from typing import Final, Self
+from typing import Any, Final, Self, TypeAlias
 
-from multipaxos.context import Context
-from multipaxos.messages import Reserved
-from multipaxos.records import RESERVATION_KEY, pack_reservation
 from paxos.ballot import Ballot
+from paxos.basic.messages import Reserved
+from paxos.basic.records import pack_reservation
+from paxos.contract.context import Context as AnyContext
 from paxos.wire import MAX_ROUND
 
 __all__ = ["Rounds"]
+
+#: The context of a replica whose settings have `reserve_rounds`.
+Context: TypeAlias = AnyContext[Any]
 
 #: A round so far above all that this node reserved is no honest one, and is not followed: it would take
 #: the reservation to the end of the rounds. Rounds rise by one for each election, by one reservation for
@@ -26,15 +29,17 @@ class Rounds:
 
     Args:
         reserved: up to where rounds were reserved in earlier lives.
+        key: of the record that says so.
 
     Attributes:
         life: the first round of this life; no other life of this node has it, once it is durable.
         durable: rounds up to this one may be used.
     """
 
-    __slots__ = ("_floor", "_reserved", "durable", "life")
+    __slots__ = ("_floor", "_key", "_reserved", "durable", "life")
 
-    def __init__(self, reserved: int) -> None:
+    def __init__(self, reserved: int, key: bytes) -> None:
+        self._key = key
         self._floor = reserved
         self._reserved = reserved
         self.durable: int = reserved
@@ -56,7 +61,7 @@ class Rounds:
         """Have rounds up to this one, and a block more, made durable."""
         if round_ > self._reserved:
             self._reserved = min(round_ + context.settings.reserve_rounds, MAX_ROUND)
-            context.write(RESERVATION_KEY, pack_reservation(self._reserved))
+            context.write(self._key, pack_reservation(self._reserved))
             context.send(context.node, Reserved(self._reserved))
 
     def on_reserved(self, message: Reserved) -> None:
