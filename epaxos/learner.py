@@ -26,6 +26,10 @@ __all__ = ["EPaxosLearner"]
 _new: Final = tuple.__new__
 #: Instances in one Commit, at most.
 _COMMIT_ENTRIES: Final = 4096
+#: A decision waits this part of what a commit takes, at most, until others are told; and not at all when that
+#: is less than it pays to wait.
+_COMMIT_SHARE: Final = 16
+_LEAST_DELAY_S: Final = 0.001
 
 
 class EPaxosLearner:
@@ -109,17 +113,23 @@ class EPaxosLearner:
         owner = context.members[instance.rank]
         self._announced.append((owner, instance.number, instance.is_nop, instance.deps))
 
-    def flush(self, context: Context, now_s: float) -> None:
-        """Send what is to be told to everybody, when it is time."""
+    def flush(self, context: Context, now_s: float, commit_s: float) -> None:
+        """Send what is to be told to everybody, when it is time.
+
+        Args:
+            context: of the replica.
+            now_s: the time, monotonic seconds.
+            commit_s: what a commit takes here at present, seconds: see `EPaxosSettings.commit_delay_s`.
+        """
         if not self._announced:
             return
-        delay_s = context.settings.commit_delay_s
-        if delay_s:
+        delay_s = min(context.settings.commit_delay_s, commit_s / _COMMIT_SHARE)
+        if delay_s >= _LEAST_DELAY_S:
             if self.announce_at_s == NEVER_S:
                 self.announce_at_s = now_s + delay_s
             if now_s < self.announce_at_s and len(self._announced) < _COMMIT_ENTRIES:
                 return
-            self.announce_at_s = NEVER_S
+        self.announce_at_s = NEVER_S
         announced, self._announced = self._announced, []
         for at in range(0, len(announced), _COMMIT_ENTRIES):
             message = Commit(tuple(announced[at : at + _COMMIT_ENTRIES]))

@@ -249,7 +249,7 @@ class EPaxosReplica:
         if self._table.orphans and learner.executor.frontier[own_rank] >= self._table.orphans:
             self._table.release_orphans(context)
         proposer.flush(context)
-        learner.flush(context, self._now_s)
+        learner.flush(context, self._now_s, proposer.timings.commit_s)
         if self._leaving:
             self._forget_some()
         if self._behind:

@@ -34,17 +34,19 @@ def test_nothing_conflicts_and_one_round_trip_is_enough() -> None:
     }
     assert found.fast_share == 1
     each = found.messages_per_command
-    assert (each["PreAccept"], each["PreAcceptOK"], each["Commit"]) == (4, 4, 4)
+    assert (each["PreAccept"], each["PreAcceptOK"]) == (4, 4)
+    assert each["Commit"] <= 4
     assert "Accept" not in each
 
 
 def test_commits_that_wait_for_more_save_messages_and_time() -> None:
     beside = bench_throughput("multipaxos", "nsdi21", operations=1200)
-    plain = bench_throughput("epaxos", "nsdi21", operations=1200)
-    waiting = bench_throughput(
-        "epaxos", "nsdi21", operations=1200, settings=EPaxosSettings(commit_delay_s=0.02), variant="waiting"
+    at_once = bench_throughput(
+        "epaxos", "nsdi21", operations=1200, settings=EPaxosSettings(commit_delay_s=0.0), variant="at once"
     )
-    assert waiting.messages_per_command["Commit"] < plain.messages_per_command["Commit"] / 2
-    assert waiting.commands_per_s > plain.commands_per_s
+    waiting = bench_throughput("epaxos", "nsdi21", operations=1200)
+    assert round(at_once.messages_per_command["Commit"], 6) == 4
+    assert waiting.messages_per_command["Commit"] < 3
+    assert waiting.commands_per_s > at_once.commands_per_s
     assert waiting.commands_per_s > 2 * beside.commands_per_s
     assert beside.fast_share is None

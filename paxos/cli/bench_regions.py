@@ -28,7 +28,7 @@ _SERVICE_S: Final = 0.001
 _BESIDE: Final = "multipaxos"
 #: What is set otherwise, where the protocol has it: seconds.
 _FAST_WAIT_S: Final = 0.3
-_COMMIT_DELAYS_S: Final = (0.005, 0.02)
+_COMMIT_DELAYS_S: Final = (0.0, 0.02)
 
 
 def bench_regions(arguments: argparse.Namespace, out: Output) -> Mapping[str, object]:
