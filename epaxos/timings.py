@@ -1,7 +1,7 @@
 """How long own commands take: one is timed at a time, from when it is proposed until it is carried out.
 
-It is for people, and for how long others may wait to hear of a decision (`EPaxosSettings.commit_delay_s`): what is
-short beside a commit disturbs nobody. It costs a comparison for each command.
+It is for people, and for how long others may wait to hear of a decision (`EPaxosSettings.commit_delay_s`):
+what is short beside a commit disturbs nobody. It costs a comparison for each command.
 """
 
 from collections import deque
