@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from paxos import contract, keyvalue, sim
+    from paxos import compare, contract, keyvalue, sim
     from paxos.ballot import BOTTOM, Ballot, NodeId
     from paxos.basic import Acceptor, BasicSettings, Decision, Learner, Proposer
     from paxos.command import ALL, Command, Footprint, KeyRange, RequestId
@@ -107,7 +107,7 @@ _ROOMS: Final = {
     "paxos.service.settings": ("LogSettings",),
 }
 _HOME: Final = {name: room for room, names in _ROOMS.items() for name in names}
-_SUBPACKAGES: Final = ("contract", "keyvalue", "sim")
+_SUBPACKAGES: Final = ("compare", "contract", "keyvalue", "sim")
 
 __all__ = [
     "ALL",
@@ -155,6 +155,7 @@ __all__ = [
     "WeightedQuorums",
     "WireError",
     "check_intersections",
+    "compare",
     "connect",
     "connect_sync",
     "contract",

@@ -27,7 +27,8 @@ FLOORS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("paxos.service", "paxos.keyvalue"),),
     (("paxos.runtime",), ("paxos.sim",)),
     (("paxos.check",),),
-    (("paxos.cli", "paxos.__main__"), ("paxos.compare",), ("paxos.testing",)),
+    (("paxos.compare",), ("paxos.testing",)),
+    (("paxos.cli", "paxos.__main__"),),
 )
 ROOF = "paxos"
 

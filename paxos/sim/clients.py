@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from paxos.contract import Message
 from paxos.sim.choices import PARTS
 from paxos.sim.desk import AGAIN, ELSEWHERE, LATE, REDIRECT, REJECTED, UNKNOWN, Desk, Ongoing, Session
+from paxos.sim.mix import Planned
 from paxos.sim.result import Operation
 from paxos.sim.workload import Workload
 
@@ -43,9 +44,17 @@ class Clients:
         workload: what they do.
         desk: what they say and hear.
         duration_ns: when they stop beginning new operations.
+        planned: when operations arrive, where the workload is open and there is such a plan.
     """
 
-    def __init__(self, world: "World", workload: Workload, desk: Desk, duration_ns: int) -> None:
+    def __init__(
+        self,
+        world: "World",
+        workload: Workload,
+        desk: Desk,
+        duration_ns: int,
+        planned: Planned | None = None,
+    ) -> None:
         self._world = world
         self._desk = desk
         self._workload = workload
@@ -66,13 +75,20 @@ class Clients:
         self._spread_ns = max(duration_ns - begins_ns, 0) * 9 // (10 * each)
         if workload.rate is not None:
             self._arrival_ns = max(int(_NS / workload.rate), 1)
-            world.at(begins_ns, self._arrive)
+            if planned is None:
+                world.at(begins_ns, self._arrive)
+                return
+            rate = workload.rate / len(self._sites)
+            for site in self._sites:
+                world.at(begins_ns + planned.pause_ns(site.id, rate), self._come, site, planned, rate)
             return
         for index in range(sessions):
             left = workload.operations // sessions + (index < workload.operations % sessions)
             session = self._session(self._sites[index % len(self._sites)], left)
             if left:
-                world.at(begins_ns + self._first_ns(), self._begin, session)
+                number = index // len(self._sites)
+                first_ns = self._first_ns() if planned is None else planned.begin_ns(session.home.id, number)
+                world.at(begins_ns + first_ns, self._begin, session)
 
     # --- beginning operations -------------------------------------------------------------------
 
@@ -116,13 +132,22 @@ class Clients:
     def _arrive(self) -> None:
         if self.exhausted:
             return
-        home = self._sites[self._begun % len(self._sites)]
+        self._arrive_at(self._sites[self._begun % len(self._sites)])
+        self._world.at(self._world.now_ns + self._arrival_ns, self._arrive)
+
+    def _come(self, home: "Site", planned: Planned, rate: float) -> None:
+        """One operation arrives at a node, as planned."""
+        if self.exhausted:
+            return
+        self._arrive_at(home)
+        self._world.at(self._world.now_ns + planned.pause_ns(home.id, rate), self._come, home, planned, rate)
+
+    def _arrive_at(self, home: "Site") -> None:
         if self._idle[home.id] or len(self._sessions) < _MAX_SESSIONS:
             self._operate(self._free(home))
         else:
             self._begun += 1
             self._world.seen["no session"] += 1
-        self._world.at(self._world.now_ns + self._arrival_ns, self._arrive)
 
     def _begin(self, session: Session) -> None:
         if not self._ended:

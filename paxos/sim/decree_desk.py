@@ -8,6 +8,7 @@ from paxos.contract import Message
 from paxos.service import ReplyKind, Submit, decide_request, decided_request
 from paxos.sim.choices import Choices
 from paxos.sim.desk import DONE, LATE, REDIRECT, REJECTED, UNKNOWN, Answer, Ongoing, Session, name_of
+from paxos.sim.mix import Planned
 from paxos.sim.workload import Workload
 
 __all__ = ["DecreeDesk"]
@@ -29,21 +30,33 @@ class DecreeDesk:
     Args:
         workload: what they do.
         choices: decides which.
+        planned: decides which instead, if there is such a plan; then every operation has its own decree.
     """
 
-    def __init__(self, workload: Workload, choices: Choices) -> None:
+    def __init__(self, workload: Workload, choices: Choices, planned: Planned | None = None) -> None:
         self._workload = workload
         self._choices = choices
+        self._planned = planned
+        #: The decree of which a client was told last.
+        self._last: bytes | None = None
 
     def invent(self, session: Session, begun: int, now_ns: int) -> Ongoing:
         """A decree proposed or read."""
         work = self._workload
+        if self._planned is not None:
+            return self._plan(session, begun, now_ns, self._planned)
         name = b"d%d" % name_of(begun, work.names, work.window, work.operations, self._choices.draw)
         value = None
         if not work.reads or not self._choices.happens("read", work.reads):
             value = b"%d.%d" % (session.index, session.sequence + 1)
             value = value.ljust(work.value_bytes, b"~")
         return self._ask(session, name, value, now_ns)
+
+    def _plan(self, session: Session, begun: int, now_ns: int, planned: Planned) -> Ongoing:
+        if planned.next(session.index, session.sequence, now_ns).reads and self._last is not None:
+            return self._ask(session, self._last, None, now_ns)
+        value = (b"%d.%d" % (session.index, session.sequence + 1)).ljust(self._workload.value_bytes, b"~")
+        return self._ask(session, b"d%d" % begun, value, now_ns)
 
     def reading(self, session: Session, name: Any, now_ns: int) -> Ongoing:
         """What is decided of a decree."""
@@ -62,7 +75,9 @@ class DecreeDesk:
         return Answer(_KINDS[reply.kind], reply.result)
 
     def ended(self, session: Session, op: Ongoing) -> None:
-        """Nothing is kept of it."""
+        """Of a decree that was decided others may ask."""
+        if op.outcome == DONE and op.value is not None:
+            self._last = op.name
 
     def _ask(self, session: Session, name: bytes, value: bytes | None, now_ns: int) -> Ongoing:
         body = decided_request(name) if value is None else decide_request(name, value)

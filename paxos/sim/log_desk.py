@@ -42,6 +42,7 @@ from paxos.sim.desk import (
     name_of,
 )
 from paxos.sim.keyvalue_words import COMMANDS, body_of, meaning_of
+from paxos.sim.mix import Planned
 from paxos.sim.workload import Workload
 
 __all__ = ["LogDesk", "run_of"]
@@ -76,17 +77,19 @@ class LogDesk:
     Args:
         workload: what they do.
         choices: decides which.
+        planned: decides which instead, if there is such a plan.
 
     Attributes:
         asked: every request that a client made, by client and number: so one sees what nobody asked.
         lost: operations whose result was said to be acknowledged, though no client had it.
     """
 
-    def __init__(self, workload: Workload, choices: Choices) -> None:
+    def __init__(self, workload: Workload, choices: Choices, planned: Planned | None = None) -> None:
         self.asked: dict[tuple[bytes, int], bytes] = {}
         self.lost: list[Ongoing] = []
         self._workload = workload
         self._choices = choices
+        self._planned = planned
         #: What was last told of each key, by anybody.
         self._told: dict[bytes, bytes | None] = {}
 
@@ -95,6 +98,12 @@ class LogDesk:
     def invent(self, session: Session, begun: int, now_ns: int) -> Ongoing:
         """A write or a read of one key, or a scan."""
         work, choices = self._workload, self._choices
+        if self._planned is not None:
+            asked = self._planned.next(session.index, session.sequence, now_ns)
+            if asked.reads:
+                return self._ask(session, "read", asked.key, None, None, now_ns)
+            value = (b"%d.%d" % (session.index, session.sequence + 1)).ljust(work.value_bytes, b"~")
+            return self._ask(session, "put", asked.key, value, None, now_ns)
         number = name_of(begun, work.names, work.window, work.operations, choices.draw)
         if work.reads and choices.happens("read", work.reads):
             return self._read(session, number, now_ns)

@@ -25,6 +25,7 @@ from paxos.sim.clients import Clients, Session
 from paxos.sim.disk import Disk
 from paxos.sim.faults import Crash, Faults
 from paxos.sim.ledger import LogLedger, taken_commands
+from paxos.sim.meter import Meter
 from paxos.sim.network import Network
 from paxos.sim.result import Violation
 from paxos.sim.watch import Trace, Watch, raised_at
@@ -141,6 +142,8 @@ class Loop:
         self._slow_disks = faults.slow_disk > 0
         self._watch = watch
         self.ledger = ledger
+        #: Measures the run, if that is wanted.
+        self.meter: Meter | None = None
         self._observed = trace is not None or watch is not None or ledger is not None
         self._commands = watch is not None and ledger is None
         self._max_steps = max_steps
@@ -399,6 +402,8 @@ class Loop:
 
     def _sync(self, site: Site) -> None:
         takes = self._sync_ns
+        if self.meter is not None:
+            self.meter.synced(site.id)
         if self._slow_disks:
             if self.choices.happens("slow disk", self._faults.slow_disk):
                 self.seen["slow sync"] += 1

@@ -16,6 +16,7 @@ from paxos.service.keyvalue import KeyValue
 from paxos.sim.choices import Choices
 from paxos.sim.faults import Faults
 from paxos.sim.ledger import LOG_SETTINGS
+from paxos.sim.meter import Study
 from paxos.sim.result import Result
 from paxos.sim.topology import Hardware, Topology
 from paxos.sim.workload import Workload
@@ -47,6 +48,7 @@ def run(
     max_steps: int = 20_000_000,
     trace: bool = False,
     check: bool = True,
+    study: Study | None = None,
 ) -> Result:
     """Simulate one run of a cluster. It is a pure function of its arguments.
 
@@ -68,6 +70,7 @@ def run(
         max_steps: a run that takes more is reported as one that does not end.
         trace: write the run down, one JSON line a step.
         check: check invariants at every step and the history at the end. It changes nothing in the run.
+        study: measure the run, and have its clients keep to a plan; then only the history is checked.
 
     Returns:
         What happened; look at `violations`.
@@ -76,9 +79,7 @@ def run(
         ConfigurationError: an argument that can not work; the message says which.
     """
     started_s = time.perf_counter()
-    found = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    if not isinstance(found, ProtocolDescription):
-        raise ConfigurationError(f"protocol: expected a name or a description, got {found!r:.60}")
+    found = _protocol(protocol)
     system = _quorums(found, nodes, quorums)
     place, wrong, work, machines = _data(topology, faults, workload, hardware)
     maker, service = _log_parts(machine, log)
@@ -92,11 +93,18 @@ def run(
     world = World(
         found, configurations, place, machines, wrong, work, source,
         machine=maker, log=service, duration_s=duration_s, grace_s=grace_s, max_steps=max_steps,
-        trace=trace, check=check,
+        trace=trace, check=check, study=study,
     )  # fmt: skip
     with fewer_collections():
         world.run()
     return attrs.evolve(_result(world, source), wall_s=time.perf_counter() - started_s)
+
+
+def _protocol(protocol: object) -> ProtocolDescription:
+    found = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    if not isinstance(found, ProtocolDescription):
+        raise ConfigurationError(f"protocol: expected a name or a description, got {found!r:.60}")
+    return found
 
 
 @contextlib.contextmanager

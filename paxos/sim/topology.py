@@ -8,7 +8,7 @@ bandwidth.
 
 import functools
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, Final, Self
 
@@ -101,13 +101,23 @@ class Topology:
         """
         if name == "lan":
             return cls("lan", uniform_ms=_LAN_MS)
-        table = _regions().get(name)
+        table = cls.table(name)
+        sites = tuple(table["sites"])
+        return cls(name, sites, _one_way(sites, table))
+
+    @staticmethod
+    def table(name: str) -> Mapping[str, Any]:
+        """What is written of published delays: `sites`, `source`, `leader` where there is one, and more.
+
+        Raises:
+            ConfigurationError: there is none of that name.
+        """
+        table: dict[str, Any] | None = _regions().get(name)
         if table is None:
             raise ConfigurationError(
                 f"no topology named {name!r:.60}; known are {', '.join(topology_names())}"
             )
-        sites = tuple(table["sites"])
-        return cls(name, sites, _one_way(sites, table))
+        return table
 
     def delay_ms(self, sender: NodeId, recipient: NodeId, members: tuple[NodeId, ...]) -> float:
         """One way from one member to another, milliseconds; 0 to itself.
@@ -188,7 +198,7 @@ def _regions() -> dict[str, Any]:
     return tomllib.loads(resources.files("paxos.sim").joinpath("regions.toml").read_text(encoding="utf-8"))
 
 
-def _one_way(sites: tuple[str, ...], table: dict[str, Any]) -> tuple[tuple[float, ...], ...]:
+def _one_way(sites: tuple[str, ...], table: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
     """Half of each round trip, from named pairs or from the upper triangle of the matrix."""
     rtt: dict[tuple[str, str], float] = {}
     if "upper" in table:

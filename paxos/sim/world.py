@@ -4,6 +4,7 @@ First there is work, and faults.  Then everything heals, and whoever waits must 
 workload says so, every node is asked what it knows.  Then the last messages arrive, and the run is judged.
 """
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ from paxos.sim.ledger import applied_of, service_probes, taken_commands
 from paxos.sim.log_desk import LogDesk
 from paxos.sim.log_verdict import judge_log
 from paxos.sim.loop import NEVER, NS, Loop, Site, complaint_of
+from paxos.sim.meter import Meter, Study
+from paxos.sim.mix import Planned
 from paxos.sim.network import Network
 from paxos.sim.result import counted
 from paxos.sim.topology import Hardware, Topology
@@ -35,6 +38,8 @@ __all__ = ["World"]
 
 #: After the last answer, how long the last messages are followed.
 _SETTLE_NS: Final = 3 * NS
+#: How often, before clients begin, one looks whether the right node leads.
+_PLACEMENTS: Final = 10
 #: How often one looks whether all nodes of a log have come as far as each other.
 _LOOK_NS: Final = NS // 2
 
@@ -59,19 +64,23 @@ class World(Loop):
         max_steps: int,
         trace: bool,
         check: bool,
+        study: Study | None = None,
     ) -> None:
         first = configurations[0]
         members, quorums, group, epoch = first.members, first.quorums, first.group, first.epoch
-        watched = check and bool(protocol.invariants)
+        watched = check and study is None and bool(protocol.invariants)
         prefix = replica_prefix(group, epoch) if watched else None
         seen = Counter(dict.fromkeys(protocol.probes, 0))
-        desk: DecreeDesk | LogDesk = DecreeDesk(workload, choices)
+        planned = None if study is None else Planned(study.mix)
+        desk: DecreeDesk | LogDesk = DecreeDesk(workload, choices, planned)
         ledger = None
         if protocol.decides is Decides.LOG:
-            desk = LogDesk(workload, choices)
+            desk = LogDesk(workload, choices, planned)
             if check and machine is not None:
                 ledger = ledger_of(protocol, desk.asked, seen, machine)
                 seen.update(dict.fromkeys(service_probes(protocol), 0))
+        if study is not None:
+            protocol = study.meter.protocol
         super().__init__(
             {each.node: Site(each, _store_id(each.node, 0), Disk(prefix)) for each in configurations},
             Network(topology, hardware, members, faults, choices, message_table(protocol), seen),
@@ -104,7 +113,35 @@ class World(Loop):
         for happening in plan:
             self.at(round(happening.at_s * NS), self._happen, happening)
         self.at(int(duration_s * NS), self._heal)
-        self.clients: Clients = Clients(self, workload, desk, int(duration_s * NS))
+        if study is not None:
+            self._study(study)
+        self.clients: Clients = Clients(self, workload, desk, int(duration_s * NS), planned)
+
+    def _study(self, study: Study) -> None:
+        """Have the run measured, and the right node lead when clients begin."""
+        self.meter = study.meter
+        if study.leader not in self.sites:
+            raise ConfigurationError(f"leader: node {study.leader!r:.40} is none of {list(self.sites)}")
+        self._place(self.sites[study.leader])
+        self.at(int(self._workload.start_s * NS), self._note_leader, study.meter)
+
+    def _place(self, wanted: Site) -> None:
+        begins_ns = int(self._workload.start_s * NS)
+        if self.now_ns >= begins_ns or self._phase != "work":
+            return
+        for site in self.sites.values():
+            values = {} if site.node is None else site.node.replica.status().values
+            if site.node is None or values.get("leader") != site.id or site is wanted:
+                continue
+            with contextlib.suppress(ConfigurationError):
+                site.node.replica.instruct("transfer", wanted.id, self.clock(site))
+                self.carry_out(site, site.node.turn(), "tick", None, None, None)
+        self.at(self.now_ns + max(begins_ns // _PLACEMENTS, 1), self._place, wanted)
+
+    def _note_leader(self, meter: Meter) -> None:
+        for site in self.sites.values():
+            if site.node is not None and site.node.replica.status().values.get("leader") == site.id:
+                meter.leader = site.id
 
     def _set_clocks(self) -> None:
         for site in self.sites.values():

@@ -1,0 +1,97 @@
+"""`run`: a whole comparison, spread over the cores."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from paxos.check.workers import Inline, Processes
+from paxos.compare.measure import measure
+from paxos.compare.model import Comparison, Place
+from paxos.compare.places import find_place, select
+from paxos.compare.plan import Cell, Plan, cells_of, find_protocols
+from paxos.errors import ConfigurationError
+
+__all__ = ["compare", "run"]
+
+
+def run(
+    protocols: Sequence[str] = ("multipaxos", "epaxos"),
+    topology: str | Place = "nsdi21",
+    conflict: float | Sequence[float] = 0,
+    seed: int = 1,
+    *,
+    nodes: int | None = None,
+    sites: Sequence[str] | None = None,
+    leader: str | None = None,
+    workers: int | None = 1,
+    executor: Executor | None = None,
+    advance: Callable[[], None] | None = None,
+    **more: Any,
+) -> Comparison:
+    """Run several protocols under the same load, in virtual time, and compare what comes of it.
+
+    Args:
+        protocols: names: "paxos" (every command is a decree of its own), "multipaxos", "epaxos", and whatever
+            else is installed.
+        topology: a bundled one's name, `uniform:MS`, or a place.
+        conflict: percent of the commands that touch one and the same key; several for a run each.
+        seed: of all choices: the same gives the same comparison, byte for byte.
+        nodes, sites, leader: see `find_place`.
+        workers: processes to spread the runs over; None for one on each core; 1 for none.
+        executor: where to run instead.
+        advance: called after each run.
+        more: fields of `Plan`.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ConfigurationError: something that can not work; the message says what.
+        WrongRun: a protocol did something wrong.
+    """
+    try:
+        plan = Plan(protocols=protocols, conflict=conflict, seed=seed, **more)
+    except TypeError as error:
+        raise ConfigurationError(f"compare: {error}") from error
+    find_protocols(plan.protocols)
+    if isinstance(topology, Place):
+        place = select(topology, nodes=nodes, sites=sites, leader=leader)
+    else:
+        place = find_place(topology, nodes=nodes, sites=sites, leader=leader)
+    return compare(plan, place, workers=workers, executor=executor, advance=advance)
+
+
+def compare(
+    plan: Plan,
+    place: Place,
+    *,
+    workers: int | None = 1,
+    executor: Executor | None = None,
+    advance: Callable[[], None] | None = None,
+) -> Comparison:
+    """Carry out a plan at a place. Arguments and errors are those of `run`."""
+    cells = cells_of(plan)
+    runs: list[Any] = [None] * len(cells)
+    pool = executor or (Inline() if workers == 1 or len(cells) == 1 else Processes(workers))
+    try:
+        under_way = [(at, pool.submit(_measured, plan, place, cells[at])) for at in _longest_first(cells)]
+        for at, future in under_way:
+            runs[at] = future.result()
+            if advance is not None:
+                advance()
+    finally:
+        if executor is None:
+            if isinstance(pool, Processes):
+                pool.stop()
+            else:
+                pool.shutdown()
+    return Comparison(place, plan.seed, plan.to_json(), tuple(runs))
+
+
+def _measured(plan: Plan, place: Place, cell: Cell) -> Any:
+    return measure(plan, place, cell)
+
+
+def _longest_first(cells: Sequence[Cell]) -> list[int]:
+    """What takes longest first, so that no core is left with it at the end: conflicts cost messages."""
+    return sorted(range(len(cells)), key=lambda at: (-cells[at].conflict, at))
