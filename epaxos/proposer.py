@@ -30,6 +30,7 @@ from epaxos.messages import (
     Settled,
     Written,
 )
+from epaxos.pacing import Pacing
 from epaxos.records import RESERVATION_KEY, instance_key, pack_instance, pack_reservation
 from epaxos.table import Table
 from epaxos.timings import Timings
@@ -50,6 +51,7 @@ class Proposal:
 
     Attributes:
         instance: which.
+        began_s: when it was proposed.
         deps: what it was pre-accepted with here, and asked about.
         union: what all that have answered know, joined.
         answered: who has answered the present question.
@@ -64,6 +66,7 @@ class Proposal:
         "accepting",
         "agreeing",
         "answered",
+        "began_s",
         "deps",
         "fast_until_s",
         "instance",
@@ -72,20 +75,22 @@ class Proposal:
         "union",
     )
 
-    def __init__(self, instance: Instance, deps: Deps, repeat_at_s: float, repeat_s: float) -> None:
+    def __init__(self, instance: Instance, deps: Deps, began_s: float, repeat_s: float) -> None:
         self.instance: Instance = instance
+        self.began_s: float = began_s
         self.deps: Deps = deps
         self.union: Deps = deps
         self.answered: set[NodeId] = set()
         self.agreeing: int = 0
         self.accepting: Choice | None = None
         self.fast_until_s: float = NEVER_S
-        self.repeat_at_s: float = repeat_at_s
+        self.repeat_at_s: float = began_s + repeat_s
         self.repeat_s: float = repeat_s
 
     def clone(self, instance: Instance) -> Self:
         """A copy, of the copy of its instance."""
-        other = type(self)(instance, self.deps, self.repeat_at_s, self.repeat_s)
+        other = type(self)(instance, self.deps, self.began_s, self.repeat_s)
+        other.repeat_at_s = self.repeat_at_s
         other.union, other.answered, other.agreeing = self.union, set(self.answered), self.agreeing
         other.accepting, other.fast_until_s = self.accepting, self.fast_until_s
         return other
@@ -113,6 +118,7 @@ class EPaxosProposer:
         next: the next number.
         durable: numbers up to this one may be used.
         timings: how long own commands take.
+        pacing: own commands that are held back.
     """
 
     def __init__(
@@ -135,6 +141,7 @@ class EPaxosProposer:
         self._settling: list[int] = []
         self.tick_at_s: float = NEVER_S
         self.timings: Timings = Timings()
+        self.pacing: Pacing = Pacing(self.own)
         self.reserve(context)
 
     # --- numbers -----------------------------------------------------------------------------------
@@ -172,7 +179,7 @@ class EPaxosProposer:
     @property
     def room(self) -> int:
         """How many commands are on their way."""
-        return len(self.own) + len(self._waiting)
+        return len(self.own) + len(self._waiting) + len(self.pacing.held)
 
     @property
     def bytes_on_the_way(self) -> int:
@@ -202,10 +209,17 @@ class EPaxosProposer:
                 context.reject(command.request, reason)
                 continue
             self._bytes += len(value)
-            if self.next > self.durable:
-                self._waiting.append((command, value))
+            if settings.hold_back and self.pacing.must_wait(command, now_s):
+                self.pacing.hold(command, value)
             else:
-                self._propose(command, value, context, now_s)
+                self._give_number(command, value, context, now_s)
+
+    def _give_number(self, command: Command, value: bytes, context: Context, now_s: float) -> None:
+        """Propose a command, as soon as the disk holds a number for it."""
+        if self.next > self.durable:
+            self._waiting.append((command, value))
+        else:
+            self._propose(command, value, context, now_s)
 
     def _propose(self, command: Command, value: bytes, context: Context, now_s: float) -> None:
         table, rank, number = self._table, context.own_rank, self.next
@@ -220,7 +234,7 @@ class EPaxosProposer:
         instance.initial_deps = instance.deps = deps
         instance.phase = PRE_ACCEPTED
         repeat_s = context.settings.repeat_s
-        self.proposals[number] = Proposal(instance, deps, now_s + repeat_s, repeat_s)
+        self.proposals[number] = Proposal(instance, deps, now_s, repeat_s)
         self.own[number] = (command, value)
         if self.tick_at_s > now_s + repeat_s:
             self.tick_at_s = now_s + repeat_s
@@ -277,7 +291,6 @@ class EPaxosProposer:
 
     def _commit_fast(self, proposal: Proposal, context: Context) -> None:
         instance = proposal.instance
-        del self.proposals[instance.number]
         self._learner.decide(instance, Choice(False, proposal.deps), context, is_settled=False)
         self._settling.append(instance.number)
 
@@ -301,7 +314,6 @@ class EPaxosProposer:
             return
         proposal.answered.add(sender)
         if len(proposal.answered) >= context.classic:
-            del self.proposals[message.number]
             # What a quorum has voted for is decided, whatever ballot was joined meanwhile.
             self._learner.decide(proposal.instance, proposal.accepting, context)
             self._learner.announce(proposal.instance, context)
@@ -325,8 +337,11 @@ class EPaxosProposer:
                 answer = _new(PreAcceptOK, (number, proposal.deps))
                 self.on_pre_accept_ok(context.node, answer, context, now_s)
 
-    def flush(self, context: Context) -> None:
-        """Have it said when what was proposed or committed in this turn is durable."""
+    def flush(self, context: Context, now_s: float) -> None:
+        """Go on with what was held back; have it said when what was proposed or committed is durable."""
+        if self.pacing.eased:
+            for command, value in self.pacing.release():
+                self._give_number(command, value, context, now_s)
         if self._proposed:
             proposed, self._proposed = self._proposed, []
             context.send(context.node, Written(tuple(proposed)))
@@ -347,7 +362,9 @@ class EPaxosProposer:
 
     def on_decided(self, instance: Instance, context: Context, now_s: float) -> None:
         """An own instance is decided. A command that lost against a no-op is submitted again."""
-        self.proposals.pop(instance.number, None)
+        proposal = self.proposals.pop(instance.number, None)
+        if proposal is not None and not instance.is_nop:
+            self.pacing.decided(instance.number, now_s - proposal.began_s, now_s)
         if instance.number == self.timings.number:
             if instance.is_nop:
                 self.timings.give_up()
@@ -358,10 +375,7 @@ class EPaxosProposer:
             if lost is not None:
                 command, value = lost
                 context.event("resubmitted", "Known", instance=(context.node, instance.number))
-                if self.next > self.durable:
-                    self._waiting.append((command, value))
-                else:
-                    self._propose(command, value, context, now_s)
+                self._give_number(command, value, context, now_s)
 
     def on_executed(self, number: int, now_s: float) -> None:
         """An own command was carried out here."""
@@ -373,6 +387,7 @@ class EPaxosProposer:
         done = self.own.pop(number, None)
         if done is not None:
             self._bytes -= len(done[1])
+            self.pacing.ended(number)
 
     def drop(self, number: int) -> None:
         """An own instance is gone: a snapshot was installed that has it, or what took its place."""
@@ -433,6 +448,7 @@ class EPaxosProposer:
         other._settling, other.tick_at_s = list(self._settling), self.tick_at_s
         other._proposed = list(self._proposed)
         other.timings = self.timings.clone()
+        other.pacing = self.pacing.clone(other.own)
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
@@ -448,4 +464,5 @@ class EPaxosProposer:
             tuple(value for _, value in self._waiting),
             tuple(self._proposed),
             tuple(self._settling),
+            self.pacing.fingerprint(),
         )

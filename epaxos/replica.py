@@ -248,7 +248,7 @@ class EPaxosReplica:
                 proposer.on_executed(instance.number, self._now_s)
         if self._table.orphans and learner.executor.frontier[own_rank] >= self._table.orphans:
             self._table.release_orphans(context)
-        proposer.flush(context)
+        proposer.flush(context, self._now_s)
         learner.flush(context, self._now_s, proposer.timings.commit_s)
         if self._leaving:
             self._forget_some()
@@ -285,6 +285,7 @@ class EPaxosReplica:
             "unexecuted": executor.pending,
             "waits_for_s": waits,
             "in_flight": len(self._proposer.proposals),
+            "held_back": len(self._proposer.pacing.held),
             "recovering": sorted(context.name(*key) for key in self._recoveries.running),
             "floor": {str(n): k for n, k in zip(context.members, self._table.floor, strict=True)},
             "instances": sum(map(len, self._table.by_rank)),

@@ -39,6 +39,9 @@ class EPaxosSettings:
             one recovers and the others find it done.
         recover_max_s: the longest wait between attempts at recovering one instance, seconds.
         recover_at_once: instances of one owner that a replica recovers at the same time, at most.
+        hold_back: whether new own commands wait while a decided one that they conflict with has waited for
+            its execution for longer than for its commit. Without it, where many write the same keys faster
+            than the network is, nothing of that is carried out before they pause.
         window: a replica's own commands that are not executed, at most; above, `room` is 0.
         window_bytes: the same in bytes of commands.
         page_instances: committed instances in one answer to a replica that missed them.
@@ -58,6 +61,7 @@ class EPaxosSettings:
     recover_stagger_s: float = attrs.field(default=0.5, validator=seconds(0.0, 600))
     recover_max_s: float = attrs.field(default=8.0, validator=seconds(0.001, 600))
     recover_at_once: int = attrs.field(default=256, validator=count(1, 65_536))
+    hold_back: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     window: int = attrs.field(default=1024, validator=count(1, 16_384))
     window_bytes: int = attrs.field(default=32 << 20, validator=count(1, 1 << 34))
     page_instances: int = attrs.field(default=1024, validator=count(1, 16_384))
