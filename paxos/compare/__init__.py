@@ -21,9 +21,10 @@ from paxos.compare.model import (
     Site,
     Timeline,
 )
-from paxos.compare.places import even_place, find_place
+from paxos.compare.places import even_place
 from paxos.compare.plan import Plan
 from paxos.compare.running import compare, run
+from paxos.compare.topologies import find_place, read_place
 
 __all__ = [
     "CDF_PERCENTS",
@@ -42,5 +43,6 @@ __all__ = [
     "compare",
     "even_place",
     "find_place",
+    "read_place",
     "run",
 ]

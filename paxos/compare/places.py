@@ -12,13 +12,24 @@ from paxos.compare.model import Place
 from paxos.contract import ProtocolDescription
 from paxos.errors import ConfigurationError
 from paxos.quorum import Majority, Phase, QuorumSystem
-from paxos.sim import Topology, topology_names
+from paxos.sim import Topology
 
-__all__ = ["best_leader", "bounds_ms", "even_place", "find_place", "node_of", "rtt_of", "topology_of"]
+__all__ = [
+    "MAX_SITES",
+    "best_leader",
+    "bounds_ms",
+    "even_place",
+    "make_place",
+    "node_of",
+    "rtt_of",
+    "select",
+    "topology_of",
+]
 
-_MAX_SITES: Final = 100
+#: A comparison of more replicas than that is of no use to anybody.
+MAX_SITES: Final = 100
 #: How even topologies are called: the round trip follows, in milliseconds.
-_EVEN: Final = "uniform:"
+EVEN: Final = "uniform:"
 
 
 def even_place(rtt_ms: float, nodes: int) -> Place:
@@ -27,9 +38,14 @@ def even_place(rtt_ms: float, nodes: int) -> Place:
     Raises:
         ConfigurationError: too many sites, or a distance that is none.
     """
+    if not 0 < rtt_ms <= 120_000 or type(nodes) is not int or not 1 <= nodes <= MAX_SITES:
+        raise ConfigurationError(
+            f"an even topology has 1 to {MAX_SITES} sites above 0 ms apart, not {nodes!r:.40} sites "
+            f"{rtt_ms} ms apart"
+        )
     names = [f"s{number}" for number in range(1, nodes + 1)]
     matrix = [[0.0 if a == b else rtt_ms for b in names] for a in names]
-    return make_place(f"{_EVEN}{rtt_ms:g}", names, matrix, None, "")
+    return make_place(f"{EVEN}{rtt_ms:g}", names, matrix, None, "")
 
 
 def make_place(
@@ -40,46 +56,14 @@ def make_place(
     Raises:
         ConfigurationError: too few or too many sites, or a leader that is none of them.
     """
-    if not 1 <= len(sites) <= _MAX_SITES:
-        raise ConfigurationError(f"topology {name!r}: 1 to {_MAX_SITES} sites, not {len(sites)}")
+    if not 1 <= len(sites) <= MAX_SITES:
+        raise ConfigurationError(f"topology {name!r}: 1 to {MAX_SITES} sites, not {len(sites)}")
     rows = tuple(tuple(map(float, row)) for row in rtt_ms)
     if leader is None:
         leader = sites[best_leader(rows, None) - 1]
     elif leader not in sites:
         raise ConfigurationError(f"topology {name!r}: leader {leader!r:.60} is none of {', '.join(sites)}")
     return Place(name, tuple(sites), rows, leader, source)
-
-
-def find_place(
-    name: str, *, nodes: int | None = None, sites: Sequence[str] | None = None, leader: str | None = None
-) -> Place:
-    """A place by name.
-
-    Args:
-        name: a bundled topology's, or `uniform:MS` for one with that round trip everywhere.
-        nodes: how many sites an even one has (5); of a named one, only its first so many.
-        sites: only these of a named one, in this order.
-        leader: who leads, a site's name or "best"; None for the topology's own, or the best.
-
-    Raises:
-        ConfigurationError: there is none of that name, or it has no such site.
-    """
-    if name.startswith(_EVEN):
-        try:
-            rtt_ms = float(name.removeprefix(_EVEN))
-        except ValueError:
-            raise ConfigurationError(f"topology {name!r:.60}: milliseconds follow after {_EVEN!r}") from None
-        place = even_place(rtt_ms, nodes or 5)
-    elif name == "lan":
-        place = even_place(0.2, nodes or 5)
-    else:
-        topology = Topology.named(name)
-        matrix = [[2 * each for each in row] for row in topology.one_way_ms]
-        table = Topology.table(name)
-        place = make_place(
-            name, topology.sites, matrix, leader=table.get("leader"), source=str(table.get("source", ""))
-        )
-    return select(place, nodes=nodes, sites=sites, leader=leader)
 
 
 def select(
@@ -182,8 +166,3 @@ def bounds_ms(
     if free is None:
         return dict.fromkeys(place.sites)
     return {site: free(node, nodes, between, quorums) for node, site in zip(nodes, place.sites, strict=True)}
-
-
-def known_places() -> tuple[str, ...]:
-    """The names that `find_place` knows; of even ones, the form."""
-    return (*topology_names(), f"{_EVEN}MS")

@@ -7,8 +7,9 @@ from typing import Any
 from paxos.check.workers import Inline, Processes
 from paxos.compare.measure import measure
 from paxos.compare.model import Comparison, Place
-from paxos.compare.places import find_place, select
+from paxos.compare.places import select
 from paxos.compare.plan import Cell, Plan, cells_of, find_protocols
+from paxos.compare.topologies import find_place
 from paxos.errors import ConfigurationError
 
 __all__ = ["compare", "run"]
