@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from paxos.ballot import NodeId
-from paxos.basic import INVARIANTS, BasicReplica, BasicSettings
+from paxos.basic import BasicReplica, BasicSettings
 from paxos.basic import protocol as basic
 from paxos.command import Command, Footprint, RequestId, digest_of
-from paxos.contract import Configuration, Draw, Event, Instant, Message, Step
+from paxos.contract import Configuration, Draw, Event, Instant, Message, ProtocolDescription, Step
 from paxos.errors import NodeStopped, ProtocolBreach
 from paxos.quorum import Majority, QuorumSystem
 from paxos.service import Node, Reply, Submit, decide_request, decided_request, replica_prefix
@@ -46,17 +46,19 @@ def request_id(body: bytes, sequence: int) -> RequestId:
 
 
 class Cluster:
-    """Nodes 1..n of Basic Paxos, introduced to one another, with empty disks."""
+    """Nodes 1..n, of Basic Paxos unless told otherwise, introduced to one another, with empty disks."""
 
     def __init__(
         self,
         nodes: int = 3,
         *,
         quorums: QuorumSystem | None = None,
-        settings: BasicSettings | None = None,
+        settings: Any = None,
         draw: Draw = lambda name, bound: 0,
         introduce: bool = True,
+        protocol: ProtocolDescription = basic,
     ) -> None:
+        self.protocol = protocol
         self.quorums = quorums or Majority(range(1, nodes + 1))
         self.settings = settings or BasicSettings(reserve_rounds=8)
         self.draw = draw
@@ -69,7 +71,7 @@ class Cluster:
         self.slow: set[NodeId] = set()
         self.network: list[Sent] = []
         self.queues: dict[NodeId, deque[tuple[list[Any], list[Any]]]] = {n: deque() for n in self.members}
-        self.invariants = [make(self.quorums) for make in INVARIANTS]
+        self.invariants = [make(self.quorums) for make in protocol.invariants]
         self.violations: dict[str, str] = {}
         self.events: list[Event] = []
         self.operations: dict[RequestId, Operation] = {}
@@ -86,6 +88,9 @@ class Cluster:
     @property
     def now(self) -> Instant:
         return Instant(self.now_s)
+
+    def check(self, node: NodeId) -> None:
+        check_bookkeeping(self.replica(node))
 
     def replica(self, node: NodeId) -> BasicReplica:
         replica = self.nodes[node].replica
@@ -219,7 +224,7 @@ class Cluster:
         """The node starts from what its disk holds."""
         configuration = Configuration(node, self.quorums, self.settings)
         records = dict(self.disks[node])
-        self.nodes[node] = Node(basic, configuration, self.stores[node], records, self.draw, self.now)
+        self.nodes[node] = Node(self.protocol, configuration, self.stores[node], records, self.draw, self.now)
         self._act("restart", node, lambda n: None)
 
     def restart(self, node: NodeId, keep: int = 0) -> None:
@@ -246,7 +251,7 @@ class Cluster:
             self.crash(node)
             return
         assert all(recipient != node for recipient, _ in turn.sends)
-        check_bookkeeping(self.replica(node))
+        self.check(node)
         self.queues[node].append((turn.writes, turn.held))
         self.events += turn.events
         for _, answer in turn.answers:

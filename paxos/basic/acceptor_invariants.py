@@ -11,13 +11,18 @@ from paxos.ballot import BOTTOM, Ballot
 from paxos.basic.acceptor import Acceptor, AcceptorRecord
 from paxos.basic.messages import Accept, Accepted, Prepare, Promise, Reserved
 from paxos.basic.records import RESERVATION_KEY, FoundRecords, acceptor_key, chosen_key, read_records
-from paxos.basic.replica import BasicReplica
-from paxos.basic.watch import PerNode, Watch, at
+from paxos.basic.watch import HoldsDecrees, PerNode, Watch, at
 from paxos.contract import Step
 from paxos.errors import RecordError
 from paxos.quorum import QuorumSystem
 
-__all__ = ["DurableBeforeSend", "PromiseMonotone", "PromiseTruthful", "VoteAtMostPromise"]
+__all__ = [
+    "DurableBeforeSend",
+    "PromiseMonotone",
+    "PromiseTruthful",
+    "VoteAtMostPromise",
+    "durable_acceptor",
+]
 
 
 # --- what the disk holds --------------------------------------------------------------------------
@@ -28,7 +33,8 @@ def _parse(key: bytes, data: bytes) -> FoundRecords:
     return read_records({key: data})
 
 
-def _durable_acceptor(step: Step, decree: bytes) -> AcceptorRecord | None:
+def durable_acceptor(step: Step, decree: bytes) -> AcceptorRecord | None:
+    """What the node's disk holds of a decree's acceptor after the step; None for nothing."""
     key = acceptor_key(decree)
     data = step.durable.get(key)
     return None if data is None else _parse(key, data).acceptors[decree]
@@ -64,7 +70,7 @@ class DurableBeforeSend(Watch):
 
     def _promise(self, step: Step, message: Promise) -> str | None:
         decree, ballot, accepted_ballot, accepted_value = message
-        record = _durable_acceptor(step, decree)
+        record = durable_acceptor(step, decree)
         if record is None:
             if chosen_key(decree) in step.durable:
                 return None
@@ -82,7 +88,7 @@ class DurableBeforeSend(Watch):
 
     def _accepted(self, step: Step, message: Accepted) -> str | None:
         decree, ballot, value = message
-        record = _durable_acceptor(step, decree)
+        record = durable_acceptor(step, decree)
         if record is None:
             if chosen_key(decree) in step.durable:
                 return None
@@ -124,11 +130,11 @@ class DurableBeforeSend(Watch):
 
 def _acceptor(step: Step, decree: bytes) -> Acceptor | None:
     """The acceptor of an open decree after the step; None where the decision is known, or nothing is."""
-    return step.replica.acceptor(decree) if isinstance(step.replica, BasicReplica) else None
+    return step.replica.acceptor(decree) if isinstance(step.replica, HoldsDecrees) else None
 
 
 def _is_decided(step: Step, decree: bytes) -> bool:
-    return isinstance(step.replica, BasicReplica) and step.replica.chosen(decree) is not None
+    return isinstance(step.replica, HoldsDecrees) and step.replica.chosen(decree) is not None
 
 
 class _Promised:

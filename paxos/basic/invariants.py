@@ -23,8 +23,7 @@ from paxos.basic.acceptor_invariants import (
     VoteAtMostPromise,
 )
 from paxos.basic.messages import Accept, Accepted, Chosen, Prepare, Promise
-from paxos.basic.replica import BasicReplica
-from paxos.basic.watch import PerNode, Watch, at, decisions
+from paxos.basic.watch import HoldsDecrees, PerNode, Watch, at, decisions
 from paxos.contract import InvariantMaker, Step
 from paxos.quorum import Phase, QuorumSystem
 
@@ -122,7 +121,7 @@ class Stability(_Decisions):
         said = super()._after(step)
         if said is not None:
             return said
-        if step.action == "restart" and isinstance(step.replica, BasicReplica):
+        if step.action == "restart" and isinstance(step.replica, HoldsDecrees):
             for decree, value in step.replica.decrees().items():
                 said = self._decide(step, decree, value)
                 if said is not None:

@@ -47,6 +47,7 @@ from paxos.basic.records import (
 )
 from paxos.basic.settings import BasicSettings
 from paxos.basic.tracing import Tracer
+from paxos.basic.watch import HoldsDecrees
 from paxos.command import NOP, Command, Footprint, RequestId
 from paxos.contract import (
     Configuration,
@@ -80,7 +81,7 @@ _ERRAND_REPEATS: Final = 6
 _LEAP_ROUNDS: Final = 1 << 40
 
 
-class BasicReplica:
+class BasicReplica(HoldsDecrees):
     """One member's part of Basic Paxos over named decrees. See `paxos.contract.Replica`.
 
     Args:

@@ -8,18 +8,36 @@ Most steps concern few invariants.  From its handlers each knows which those are
 whoever runs a protocol shows it only these.
 """
 
+import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from paxos.ballot import NodeId
+from paxos.ballot import Ballot, NodeId
+from paxos.basic.acceptor import Acceptor
 from paxos.contract import Outline, Step
 from paxos.quorum import QuorumSystem
 
-__all__ = ["Handler", "PerNode", "Watch", "at", "decisions"]
+__all__ = ["Handler", "HoldsDecrees", "PerNode", "Watch", "at", "decisions"]
 
 #: What an invariant does with one message: a sentence naming what broke, or None.
 Handler: TypeAlias = Callable[[Step, Any], str | None]
 _G = TypeVar("_G")
+
+
+class HoldsDecrees(abc.ABC):
+    """A replica of named decrees, as its invariants look at it."""
+
+    @abc.abstractmethod
+    def acceptor(self, decree: bytes) -> Acceptor | None:
+        """The acceptor of a decree that is not known to be decided here; None when there is none."""
+
+    @abc.abstractmethod
+    def chosen(self, decree: bytes) -> tuple[Ballot, bytes] | None:
+        """Ballot and value known to be chosen; None while unknown here."""
+
+    @abc.abstractmethod
+    def decrees(self) -> dict[bytes, bytes]:
+        """Every decision known here, by name."""
 
 
 class Watch:
