@@ -33,7 +33,6 @@ _PUBLIC = frozenset(
         "cli_cluster",
         "cli_log",
         "cli_log_stores",
-        "command",
         "config",
         "contract",
         "footprints",

@@ -19,6 +19,9 @@ from paxos.errors import EXIT_DONE, ConfigurationError
 from paxos.quorum import FlexibleQuorums
 from tests.abstract_paxos import reachable
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 
 def searched(
     *, limit: int | None = None, refine: bool = False, **given: Any

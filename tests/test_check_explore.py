@@ -16,6 +16,9 @@ from paxos.cli.explore import _tell
 from paxos.errors import ConfigurationError
 from tests import planted
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 
 def _totals(exploration):
     return exploration.tally, [(each.index, each.name) for each in exploration.findings], exploration.lost

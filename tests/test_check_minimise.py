@@ -15,6 +15,9 @@ from paxos.errors import ConfigurationError
 from paxos.sim import Faults, Hardware, Workload
 from paxos.sim.moves import parse_move
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 #: Much contention on five nodes, and everything goes wrong.
 HARD = Scenario(
     nodes=5,

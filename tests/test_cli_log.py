@@ -29,6 +29,9 @@ from paxos.runtime.certificates import make_certificates
 from paxos.runtime.config import dump_cluster
 from paxos.runtime.ports import free_ports
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 Capture = pytest.CaptureFixture[str]
 
 #: How long anything below may take before the test gives up, seconds.

@@ -24,6 +24,9 @@ from tests.false_logs import FalseNode, hang_up, silence
 from tests.strangers import PATIENCE_S, listening, peer_hello, until
 from tests.test_runtime_log_watch import NewsNode
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 # --- how far nodes are ---------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import paxos
 from paxos.runtime import ClusterConfig, NodeConfig, connect, open_node
 from paxos.runtime.ports import free_ports
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TOTAL = 400

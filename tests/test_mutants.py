@@ -24,6 +24,9 @@ from tests.mutants.directed import DIRECTED
 from tests.mutants.hunts import hunt
 from tests.mutants.patches import Mutant, Patch
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 NAMES = sorted(name for name, mutant in mutants().items() if not mutant.directed)
 #: Those that a program shows.
 PROGRAMS = sorted(name for name, mutant in mutants().items() if mutant.directed)

@@ -43,7 +43,7 @@ from paxos.runtime.tls import Security
 from paxos.service import Identity
 from tests.strangers import CLIENT, PATIENCE_S, peer_hello, stranger, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 STORE = b"s" * 16
 

@@ -23,7 +23,7 @@ from paxos.service import AskStatus, Cancel, Introduce, Reply, ReplyKind, Status
 from paxos.wire import encode_frame
 from tests.strangers import CLIENT, PATIENCE_S, Stranger, peer_hello, stranger, submit, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 
 class Refusals:

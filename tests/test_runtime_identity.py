@@ -40,7 +40,7 @@ from paxos.testing import PowerCutDisk
 from tests.processes import Process, Processes, write_config
 from tests.strangers import PATIENCE_S, listening, peer_hello, stranger, until, until_ready
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are what this is about")
 

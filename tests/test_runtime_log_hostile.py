@@ -35,7 +35,7 @@ from paxos.service.log_messages import (
 from paxos.wire import encode_frame
 from tests.strangers import CLIENT, PATIENCE_S, Stranger, stranger, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 NAME = b"n" * 16
 

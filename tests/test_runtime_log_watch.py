@@ -28,7 +28,7 @@ from paxos.service.log_messages import (
 from tests.false_logs import ONE, FalseNode, at_rest, hang_up, met, silence
 from tests.strangers import false_node, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 
 @pytest.fixture(autouse=True)

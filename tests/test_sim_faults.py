@@ -28,6 +28,9 @@ from paxos.sim import (
 )
 from paxos.sim.stepper import Stepper
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 BUSY = Workload(operations=150, names=None, reads=0.0)
 
 

@@ -14,6 +14,9 @@ from paxos.errors import StoreFailed
 from paxos.runtime.sqlite_store import inspect_sqlite_store, open_sqlite_store
 from tests.store_lives import batch_of, quick_directory
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 LIVES = [sys.executable, "-m", "tests.store_lives"]
 

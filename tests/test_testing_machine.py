@@ -13,6 +13,9 @@ from tests.mutants.build import described, mutants
 from tests.planted import amnesiac, deaf, early, half
 from tests.planted_log import lost_votes, mute
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 TestPaxos = ProtocolStateMachine.of("paxos").TestCase
 TestMultipaxos = ProtocolStateMachine.of("multipaxos").TestCase
 # A share of what the profile says, which is more with --hypothesis-profile=long.

@@ -12,6 +12,9 @@ from paxos.command import ALL, Footprint
 from paxos.contract import StateMachine
 from paxos.testing import StateMachineConformance
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 
 class Shelf:
     """A few named numbers: `put k 1`, `add k 1`, `get k`, `clear`; it keeps all promises."""

@@ -21,6 +21,9 @@ from paxos.sim.stepper import Stepper
 from paxos.testing import registration, strategies
 from paxos.wire import dumps, loads_strict
 
+# What they show does not depend on the interpreter.
+pytestmark = pytest.mark.once
+
 ROOT = Path(paxos.__file__).parents[1]
 
 
