@@ -24,9 +24,10 @@ from multipaxos.ghosts import LogWatch, at, durable, replica_of
 from multipaxos.messages import Accept, Accepted, Chosen, Heartbeat, Prepare, Promise
 from multipaxos.records import COMPACTION_KEY
 from paxos.ballot import BOTTOM, Ballot, NodeId
+from paxos.basic.log_invariants import AppliedContiguous as AnyAppliedContiguous
+from paxos.basic.log_invariants import AppliedPrefix, SlotAgreement, Stability, Validity, commits
 from paxos.basic.values import pack_value
 from paxos.basic.watch import Watch
-from paxos.command import NOP, Command
 from paxos.contract import InvariantMaker, Step
 from paxos.quorum import Phase, QuorumSystem
 
@@ -50,10 +51,6 @@ __all__ = [
     "VoteAtMostPromise",
     "VotesOnce",
 ]
-
-
-def _commits(step: Step) -> list[tuple[int, Command]]:
-    return [(mark, command) for mark, command in step.applies if isinstance(mark, int)]
 
 
 # --- what is decided ------------------------------------------------------------------------------
@@ -90,109 +87,15 @@ class Agreement(LogWatch):
         return at(step, slot, f"{value!r:.60} is chosen, and {known!r:.60} was")
 
 
-class SlotAgreement(Watch):
-    """No two nodes commit different commands in one slot."""
-
-    name = "SlotAgreement"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._committed: dict[int, tuple[Command, NodeId]] = {}
-
-    def _after(self, step: Step) -> str | None:
-        for slot, command in _commits(step):
-            known, node = self._committed.setdefault(slot, (command, step.node))
-            if known != command:
-                return at(step, slot, f"commits {command!r:.80}, and node {node} committed {known!r:.80}")
-        return None
-
-
-class Validity(Watch):
-    """What is committed was submitted by some client, or is a no-op."""
-
-    name = "Validity"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._submitted: set[Command] = {NOP}
-
-    def _before(self, step: Step) -> str | None:
-        if step.submitted is not None:
-            self._submitted.add(step.submitted)
-        self._submitted.update(step.placed)
-        return None
-
-    def _after(self, step: Step) -> str | None:
-        for slot, command in _commits(step):
-            if command not in self._submitted:
-                return at(step, slot, f"commits {command!r:.80}, which nobody submitted")
-        return None
-
-
-class Stability(Watch):
-    """What a node committed in a slot never changes, over its restarts too."""
-
-    name = "Stability"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._committed: dict[tuple[NodeId, int], Command] = {}
-
-    def _after(self, step: Step) -> str | None:
-        for slot, command in _commits(step):
-            known = self._committed.setdefault((step.node, slot), command)
-            if known != command:
-                return at(step, slot, f"commits {command!r:.80} after it had committed {known!r:.80}")
-        return None
-
-
-class AppliedContiguous(Watch):
+class AppliedContiguous(AnyAppliedContiguous):
     """A node applies slots in order, none left out, each once in a life; a snapshot stands for the rest."""
 
-    name = "AppliedContiguous"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._last: dict[NodeId, int] = {}
-
-    def _before(self, step: Step) -> str | None:
-        if step.action == "crash":
-            self._last.pop(step.node, None)
-        return None
-
-    def _after(self, step: Step) -> str | None:
+    def _snapshots(self, step: Step) -> set[int]:
         replica = replica_of(step)
-        # A life begins at the snapshot that the disk tells of, and may jump to one that came since.
         snapshots = {durable(step, COMPACTION_KEY).compacted}
         if replica is not None:
             snapshots.add(replica.acceptor.compacted)
-        for slot, _ in _commits(step):
-            last = self._last.get(step.node, 0)
-            if slot != last + 1 and not (last < slot and slot - 1 in snapshots):
-                return at(step, slot, f"is applied after slot {last}, with a snapshot at {snapshots}")
-            self._last[step.node] = slot
-        return None
-
-
-class AppliedPrefix(Watch):
-    """What nodes apply is a part of one log: at every node the same commands from slot 1 on, none missing."""
-
-    name = "AppliedPrefix"
-
-    def __init__(self, quorums: QuorumSystem) -> None:
-        super().__init__(quorums)
-        self._log: list[Command] = []
-
-    def _after(self, step: Step) -> str | None:
-        log = self._log
-        for slot, command in _commits(step):
-            if slot == len(log) + 1:
-                log.append(command)
-            elif slot > len(log):
-                return at(step, slot, f"is applied, and nobody applied slot {len(log) + 1}")
-            elif log[slot - 1] != command:
-                return at(step, slot, f"applies {command!r:.80}, the log has {log[slot - 1]!r:.80}")
-        return None
+        return snapshots
 
 
 class CommitAtBallot(LogWatch):
@@ -222,7 +125,7 @@ class CommitAtBallot(LogWatch):
         return None
 
     def _after(self, step: Step) -> str | None:
-        for slot, command in _commits(step):
+        for slot, command in commits(step):
             chosen = self._ballots.chosen.get(slot)
             if chosen is None:
                 return at(step, slot, f"commits {command!r:.80}, and nothing is chosen there")
