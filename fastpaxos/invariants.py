@@ -111,7 +111,10 @@ class OneVotePerRound(Watch):
 
 
 class OneValuePerBallot(Watch):
-    """One *classic* ballot of a decree carries one value; at any ballot its coordinator proposes one."""
+    """One *classic* ballot of a decree carries one value; at any ballot its coordinator proposes one.
+
+    Looked at as messages leave: a vote that a crash took back, before anybody heard of it, binds nobody.
+    """
 
     name = "OneValuePerBallot"
 
@@ -119,7 +122,7 @@ class OneValuePerBallot(Watch):
         super().__init__(quorums)
         self._rounds = RoundsOf()
         self._values: dict[tuple[bytes, Ballot], bytes] = {}
-        self._created = {Accept: self._carries, Accepted: self._carries}
+        self._left = {Accept: self._carries, Accepted: self._carries}
 
     def _carries(self, step: Step, message: Accept | Accepted) -> str | None:
         decree, ballot, value = message
