@@ -18,6 +18,7 @@ from epaxos.records import record_name
 from epaxos.replica import EPaxosReplica
 from epaxos.settings import EPaxosSettings
 from epaxos.stored import stored_log
+from epaxos.tracing import SPECIFICATION, make_replica
 from paxos.ballot import NodeId
 from paxos.contract import Commitment, Decides, Event, Orders, ProtocolDescription
 from paxos.quorum import Phase, QuorumSystem
@@ -73,7 +74,7 @@ def _commits(event: Event) -> Sequence[Commitment]:
 #: EPaxos as drivers and tools see it.
 protocol: ProtocolDescription = ProtocolDescription(
     name="epaxos",
-    replica=EPaxosReplica,
+    replica=make_replica,
     settings=EPaxosSettings,
     messages=MESSAGES,
     decides=Decides.LOG,
@@ -87,6 +88,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     commits=_commits,
     record_name=record_name,
     stored_log=stored_log,
+    specification=SPECIFICATION,
     documentation=(
         "EPaxos agrees on a log of commands without a leader. Every replica orders the commands of its own "
         "clients, in one round trip to its nearest fast quorum as long as they do not conflict with others' "

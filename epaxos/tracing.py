@@ -206,6 +206,27 @@ class _Teller:
             if done:
                 self.tell(action, cause, **arguments())
 
+    def expect_accepted(self, sender: NodeId, message: AcceptOK, votes: Iterable[NodeId]) -> None:
+        """A vote may be taken in now, and may decide."""
+        owner, number, ballot = message
+        counted = frozenset({*votes, sender})
+        self.deciding = "Commit"
+        self.expect(
+            "CountAccept",
+            "AcceptOK",
+            lambda: {
+                "instance": (owner, number),
+                "sender": sender,
+                "ballot": _ballot(ballot),
+                "counted": counted,
+            },
+        )
+
+    def settle_accepted(self, done: bool) -> None:
+        """Whether the vote was taken in."""
+        self.settle(done)
+        self.deciding = "LearnCommit"
+
     # --- as the specification names it ---
 
     def name(self, instance: Instance) -> _Named:
@@ -382,31 +403,9 @@ class _TracedProposer(EPaxosProposer):
         if proposal is None or proposal.accepting is None or sender in proposal.answered:
             super().on_accept_ok(sender, message, context)
             return
-        _expect_accepted(teller, sender, message, proposal.answered)
+        teller.expect_accepted(sender, message, proposal.answered)
         super().on_accept_ok(sender, message, context)
-        _settle_accepted(teller, sender in proposal.answered)
-
-
-def _expect_accepted(teller: _Teller, sender: NodeId, message: AcceptOK, votes: Iterable[NodeId]) -> None:
-    """A vote is taken in now, and may decide."""
-    owner, number, ballot = message
-    counted = frozenset({*votes, sender})
-    teller.deciding = "Commit"
-    teller.expect(
-        "CountAccept",
-        "AcceptOK",
-        lambda: {
-            "instance": (owner, number),
-            "sender": sender,
-            "ballot": _ballot(ballot),
-            "counted": counted,
-        },
-    )
-
-
-def _settle_accepted(teller: _Teller, done: bool) -> None:
-    teller.settle(done)
-    teller.deciding = "LearnCommit"
+        teller.settle_accepted(sender in proposal.answered)
 
 
 class _TracedRecoveries(Recoveries):
@@ -525,9 +524,9 @@ class _TracedRecoveries(Recoveries):
         if recovery is None or recovery.choice is None or sender in recovery.votes:
             super().on_accept_ok(sender, message, context)
             return
-        _expect_accepted(teller, sender, message, recovery.votes)
+        teller.expect_accepted(sender, message, recovery.votes)
         super().on_accept_ok(sender, message, context)
-        _settle_accepted(teller, sender in recovery.votes)
+        teller.settle_accepted(sender in recovery.votes)
 
 
 class TracedReplica(EPaxosReplica):
