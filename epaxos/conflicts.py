@@ -29,7 +29,7 @@ of its implementation; what a held no-op is for is EPaxos*'s, and the floor is t
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from operator import gt
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, cast
 
 from epaxos.instances import Deps
 from epaxos.keytree import PointTree, SpanTree, Vector
@@ -81,6 +81,9 @@ def _merge_any(deps: Sequence[int], vector: Vector, always: Vector) -> Deps:
         ]
     )
 
+
+#: Where there is no vector.
+_NONE: Final = id(None)
 
 _Merge: TypeAlias = Callable[[Sequence[int], Vector, Vector], Deps]
 _MERGES: Final[dict[int, _Merge]] = {3: _merge_3, 5: _merge_5}
@@ -139,7 +142,9 @@ class _Maxima:
         if found and found.count(found[0]) == len(found):
             # Of a batch whose keys were named together before, or never.
             del found[1:]
-        return [vector for vector in found if vector is not None]
+        distinct = dict(zip(map(id, found), found, strict=True))
+        distinct.pop(_NONE, None)
+        return cast("list[Vector]", [*distinct.values()])
 
     def _gather_ranged(self, footprint: Footprint, vectors: list[Vector]) -> None:
         """Add to `vectors` what conflicts with `footprint` because one of both is a range."""
@@ -193,12 +198,12 @@ class _Maxima:
         if found.count(found[0]) == len(found):
             points.update(dict.fromkeys(keys, _higher(found[0], members, places, number)))
             return
-        raised: dict[int, Vector] = {}
-        for key, vector in zip(keys, found, strict=True):
-            higher = raised.get(id(vector))
-            if higher is None:
-                raised[id(vector)] = higher = _higher(vector, members, places, number)
-            points[key] = higher
+        names = [*map(id, found)]
+        raised = {
+            name: _higher(vector, members, places, number)
+            for name, vector in dict(zip(names, found, strict=True)).items()
+        }
+        points.update(zip(keys, map(raised.__getitem__, names), strict=True))
 
     def _add_ranged(self, rank: int, number: int, footprint: Footprint) -> None:
         """The part of `_add` that concerns the trees; the dictionary is raised already."""
@@ -333,6 +338,8 @@ class ConflictIndex(_Maxima):
             key = writes[0]
         elif len(reads) == 1 and not writes:
             key, only_reads = reads[0], True
+        if key is None and not (reads or self._ranged or read_ranges or write_ranges) and writes:
+            return self._join_writes(rank, number, writes, deps)
         if key is None or self._ranged or read_ranges or write_ranges:
             result = self._found(footprint, deps)
             self._add(rank, number, footprint)
@@ -356,6 +363,29 @@ class ConflictIndex(_Maxima):
         if number > self._top[rank]:
             self._top[rank] = number
         return result
+
+    def _join_writes(self, rank: int, number: int, keys: Sequence[bytes], deps: Deps) -> Deps:
+        """`join` for what writes these keys and touches nothing else: a batch, so they are looked up once."""
+        points, members = self._points, self._members
+        found = [*map(points.get, keys)]
+        first = found[0]
+        names: list[int] | None = None
+        # Those of one batch share their vector until another names some of them.
+        distinct = {id(first): first}
+        if found.count(first) != len(found):
+            names = [*map(id, found)]
+            distinct = dict(zip(names, found, strict=True))
+        if number > self._floor[rank]:
+            places = (rank, members + rank)
+            if names is None:
+                points.update(dict.fromkeys(keys, _higher(first, members, places, number)))
+            else:
+                raised = {name: _higher(each, members, places, number) for name, each in distinct.items()}
+                points.update(zip(keys, map(raised.__getitem__, names), strict=True))
+            if number > self._top[rank]:
+                self._top[rank] = number
+        distinct.pop(_NONE, None)
+        return tuple(map(max, deps, self._always, *cast("Iterable[Vector]", distinct.values())))
 
     def add(self, rank: int, number: int, footprint: Footprint) -> None:
         """Add an instance. Adding one again changes nothing; one that touches nothing is not kept."""

@@ -1,7 +1,7 @@
 """The suite for state machines: a good one passes, and one for each broken promise is noticed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -145,6 +145,13 @@ class _Undeclared(Shelf):
         return super().apply(command)
 
 
+class _Hasty(Shelf):
+    """Asked of several commands at once it says something else than of each."""
+
+    def written_keys(self, commands: Sequence[bytes]) -> list[bytes]:
+        return [command[:1] for command in commands]
+
+
 class _Peeking(Shelf):
     """`add` answers with a sum over all keys, and says that it reads its own only."""
 
@@ -208,6 +215,7 @@ BROKEN: Mapping[type[Shelf], str] = {
     _Peeking: "test_commands_that_do_not_conflict_commute",
     _ReadsThatWrite: "test_what_declares_no_write_changes_nothing",
     _Moody: "test_a_footprint_follows_from_the_command_alone",
+    _Hasty: "test_a_footprint_follows_from_the_command_alone",
     _Meddling: "test_queries_change_nothing",
     _Counted: "test_queries_change_nothing",
     _FarSighted: "test_commands_beside_a_query_do_not_change_its_answer",

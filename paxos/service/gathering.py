@@ -21,7 +21,7 @@ from zlib import crc32
 
 from paxos.command import NOTHING, Footprint
 from paxos.service.batches import FILL_BYTES, Run, cut_run, run_bytes, run_piece
-from paxos.service.footprints import union, weight
+from paxos.service.footprints import OneWriteEach, union, weight
 from paxos.service.turn import ClientKey
 
 __all__ = ["MAX_BATCH_KEYS", "Batched", "ByConflict", "HotKeys", "InOrder"]
@@ -132,13 +132,24 @@ class ByConflict:
                         break
                     at += 1
                 part = group[first:at]
-                touched = [one for piece in part for one in piece.touched]
-                batches.append(([(piece.client, piece.run) for piece in part], union(touched)))
+                batches.append(([(piece.client, piece.run) for piece in part], _together(part)))
             left += group[at:]
         self._waiting = left
         self.requests = sum(len(piece.run.bodies) for piece in left)
         self.size_bytes = sum(piece.size for piece in left)
         return batches
+
+
+def _together(part: Sequence[_Piece]) -> Footprint:
+    """What the requests of these pieces touch."""
+    if len(part) == 1:
+        return union(part[0].touched)
+    keys: list[bytes] = []
+    for piece in part:
+        if not isinstance(piece.touched, OneWriteEach):
+            return union([one for piece in part for one in piece.touched])
+        keys += piece.touched.keys
+    return union(OneWriteEach(keys))
 
 
 def _in_pieces(client: ClientKey, run: Run, touched: Sequence[Footprint]) -> Iterator[_Piece]:

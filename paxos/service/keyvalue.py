@@ -379,6 +379,20 @@ class KeyValue:
         # Every change moves the revision, and can push out the oldest one that is held.
         return TOUCHES_NOTHING if parse_changes(command) is None else Footprint((), (), (_ALL_KEYS,))
 
+    def written_keys(self, commands: Sequence[bytes]) -> list[bytes] | None:
+        """The key of each, if they are all puts, as most commands are; else None: `footprint` of many."""
+        keys: list[bytes] = []
+        add = keys.append
+        for command in commands:
+            size = len(command)
+            if not PUT_HEAD < size <= MAX_COMMAND_BYTES or command[0] != PUT:
+                return None
+            end = PUT_HEAD + (command[1] << 8 | command[2])
+            if not PUT_HEAD < end <= size or end > PUT_KEY_END:
+                return None
+            add(command[PUT_HEAD:end])
+        return keys
+
     # ---- snapshots
 
     def snapshot(self) -> bytes:

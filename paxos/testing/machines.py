@@ -164,12 +164,19 @@ class StateMachineConformance:
     # ---- footprints
 
     def test_a_footprint_follows_from_the_command_alone(self) -> None:
-        """Not from the state, and finding it changes nothing."""
+        """Not from the state, and finding it changes nothing; and asked of several at once it is the same."""
 
         def check(before: Sequence[bytes], command: bytes) -> None:
             machine = self._run(before)
             state = self.state_of(machine)
             footprint = machine.footprint(command)
+            written_keys = getattr(machine, "written_keys", None)
+            for some in ((command,), (*before, command)):
+                keys = None if written_keys is None else written_keys(some)
+                if keys is not None:
+                    said = [Footprint((), (key,)) for key in keys]
+                    each = [machine.footprint(body) for body in some]
+                    assert said == each, f"{some!r}: `written_keys` says something else than `footprint`"
             assert isinstance(footprint, Footprint), f"the footprint of {command!r} is {footprint!r:.80}"
             assert footprint == self.make_machine().footprint(command), (
                 f"{command!r}: it depends on the state"
