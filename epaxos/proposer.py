@@ -42,6 +42,10 @@ from paxos.contract import Outcome, OutcomeKind
 __all__ = ["EPaxosProposer", "Proposal"]
 
 _new: Final = tuple.__new__
+#: So many of the oldest own instances are asked about again where nothing is decided.
+_FEW: Final = 8
+#: Questions are repeated together that are due within this part of the shortest time between two.
+_TOGETHER: Final = 16
 #: Numbers reserved at a time where few are used; twice as many with each reservation that soon follows.
 _LEAST_BLOCK: Final = 4
 
@@ -140,6 +144,9 @@ class EPaxosProposer:
         self._proposed: list[int] = []
         self._settling: list[int] = []
         self.tick_at_s: float = NEVER_S
+        # So many of the oldest proposals are repeated; and what was decided since the oldest was.
+        self._repeated = _FEW
+        self._decided = 0
         self.timings: Timings = Timings()
         self.pacing: Pacing = Pacing(self.own)
         self.reserve(context)
@@ -363,8 +370,10 @@ class EPaxosProposer:
     def on_decided(self, instance: Instance, context: Context, now_s: float) -> None:
         """An own instance is decided. A command that lost against a no-op is submitted again."""
         proposal = self.proposals.pop(instance.number, None)
-        if proposal is not None and not instance.is_nop:
-            self.pacing.decided(instance.number, now_s - proposal.began_s, now_s)
+        if proposal is not None:
+            self._decided += 1
+            if not instance.is_nop:
+                self.pacing.decided(instance.number, now_s - proposal.began_s, now_s)
         if instance.number == self.timings.number:
             if instance.is_nop:
                 self.timings.give_up()
@@ -402,8 +411,8 @@ class EPaxosProposer:
         """Ask again who has not answered, and stop waiting for fast quorums that do not form."""
         if now_s < self.tick_at_s:
             return
-        at_s = NEVER_S
-        for proposal in list(self.proposals.values()):
+        repeat_at_s = fast_at_s = NEVER_S
+        for place, proposal in enumerate(list(self.proposals.values())):
             if proposal.instance.ballot != context.lowest[context.own_rank]:
                 if proposal.accepting is None:
                     self._preempted(proposal.instance.number)
@@ -411,13 +420,28 @@ class EPaxosProposer:
             if proposal.accepting is None and now_s >= proposal.fast_until_s:
                 self._go_slow(proposal, context, now_s)
             elif now_s >= proposal.repeat_at_s:
-                self._repeat(proposal, context)
-                proposal.repeat_s = min(2 * proposal.repeat_s, context.settings.repeat_max_s)
-                proposal.repeat_at_s = now_s + proposal.repeat_s
-            at_s = min(at_s, proposal.repeat_at_s)
+                self._repeat_in_turn(proposal, place, context, now_s)
+            repeat_at_s = min(repeat_at_s, proposal.repeat_at_s)
             if proposal.accepting is None:
-                at_s = min(at_s, proposal.fast_until_s)
-        self.tick_at_s = at_s
+                fast_at_s = min(fast_at_s, proposal.fast_until_s)
+        self.tick_at_s = min(fast_at_s, max(repeat_at_s, now_s + context.settings.repeat_s / _TOGETHER))
+
+    def _repeat_in_turn(self, proposal: Proposal, place: int, context: Context, now_s: float) -> None:
+        """Ask again about one of the oldest proposals; the others wait until something is decided.
+
+        Else where no quorum is up, everything under way would be sent again and again.
+        """
+        settings = context.settings
+        if not place:
+            # The more were decided since the last time, the more are asked about.
+            more = self._repeated + self._decided if self._decided else self._repeated // 2
+            self._repeated, self._decided = min(max(more, _FEW), settings.window), 0
+        if place < self._repeated + self._decided:
+            self._repeat(proposal, context)
+            proposal.repeat_s = min(2 * proposal.repeat_s, settings.repeat_max_s)
+            proposal.repeat_at_s = now_s + proposal.repeat_s
+        else:
+            proposal.repeat_at_s = now_s + settings.repeat_s
 
     def _repeat(self, proposal: Proposal, context: Context) -> None:
         instance, choice = proposal.instance, proposal.accepting
@@ -447,6 +471,7 @@ class EPaxosProposer:
         other._waiting, other._bytes = deque(self._waiting), self._bytes
         other._settling, other.tick_at_s = list(self._settling), self.tick_at_s
         other._proposed = list(self._proposed)
+        other._repeated, other._decided = self._repeated, self._decided
         other.timings = self.timings.clone()
         other.pacing = self.pacing.clone(other.own)
         return other

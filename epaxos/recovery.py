@@ -17,7 +17,9 @@ Nothing is sent only once.  A question is repeated to those who have not answere
 recovers what it waits for, and one that takes too long begins anew at a higher ballot.
 
 Who recovers is whoever has waited long enough, in an order that begins at the owner; after an attempt that
-failed the wait is longer, and random, so that two do not get into each other's way again and again.
+failed the wait is longer, and random, so that two do not get into each other's way again and again. A
+member that is lost may leave hundreds of instances behind.  A few of them are recovered first, and each that
+succeeds makes room for a few more: so where no quorum answers, only those few ask again and again.
 
 Source: Ryabinin, Gotsman and Sutra, *Making Democracy Work*, 2025, the recovery of EPaxos*.
 """
@@ -135,17 +137,52 @@ class Recovery:
         )
 
 
+#: How many instances of one member are recovered at the same time, at first; and how many more with each that
+#: succeeds.
+_FEW: Final = 8
+_MORE: Final = 3
+
+
 class _Watch:
-    """How long the lowest instance of a member that is not decided has been waited for."""
+    """How long the lowest instance of a member that is not decided has been waited for.
 
-    __slots__ = ("attempts", "delay_s", "number", "since_s", "until")
+    Attributes:
+        number: the lowest that is not decided.
+        until: the highest that was heard of when that began to be waited for.
+        since_s: when that was, or the last attempt.
+        delay_s: how long after it the next attempt is due.
+        attempts: how many there were.
+        next: from here on to `last` instances are to be recovered when there is room.
+        last: none above is.
+        most: so many at the same time.
+        is_eased: whether there may be room.
+    """
 
-    def __init__(self, number: int, until: int, since_s: float, delay_s: float) -> None:
-        self.number = number
-        self.until = until
-        self.since_s = since_s
-        self.delay_s = delay_s
+    __slots__ = ("attempts", "delay_s", "is_eased", "last", "most", "next", "number", "since_s", "until")
+
+    def __init__(self) -> None:
+        self.number = self.until = self.attempts = 0
+        self.since_s = self.delay_s = 0.0
+        self.next, self.last = 1, 0
+        self.most = _FEW
+        self.is_eased = False
+
+    def begin(self, number: int, until: int, since_s: float, delay_s: float) -> None:
+        """Another one is the lowest now. What is being done about those above it goes on."""
+        self.number, self.until = number, until
+        self.since_s, self.delay_s = since_s, delay_s
         self.attempts = 0
+
+    def clone(self) -> "_Watch":
+        """A copy."""
+        other = _Watch()
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        return other
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """Equal for those that behave alike; times left out."""
+        return (self.number, self.until, self.attempts, self.next, self.last, self.most, self.is_eased)
 
 
 class Recoveries:
@@ -212,29 +249,36 @@ class Recoveries:
                 self._watches.pop(rank, None)
                 continue
             watch = self._watches.get(rank)
-            if watch is None or watch.number != number:
-                delay_s = self._delay_s(rank, number, 0, context)
-                self._watches[rank] = watch = _Watch(number, until, now_s, delay_s)
-            if now_s < watch.since_s + watch.delay_s:
-                continue
-            watch.attempts += 1
-            watch.since_s, watch.delay_s = now_s, self._delay_s(rank, number, watch.attempts, context)
-            self._recover_up_to(rank, number, watch.until, own, context, now_s)
-            # What came meanwhile may be on its way, and is not disturbed before the next attempt.
-            watch.until = until
+            if watch is None:
+                self._watches[rank] = watch = _Watch()
+            if watch.number != number:
+                watch.begin(number, until, now_s, self._delay_s(rank, number, 0, context))
+            if now_s >= watch.since_s + watch.delay_s:
+                watch.attempts += 1
+                watch.since_s, watch.delay_s = now_s, self._delay_s(rank, number, watch.attempts, context)
+                watch.next, watch.last, watch.most = number, watch.until, _FEW
+                # What came meanwhile may be on its way, and is not disturbed before the next attempt.
+                watch.until = until
+                watch.is_eased = True
+            if watch.is_eased:
+                watch.is_eased = False
+                self._recover_some(rank, watch, own, context, now_s)
 
-    def _recover_up_to(
-        self, rank: int, first: int, last: int, own: set[int], context: Context, now_s: float
-    ) -> None:
-        most = context.settings.recover_at_once
+    def _recover_some(self, rank: int, watch: _Watch, own: set[int], context: Context, now_s: float) -> None:
+        """Recover those whose turn it is, lowest first, as many as there is room for."""
         executor = self._learner.executor
-        for number in range(first, last + 1):
-            if most <= 0:
-                break
-            if executor.is_committed(rank, number) or (rank == context.own_rank and number in own):
-                continue
-            most -= 1
-            self.start(rank, number, context, now_s)
+        room = min(watch.most, context.settings.recover_at_once)
+        room -= sum(each == rank for each, _ in self.running)
+        while watch.next <= watch.last:
+            number = watch.next
+            is_done = executor.is_committed(rank, number) or (rank, number) in self.running
+            if not is_done and not (rank == context.own_rank and number in own):
+                # What everything else waits for is always among them.
+                if room <= 0 and number != watch.number:
+                    return
+                room -= 1
+                self.start(rank, number, context, now_s)
+            watch.next = number + 1
 
     def start(self, rank: int, number: int, context: Context, now_s: float) -> None:
         """Recover an instance, unless it is being recovered here, is decided, or is gone."""
@@ -473,8 +517,15 @@ class Recoveries:
         """These are decided."""
         for instance in instances:
             key = (instance.rank, instance.number)
-            self.running.pop(key, None)
             self._seen.pop(key, None)
+            if self.running.pop(key, None) is None:
+                continue
+            watch = self._watches.get(instance.rank)
+            if watch is not None and watch.next <= watch.last:
+                # A quorum answers: there is room for its successor, and for some more.
+                watch.most += _MORE
+                watch.is_eased = True
+                self.tick_at_s = now_s
         for recovery in list(self.running.values()):
             self._reconsider(recovery, context, now_s)
 
@@ -552,11 +603,7 @@ class Recoveries:
             key: recovery.clone(table.by_rank[key[0]][key[1]]) for key, recovery in self.running.items()
         }
         other.tick_at_s, other._left_behind = self.tick_at_s, self._left_behind
-        other._watches = {}
-        for rank, watch in self._watches.items():
-            copy = _Watch(watch.number, watch.until, watch.since_s, watch.delay_s)
-            copy.attempts = watch.attempts
-            other._watches[rank] = copy
+        other._watches = {rank: watch.clone() for rank, watch in self._watches.items()}
         other._seen = dict(self._seen)
         return other
 
@@ -564,6 +611,6 @@ class Recoveries:
         """Equal for those that behave alike; times left out."""
         return (
             tuple((key, recovery.fingerprint()) for key, recovery in sorted(self.running.items())),
-            tuple((rank, w.number, w.until, w.attempts) for rank, w in sorted(self._watches.items())),
+            tuple((rank, watch.fingerprint()) for rank, watch in sorted(self._watches.items())),
             tuple(sorted(self._seen.items())),
         )

@@ -1,10 +1,13 @@
 """EPaxos under more load than it can carry out at once: keys that everybody writes, and no quorum at all."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from epaxos import EPaxosSettings
+from epaxos.messages import PreAccept, Recover
 from paxos.ballot import NodeId
-from tests.epaxos_net import reads
+from tests.epaxos_net import Sent, reads
 from tests.epaxos_timed import Timed
 
 # What they show does not depend on the interpreter.
@@ -153,3 +156,63 @@ def test_what_is_held_back_holds_back_nothing_else_and_keeps_its_order() -> None
     # And now nothing is.
     one.write(b"a")
     assert not proposer.pacing.held
+
+
+# --- no quorum ---------------------------------------------------------------------------------------------
+
+
+class Counted(Timed):
+    """Counts what is sent."""
+
+    sent = 0
+
+    def post(self, sent: Iterable[Sent]) -> None:
+        some = list(sent)
+        self.sent += sum(isinstance(each.message, PreAccept | Recover) for each in some)
+        super().post(some)
+
+
+def test_while_no_quorum_answers_little_is_asked_and_then_everything_is_finished_soon() -> None:
+    """Two of three replicas are lost with hundreds of instances under way at each of the three."""
+    net = Counted(3)
+    sites = sites_of(net)
+    one, _, three = sites
+    for site in (one, three):
+        for _ in range(400):
+            site.write(b"%d" % len(site.asked))
+    # Some of the third node's reach the first. Of the first node's nothing is known elsewhere.
+    net.arrivals = [each for each in net.arrivals if each[2][:2] == (3, 1)]
+    pass_time([one], 0.1)
+    net.crash(2)
+    net.crash(3)
+    pass_time([one], 20.0)
+    sent = net.sent
+    pass_time([one], 20.0)
+    # To two members; a few own ones, and a few of the third node's: each at least every eight seconds.
+    assert 20 < net.sent - sent < 500
+    assert len(net.nodes[1].recoveries.running) == 8
+    assert len(one.waits) == 400
+    net.start(2)
+    # One is repeated within eight seconds; and then it goes twice as fast with every round trip.
+    pass_time([one], 16.0)
+    net.check()
+    assert not one.waits
+    assert net.nodes[1].learner.executor.frontier[2] == 400
+    assert not net.nodes[1].recoveries.running
+    assert agreed(net)
+
+
+def test_what_a_lost_member_leaves_behind_is_recovered_in_a_few_round_trips() -> None:
+    net = Timed(3)
+    sites = sites_of(net)
+    for _ in range(300):
+        sites[2].write(b"hot")
+    net.arrivals = [each for each in net.arrivals if each[2][:2] == (3, 1)]
+    pass_time(sites, 0.1)
+    net.crash(3)
+    sites[0].write(b"hot")
+    pass_time(sites[:2], 6.0)
+    net.check()
+    assert not sites[0].waits
+    assert sites[0].answered[301] < 3.5
+    assert agreed(net)
