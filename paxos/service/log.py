@@ -59,6 +59,7 @@ from paxos.service.log_messages import (
 )
 from paxos.service.messages import Cancel, Reply, ReplyKind, Submit
 from paxos.service.queries import REFUSED_BY_OUTCOME, Queries
+from paxos.service.retries import UnderWay
 from paxos.service.sessions import Refusal, Sessions
 from paxos.service.settings import LogSettings
 from paxos.service.snapshots import Content, snapshot_pieces
@@ -156,6 +157,9 @@ class LogService:
         self._life = 0 if self._conflicts is None else self._conflicts.life
         self._written_life = not self._life
         self._reads_first = False
+        # What is not ordered once more if it is asked for again. (Where a leader may be deposed, nobody
+        # says of what it was given whether that will be ordered.)
+        self._under_way = UnderWay()
         # Commands that the replica has, by their id: what is in them, and who asked.
         self._submitted: dict[RequestId, list[tuple[ClientKey, Run]]] = {}
         self._begun = begun
@@ -236,7 +240,8 @@ class LogService:
         if isinstance(gathered, InOrder):
             gathered.add(client, run)
         elif self._conflicts is not None:
-            self._submit_by_conflict(client, run, gathered, self._conflicts)
+            for part in self._under_way.news(client, run):
+                self._submit_by_conflict(client, part, gathered, self._conflicts)
 
     def _submit_by_conflict(
         self, client: ClientKey, run: Run, gathered: ByConflict, conflicts: Conflicts
@@ -252,7 +257,7 @@ class LogService:
                 gathered.add(client, run_piece(run, first, index), touched[first:index])
             if why:
                 self._tell("request refused", f"request {run.sequence + index} of {run.client.hex()}: {why}")
-                self._refuse(client, run_piece(run, index, index + 1), RefusedKind.NEVER, why)
+                self._end_refused(client, run_piece(run, index, index + 1), RefusedKind.NEVER, why)
             first = index + 1
 
     def _why_not(self, run: Run, size: int, why_not_yet: str) -> NotTaken | None:
@@ -403,7 +408,10 @@ class LogService:
             mine = self._submitted.pop(command.request, None)
             if mine is not None:
                 for client, run in mine:
-                    self._answer(client, run, self._apply_run(mark, run))
+                    applied = self._apply_run(mark, run)
+                    self._answer(client, run, applied)
+                    for again, first, end in self._under_way.ended(run):
+                        self._answer(again, run_piece(run, first, end), applied[first:end])
                 self.applied = mark
                 self.commands += 1
                 continue
@@ -492,6 +500,12 @@ class LogService:
     def _refuse(self, client: ClientKey, run: Run, kind: RefusedKind, detail: str) -> None:
         self.answers.append((client, Refused(run.client, run.sequence, len(run.bodies), kind, detail)))
 
+    def _end_refused(self, client: ClientKey, run: Run, kind: RefusedKind, detail: str) -> None:
+        """Refuse what was taken before."""
+        self._refuse(client, run, kind, detail)
+        for again, first, end in self._under_way.ended(run):
+            self._refuse(again, run_piece(run, first, end), kind, detail)
+
     def _conclude(self, outcome: Outcome) -> None:
         """The end of a command or a read that does not follow from what is applied."""
         request = outcome.request
@@ -509,7 +523,7 @@ class LogService:
         kind = REFUSED_BY_OUTCOME[outcome.kind]
         detail = str(outcome.node) if kind is RefusedKind.REDIRECT else outcome.reason
         for client, run in mine:
-            self._refuse(client, run, kind, detail)
+            self._end_refused(client, run, kind, detail)
 
     def _cut(self) -> Iterator[bytes]:
         """The pieces of the state as it is now."""
@@ -626,7 +640,8 @@ class LogService:
         submitted, self._submitted = self._submitted, {}
         for mine in submitted.values():
             for client, run in mine:
-                self._refuse(client, run, RefusedKind.UNKNOWN, f"node {self._node} lagged behind; ask again")
+                why = f"node {self._node} lagged behind; ask again"
+                self._end_refused(client, run, RefusedKind.UNKNOWN, why)
         if self._conflicts is not None:
             self._queries.lose_reads(f"node {self._node} lagged behind; ask again")
             if content.mark is None:
