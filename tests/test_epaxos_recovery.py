@@ -6,14 +6,16 @@ what it began.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import attrs
 import pytest
 
 from epaxos import EPaxosSettings
+from epaxos.instances import InstanceId
 from epaxos.messages import PreAccept
 from paxos.ballot import NodeId
-from tests.epaxos_net import Net, Sent, reads
+from tests.epaxos_net import Net, Sent, reads, writes
 from tests.epaxos_script import Script
 
 # What they show does not depend on the interpreter.
@@ -43,6 +45,12 @@ def slow(net: Net) -> None:
     """All others write the same, so that nobody agrees with the owner."""
     for node in reversed(net.quorums.members):
         net.write(node, b"k")
+
+
+def contested(net: Net) -> None:
+    """Two write the same, and the first of these does not get the fast path."""
+    net.write(max(net.quorums.members), b"k")
+    net.write(1, b"k")
 
 
 def a_barrier(net: Net) -> None:
@@ -87,9 +95,9 @@ def finish(net: Net, alive: list[NodeId], seconds: float = 30.0) -> None:
     assert len(net.states()) == 1
 
 
-def prefixes(nodes: int, begin: Callable[[Net], None], stride: int = 1) -> Iterator[Net]:
+def prefixes(nodes: int, begin: Callable[[Net], None]) -> Iterator[Net]:
     """The run up to every step."""
-    for count in range(0, steps_of(nodes, begin) + 1, stride):
+    for count in range(steps_of(nodes, begin) + 1):
         net = cluster(nodes)
         begin(net)
         for _ in range(count):
@@ -100,14 +108,14 @@ def prefixes(nodes: int, begin: Callable[[Net], None], stride: int = 1) -> Itera
 @pytest.mark.parametrize("lost", [False, True], ids=["sent arrives", "sent is lost"])
 @pytest.mark.parametrize("kept", [False, True], ids=["unwritten", "written"])
 @pytest.mark.parametrize(
-    ("nodes", "begin", "stride"),
-    [(3, fast, 1), (5, fast, 1), (3, slow, 1), (3, a_barrier, 1), (5, slow, 7)],
+    ("nodes", "begin"),
+    [(3, fast), (5, fast), (3, slow), (5, contested), (3, a_barrier)],
 )
 def test_the_owner_is_killed_at_every_step_of_commit(
-    nodes: int, begin: Callable[[Net], None], stride: int, kept: bool, lost: bool
+    nodes: int, begin: Callable[[Net], None], kept: bool, lost: bool
 ) -> None:
     count = 0
-    for net in prefixes(nodes, begin, stride):
+    for net in prefixes(nodes, begin):
         kill(net, 1, kept, lost)
         finish(net, [node for node in net.everyone if node != 1])
         count += 1
@@ -126,14 +134,10 @@ def kill(net: Net, node: NodeId, kept: bool, lost: bool) -> None:
 # --- a recovery that is killed -----------------------------------------------------------------------
 
 
-def recovering(nodes: int, knows: tuple[NodeId, ...], conflict: bool = False) -> Net:
+def recovering(nodes: int, knows: tuple[NodeId, ...]) -> Net:
     """The owner is dead, some have pre-accepted, and 2 has begun to recover."""
     net = cluster(nodes)
     net.slow.clear()
-    if conflict:
-        net.write(nodes, b"k")
-        net.lose()
-        net.crash(nodes)
     net.write(1, b"k")
     for node in knows:
         for sent in net.find(PreAccept, 1, node):
@@ -150,16 +154,13 @@ def begin_recovery(net: Net, node: NodeId) -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["sent arrives", "sent is lost"])
-@pytest.mark.parametrize(
-    ("nodes", "knows", "conflict"),
-    [(3, (), False), (3, (2,), False), (5, (2, 3), False), (5, (3,), False)],
-)
+@pytest.mark.parametrize(("nodes", "knows"), [(3, ()), (3, (2,)), (5, (2, 3)), (5, (3,))])
 def test_the_recoverer_is_killed_at_every_step_of_recovery(
-    nodes: int, knows: tuple[NodeId, ...], conflict: bool, lost: bool
+    nodes: int, knows: tuple[NodeId, ...], lost: bool
 ) -> None:
     count = 0
     while True:
-        net = recovering(nodes, knows, conflict)
+        net = recovering(nodes, knows)
         for _ in range(count):
             net.advance(net.now_s)
         is_over = not (net.network or any(net.queues.values()))
@@ -198,11 +199,14 @@ def test_two_recoverers_duel_from_every_step_on(nodes: int, knows: tuple[NodeId,
 # --- waiting ---------------------------------------------------------------------------------------------
 
 
+#: Nothing is repeated or recovered for a while.
+_LATER = EPaxosSettings(
+    reserve_numbers=1, recover_s=20.0, recover_max_s=30.0, repeat_s=10.0, repeat_max_s=20.0, gossip_s=5.0
+)
+
+
 def test_recoveries_that_wait_for_each_other_end() -> None:
-    settings = EPaxosSettings(
-        reserve_numbers=1, recover_s=20.0, recover_max_s=30.0, repeat_s=10.0, repeat_max_s=20.0, gossip_s=5.0
-    )
-    s = Script(5, settings=settings)
+    s = Script(5, settings=_LATER)
     y, x = s.ask(1), s.ask(5)
     s.carry(PreAccept, y, 1, 2)
     s.carry(PreAccept, x, 5, 4)
@@ -211,21 +215,130 @@ def test_recoveries_that_wait_for_each_other_end() -> None:
     s.recover(x, 4, 1, 3)
     s.validate(y, 2, 5, 3)
     s.validate(x, 4, 1, 3)
-    stages = {n: [each.stage for each in s.nodes[n].recoveries.running.values()] for n in (2, 4)}
-    assert stages == {2: ["waiting"], 4: ["waiting"]}
     s.waiting(y, 2, 4)
     s.waiting(x, 4, 2)
-    assert s.nodes[2].recoveries.running
-    assert s.nodes[4].recoveries.running
-    s.crash(1)
-    s.crash(5)
+    assert waiting_at(s) == {2: {y: {x}}, 4: {x: {y}}}
+    end(s, 1, 5)
+
+
+def waiting_at(s: Script) -> dict[NodeId, dict[InstanceId, set[InstanceId]]]:
+    """Which recoveries wait, where, and for what."""
+
+    def name(key: tuple[int, int]) -> InstanceId:
+        return InstanceId(s.quorums.members[key[0]], key[1])
+
+    return {
+        node: {
+            name(key): {name(each) for each in recovery.conflicts}
+            for key, recovery in replica.recoveries.running.items()
+            if recovery.stage == "waiting"
+        }
+        for node, replica in s.nodes.items()
+        if replica.recoveries.running
+    }
+
+
+def end(s: Script, *dead: NodeId) -> None:
+    """These die, and what was on its way is lost; the others come to an end by themselves."""
+    for node in dead:
+        s.crash(node)
     s.network.clear()
-    Net.run(_unscripted(s), 3 * settings.recover_max_s)
-    assert s.violations == {}
-    for node in (2, 3, 4):
-        assert s.nodes[node].learner.executor.frontier[0] >= 1
-        assert s.nodes[node].learner.executor.frontier[4] >= 1
-        assert not s.nodes[node].recoveries.running
+    net = _unscripted(s)
+    alive = list(net.nodes)
+
+    def is_done() -> bool:
+        return not net.network and not any(
+            replica.recoveries.running or replica.learner.executor.pending or s.open_at([node])
+            for node, replica in net.nodes.items()
+        )
+
+    net.run(8 * _LATER.recover_max_s, is_done)
+    s.check()
+    assert is_done(), {node: net.nodes[node].status().values for node in alive}
+    assert len(net.states()) == 1
+
+
+#: Which recoveries ask whom, when they wait for each other in a ring: owner, who pre-accepted, who is asked.
+#: Whoever is asked first recovers.
+_RINGS = {
+    # Four of five: those that are opposite do not conflict, and know each other's.
+    (5, 4): [(1, (3,), (3, 2, 4)), (2, (4,), (4, 1, 3)), (3, (1,), (1, 2, 4)), (4, (2,), (2, 1, 3))],
+    # Three of nine, where a classic quorum has five and may lack three of a fast one.
+    (9, 3): [
+        (1, (4, 5), (4, 5, 2, 3, 6)),
+        (2, (6, 7), (6, 7, 3, 1, 8)),
+        (3, (8, 9), (8, 9, 1, 2, 4)),
+    ],
+}
+
+
+def ring_of(nodes: int, length: int) -> Script:
+    """Recoveries of which each waits for the next, and the last for the first."""
+    s = Script(nodes, settings=_LATER)
+    ring = _RINGS[nodes, length]
+    named = {
+        owner: s.ask(owner, writes(b"k%d" % owner, b"k%d" % (owner % length + 1))) for owner, _, _ in ring
+    }
+    for owner, knows, _ in ring:
+        for other in knows:
+            s.carry(PreAccept, named[owner], owner, other)
+    for owner, _, asked in ring:
+        s.recover(named[owner], *asked)
+    for owner, _, asked in ring:
+        s.validate(named[owner], *asked)
+    for owner, _, asked in ring:
+        s.waiting(named[owner], asked[0], *(node for node in s.everyone if node != asked[0]))
+    waits = {inst: names for found in waiting_at(s).values() for inst, names in found.items()}
+    assert set(waits) == set(named.values())
+    for owner, inst in named.items():
+        neighbours = {named[owner % length + 1], named[(owner - 2) % length + 1]}
+        assert waits[inst] == neighbours
+    return s
+
+
+@pytest.mark.parametrize(("nodes", "length"), sorted(_RINGS))
+def test_a_ring_of_recoveries_that_wait_for_each_other_ends_whoever_dies(nodes: int, length: int) -> None:
+    """Any of those that may die, of the owners of what waits: none, one, and so on."""
+    most = min(Net(nodes).quorums.failures, length)
+    for count in range(most + 1):
+        for dead in combinations(range(1, length + 1), count):
+            end(ring_of(nodes, length), *dead)
+
+
+def waiting_recovery() -> Net:
+    """Of five the first is dead; 2 recovers what 3 knows, and will have to wait for that of 5."""
+    net = cluster(5)
+    net.slow.clear()
+    for node, other in ((1, 3), (5, 4)):
+        net.write(node, b"k")
+        for sent in net.find(PreAccept, node, other):
+            net.deliver(sent)
+        net.lose()
+    net.crash(1)
+    net.slow |= set(net.nodes)
+    net.cut.add((2, 4))
+    begin_recovery(net, 2)
+    return net
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["sent arrives", "sent is lost"])
+@pytest.mark.parametrize("dies", [2, 5], ids=["who waits", "who is waited for"])
+def test_a_death_at_every_step_of_a_recovery_that_waits(dies: NodeId, lost: bool) -> None:
+    count = waited = 0
+    while True:
+        net = waiting_recovery()
+        for _ in range(count):
+            net.advance(net.now_s)
+        is_over = not (net.network or any(net.queues.values()))
+        waited += net.seen("waiting")
+        kill(net, dies, False, lost)
+        net.cut.clear()
+        finish(net, list(net.nodes))
+        if is_over:
+            break
+        count += 1
+    assert count > 12
+    assert waited
 
 
 def _unscripted(s: Script) -> Net:
