@@ -21,6 +21,7 @@ from paxos.cli import (
     backups,
     bench,
     check,
+    compare,
     decrees,
     demo,
     exhaust,
@@ -53,7 +54,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
     ("names that are decided once (protocol paxos)", (decrees,)),
     ("keys and values in a replicated log (protocol multipaxos)", (keys,)),
     ("a log, whatever its state machine", (submissions,)),
-    ("try, measure and verify", (simulate, explore, exhaust, torture, replay, spec, bench, version)),
+    ("try, measure and verify", (compare, simulate, explore, exhaust, torture, replay, spec, bench, version)),
 )
 _EPILOG: Final = """\
 first steps:

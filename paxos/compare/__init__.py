@@ -7,6 +7,7 @@ Everything runs in virtual time on the code that real nodes run, and is judged: 
 wrong has no figures.
 """
 
+from paxos.compare.faults import Fault
 from paxos.compare.measure import WrongRun
 from paxos.compare.model import (
     CDF_PERCENTS,
@@ -30,6 +31,7 @@ __all__ = [
     "CDF_PERCENTS",
     "Checked",
     "Comparison",
+    "Fault",
     "FaultEffect",
     "Latency",
     "Load",

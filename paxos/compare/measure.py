@@ -6,14 +6,28 @@ A run that did something wrong is never measured: it is an error that says what 
 from collections.abc import Sequence
 from typing import Any, Final
 
+import attrs
+
 from paxos.ballot import NodeId
-from paxos.compare.model import Checked, Latency, Load, Place, Run, Series, Site, Timeline, rounded
+from paxos.compare.faults import effects_of, links_of, simulated
+from paxos.compare.model import (
+    Checked,
+    FaultEffect,
+    Latency,
+    Load,
+    Place,
+    Run,
+    Series,
+    Site,
+    Timeline,
+    rounded,
+)
 from paxos.compare.places import bounds_ms, node_of, topology_of
 from paxos.compare.plan import Cell, Plan
 from paxos.contract import Decides, Orders, ProtocolDescription, find_protocol
 from paxos.errors import EXIT_CHECK_FAILED, PaxosError
 from paxos.service import LogSettings
-from paxos.sim import Faults, Workload
+from paxos.sim import Workload
 from paxos.sim import run as simulate
 from paxos.sim.meter import Meter, Metered, Study
 from paxos.sim.result import Operation, Result
@@ -23,6 +37,8 @@ __all__ = ["WrongRun", "measure"]
 #: Clients begin when a leader was elected, where there is one, virtual seconds.
 START_S: Final = 5.0
 _LONG_S: Final = 80_000.0
+#: More commands than a run of some duration has time for.
+_ENDLESS: Final = 10_000_000
 #: A run is cut into so many buckets for its time line, at most.
 _BUCKETS: Final = 120
 _MS: Final = 1000.0
@@ -43,7 +59,7 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
     """
     protocol = find_protocol(cell.protocol)
     meter, quorums = Meter(protocol), protocol.quorums(range(1, len(place.sites) + 1))
-    total = plan.commands * len(place.sites)
+    total = _ENDLESS if plan.duration_s is not None else plan.commands * len(place.sites)
     workload = Workload(
         operations=total,
         clients=cell.clients or 1,
@@ -63,11 +79,18 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
         topology=topology_of(place),
         workload=workload,
         hardware=plan.hardware(),
-        faults=Faults(loss=plan.loss / 100, jitter=plan.jitter / 100),
+        faults=attrs.evolve(
+            simulated(plan.faults, place, START_S), loss=plan.loss / 100, jitter=plan.jitter / 100
+        ),
         duration_s=_LONG_S if plan.duration_s is None else START_S + plan.duration_s,
         quorums=quorums,
         log=LogSettings(),
-        study=Study(meter, plan.mix(cell.conflict), node_of(place, place.leader)),
+        study=Study(
+            meter,
+            plan.mix(cell.conflict),
+            node_of(place, place.leader),
+            links_of(plan.faults, place, START_S),
+        ),
         max_steps=1 << 60,
     )
     if result.violations:
@@ -137,7 +160,7 @@ class _Reading:
             syncs_per_command=rounded(sum(each.syncs for each in meters) / many),
             components=dict(sorted(meters[0].components.items())),
             virtual_s=rounded(self._end_s - START_S),
-            faults=(),
+            faults=self._faults(),
             timeline=self._timeline(),
             checked=self._checked(),
         )
@@ -168,8 +191,13 @@ class _Reading:
             sent=rounded(sum(metered.sent.values()) / many),
             bytes_sent=rounded(sent / many),
             syncs=rounded(metered.syncs / many),
-            busy=None,
+            busy=self._busy(metered),
         )
+
+    def _busy(self, metered: Metered) -> float | None:
+        if not self._plan.service_ms:
+            return None
+        return rounded(100 * metered.worked_s / max(self._end_s - START_S, 1e-9))
 
     def _commit_ms(self, op: Operation) -> float:
         """What it would have taken had it been answered at the commit."""
@@ -184,6 +212,13 @@ class _Reading:
         if high_s <= low_s:
             return 0.0
         return rounded(sum(low_s < (op.return_s or 0.0) <= high_s for op in done) / (high_s - low_s))
+
+    def _faults(self) -> tuple[FaultEffect, ...]:
+        answered_s = {
+            name: sorted((op.return_s or 0.0) - START_S for op in self._done if op.home == node)
+            for name, node in self._nodes.items()
+        }
+        return effects_of(self._plan.faults, answered_s, self._plan.duration_s or 0.0)
 
     def _timeline(self) -> Timeline:
         length_s = max(self._end_s - START_S, 0.001)

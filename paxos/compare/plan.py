@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from paxos.compare.faults import Fault
 from paxos.contract import ProtocolDescription, find_protocol
 from paxos.errors import ConfigurationError
 from paxos.sim import fields
@@ -47,6 +48,10 @@ def _counts(value: "int | Sequence[int]") -> tuple[int, ...]:
     return (value,) if isinstance(value, int) else tuple(value)
 
 
+def _faults(value: Sequence[Fault]) -> tuple[Fault, ...]:
+    return tuple(value)
+
+
 @attrs.frozen
 class Plan:
     """What is compared.
@@ -71,6 +76,7 @@ class Plan:
         jitter: percent of its delay that a message is late at most.
         loss: percent of the messages between replicas that are lost.
         timeout_ms: after which a client asks another site.
+        faults: what goes wrong, at real sites; see `paxos.compare.faults`. With faults `duration_s` counts.
         seed: of all choices.
 
     Raises:
@@ -107,12 +113,15 @@ class Plan:
     jitter: float = attrs.field(default=0.0, validator=fields.number(0, 10_000, unit="percent"))
     loss: float = attrs.field(default=0.0, validator=fields.number(0, 90, unit="percent"))
     timeout_ms: float = attrs.field(default=5_000.0, validator=fields.number(1, 3.6e6, unit="ms"))
+    faults: tuple[Fault, ...] = attrs.field(default=(), converter=_faults)
     seed: int = attrs.field(default=1, validator=fields.count(0, 2**63 - 1))
 
     def __attrs_post_init__(self) -> None:
         for each in self.rates:
             if isinstance(each, bool) or not isinstance(each, int | float) or not 0.001 <= each <= 1e6:
                 raise ConfigurationError(f"Plan.rates: {each!r:.60} is no number of commands a second")
+        if self.faults and self.duration_s is None:
+            raise ConfigurationError("Plan.faults: a run with faults needs a duration_s")
         self.mix(0)
         self.hardware()
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Final
+
+import attrs
 
 from paxos.check.workers import Inline, Processes
+from paxos.compare.faults import Fault, find_faults
 from paxos.compare.measure import measure
 from paxos.compare.model import Comparison, Place
 from paxos.compare.places import select
@@ -12,7 +15,10 @@ from paxos.compare.plan import Cell, Plan, cells_of, find_protocols
 from paxos.compare.topologies import find_place
 from paxos.errors import ConfigurationError
 
-__all__ = ["compare", "run"]
+__all__ = ["compare", "plan_of", "run"]
+
+#: How long a run with faults takes if nothing else is said, seconds.
+_FAULTY_S: Final = 30.0
 
 
 def run(
@@ -24,6 +30,7 @@ def run(
     nodes: int | None = None,
     sites: Sequence[str] | None = None,
     leader: str | None = None,
+    faults: str | Sequence[Fault] = (),
     workers: int | None = 1,
     executor: Executor | None = None,
     advance: Callable[[], None] | None = None,
@@ -38,6 +45,7 @@ def run(
         conflict: percent of the commands that touch one and the same key; several for a run each.
         seed: of all choices: the same gives the same comparison, byte for byte.
         nodes, sites, leader: see `find_place`.
+        faults: presets by name, with commas between, such as "leader-killed"; or the faults themselves.
         workers: processes to spread the runs over; None for one on each core; 1 for none.
         executor: where to run instead.
         advance: called after each run.
@@ -50,16 +58,32 @@ def run(
         ConfigurationError: something that can not work; the message says what.
         WrongRun: a protocol did something wrong.
     """
-    try:
-        plan = Plan(protocols=protocols, conflict=conflict, seed=seed, **more)
-    except TypeError as error:
-        raise ConfigurationError(f"compare: {error}") from error
-    find_protocols(plan.protocols)
     if isinstance(topology, Place):
         place = select(topology, nodes=nodes, sites=sites, leader=leader)
     else:
         place = find_place(topology, nodes=nodes, sites=sites, leader=leader)
+    plan = plan_of(protocols, place, conflict=conflict, seed=seed, faults=faults, **more)
     return compare(plan, place, workers=workers, executor=executor, advance=advance)
+
+
+def plan_of(
+    protocols: str | Sequence[str], place: Place, faults: str | Sequence[Fault] = (), **more: Any
+) -> Plan:
+    """A plan for a place, whose faults are at its sites. Arguments and errors are those of `run`."""
+    known = {field.name for field in attrs.fields(Plan)}
+    unknown = [each for each in more if each not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"compare: there is no {unknown[0]!r:.60}; known are {', '.join(sorted(known))}"
+        )
+    plan = Plan(protocols=protocols, **more)
+    for protocol in find_protocols(plan.protocols):
+        protocol.quorums(range(1, len(place.sites) + 1))
+    if faults:
+        duration_s = plan.duration_s or _FAULTY_S
+        found = find_faults(faults, place, duration_s)
+        plan = attrs.evolve(plan, duration_s=duration_s, faults=found)
+    return plan
 
 
 def compare(

@@ -167,6 +167,8 @@ class ConflictLedger:
         self, asked: Mapping[tuple[bytes, int], bytes], seen: Counter[str], machine: MachineMaker
     ) -> None:
         self.commands: dict[Mark, Command] = {}
+        # What kind of a batch each of them carries, no-ops left out.
+        self._kinds: dict[Mark, BatchKind] = {}
         self.order: list[Mark] = []
         self.states: list[State] = []
         self.cuts: list[Cut] = []
@@ -174,7 +176,7 @@ class ConflictLedger:
         self.ends: list[int] = []
         self._asked = asked
         self._seen = seen
-        self._footprints: Callable[[Sequence[bytes]], tuple[list[Footprint], dict[int, str]]]
+        self._footprints: Callable[[Sequence[bytes]], tuple[Sequence[Footprint], dict[int, str]]]
         self._footprints = Footprints(machine()).of
         self._requests: set[RequestKey] = set()
         self._eras: list[_Era] = [_Era()]
@@ -245,14 +247,18 @@ class ConflictLedger:
             elif known is not command and known != command:
                 what = f"node {node} applied {shown_command(command)}, another node {shown_command(known)}"
                 return "Agreement", f"{shown(mark)}: {what}"
-            batch = read_batch(command)
-            if batch is None:
+            # What it carries is read once, and not at each node.
+            kind = self._kinds.get(mark)
+            batch = read_batch(command) if kind is None else None
+            if batch is not None:
+                self._kinds[mark] = kind = batch.kind
+            if kind is None:
                 continue
             stretch.marks.append(mark)
             stretch.clocks.append(self._clock)
-            if batch.kind is BatchKind.READ and command.request.client == position.own:
+            if kind is BatchKind.READ and command.request.client == position.own:
                 stretch.reads[self._clock] = mark
-            wrong = None if mark in self._era_of else self._note(mark, command, batch)
+            wrong = None if batch is None else self._note(mark, command, batch)
             wrong = wrong or self._place(node, position, mark, command.footprint)
             if wrong is not None:
                 return wrong

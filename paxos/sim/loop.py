@@ -61,7 +61,7 @@ class Site:
     __slots__ = (
         "born_ns", "clock_rate", "configuration", "disk", "doom", "free_ns", "hindered", "id", "life", "node",
         "odd_clock", "paused_ns", "service_ns", "skew_s", "store_id", "stopped", "timer_ns", "wake_s",
-        "wanted_ns", "wiped",
+        "wanted_ns", "wiped", "worked_ns",
     )  # fmt: skip
 
     def __init__(self, configuration: Configuration, store_id: bytes, disk: Disk) -> None:
@@ -91,6 +91,8 @@ class Site:
         self.service_ns: int = 0
         self.free_ns: int = 0
         self.paused_ns: int = 0
+        #: How long its processor was at work.
+        self.worked_ns: int = 0
 
 
 class Loop:
@@ -144,10 +146,14 @@ class Loop:
         self.ledger = ledger
         #: Measures the run, if that is wanted.
         self.meter: Meter | None = None
+        #: Whether what is asked of a node at one moment goes into its log together.
+        self.gathers: bool = False
         self._observed = trace is not None or watch is not None or ledger is not None
         self._commands = watch is not None and ledger is None
         self._max_steps = max_steps
         self._sync_ns = round(sync_s * NS)
+        # A disk that takes no time is done at once in runs that measure: an event less for every write.
+        self._at_once = not self._sync_ns and not self._slow_disks
         self._slow_disk_ns = round(faults.slow_disk_s * NS)
         self._heap: list[Any] = []
         self._number = itertools.count(1).__next__
@@ -288,6 +294,9 @@ class Loop:
         heapq.heappush(self._heap, (site.timer_ns, self._number(), _WAKE, site, life, None, 0))
 
     def _requested(self, event: Any) -> None:
+        if self.gathers:
+            self._requested_together(event)
+            return
         _, _, _, site, session, message, queued = event
         if not self.clients.expects(session, message) or session.site is not site:
             return
@@ -300,6 +309,31 @@ class Loop:
         submitted = node.machine.command(message.request, message.body) if self._commands else None
         node.request(session.index, message, self.clock(site))
         self.carry_out(site, node.turn(), "request", None, message, None, submitted)
+
+    def _requested_together(self, event: Any) -> None:
+        """All that is asked of a node at this moment, as one piece of work."""
+        now_ns, _, _, site, session, message, queued = event
+        asked: list[tuple[Session, Message]] = queued or [(session, message)]
+        heap = self._heap
+        while not queued and heap and heap[0][0] == now_ns and heap[0][2] == _REQUEST and heap[0][3] is site:
+            other = heapq.heappop(heap)
+            asked.append((other[4], other[5]))
+        asked = [each for each in asked if self.clients.expects(*each) and each[0].site is site]
+        if site.node is not None:
+            if (
+                asked
+                and site.hindered
+                and (self._paused(event) if queued else self._queued(_REQUEST, event, asked))
+            ):
+                return
+        node, now = site.node, self.clock(site)
+        for each, question in asked:
+            if node is None or not self._connected(each.home, site):
+                self.clients.refused(each)
+            else:
+                node.request(each.index, question, now)
+        if node is not None and asked:
+            self.carry_out(site, node.turn(), "request", None, asked[0][1], None)
 
     def _connected(self, home: Site, site: Site) -> bool:
         return home is site or (
@@ -316,11 +350,12 @@ class Loop:
     def _called(event: Any) -> None:
         event[3](*event[4])
 
-    def _queued(self, kind: int, event: Any, last: int) -> bool:
+    def _queued(self, kind: int, event: Any, last: Any) -> bool:
         """Let what came wait its turn at a slow or paused node; False when it need not wait."""
         site = event[3]
         begins = max(self.now_ns, site.free_ns, site.paused_ns)
         site.free_ns = ends = begins + site.service_ns
+        site.worked_ns += site.service_ns
         if ends <= self.now_ns:
             return False
         heapq.heappush(self._heap, (ends, self._number(), kind, site, event[4], event[5], last))
@@ -357,7 +392,11 @@ class Loop:
             if disk.take(turn.writes, held):
                 left = sends + held
             elif not disk.working and disk.start():
-                self._sync(site)
+                if self._at_once and self.meter is not None and site.doom is None:
+                    self.meter.synced(site.id)
+                    left = sends + disk.finish()
+                else:
+                    self._sync(site)
         if left:
             self._leave(site, left)
         if turn.events:

@@ -12,7 +12,7 @@ travel.  Numbers of replicas seldom share a factor with that, so all recipients 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -34,7 +34,7 @@ from paxos.errors import NodeStopped
 from paxos.service.batches import read_batch
 from paxos.sim.mix import Mix
 
-__all__ = ["Meter", "Metered", "Study"]
+__all__ = ["LossyLink", "Meter", "Metered", "Study"]
 
 #: Of each type of message the first so many are weighed, and then every so manieth.
 _WEIGHED_FIRST: Final = 64
@@ -51,6 +51,7 @@ class Metered:
         received: protocol messages that it was given by other nodes.
         sent: those that it sent, by type.
         syncs: of its disk.
+        worked_s: how long its processor was at work, where messages take time.
         commits: its commands that it knew to be committed: fast, not fast, and where there is no difference.
         reasons: why commands were not fast, in the protocol's words.
         components: of commands that were carried out together: how many components there were of each size.
@@ -60,6 +61,7 @@ class Metered:
     received: int = 0
     sent: Counter[type] = attrs.field(factory=Counter)
     syncs: int = 0
+    worked_s: float = 0.0
     commits: Counter[bool | None] = attrs.field(factory=Counter)
     reasons: Counter[str] = attrs.field(factory=Counter)
     components: Counter[int] = attrs.field(factory=Counter)
@@ -75,11 +77,13 @@ class Meter:
     Attributes:
         nodes: what was seen, by node.
         leader: who said that it leads when clients began; None for nobody.
+        counts: whether what happens counts: from when clients begin until everybody is answered.
     """
 
     def __init__(self, protocol: ProtocolDescription) -> None:
         self.nodes: dict[NodeId, Metered] = {}
         self.leader: NodeId | None = None
+        self.counts: bool = False
         self._protocol = protocol
         self._counts: Counter[type] = Counter()
         self._weighed: Counter[type] = Counter()
@@ -98,11 +102,15 @@ class Meter:
 
     def of(self, node: NodeId) -> Metered:
         """What was seen at a node."""
-        return self.nodes.setdefault(node, Metered())
+        found = self.nodes.get(node)
+        if found is None:
+            found = self.nodes[node] = Metered()
+        return found
 
     def synced(self, node: NodeId) -> None:
         """A sync of its disk has begun."""
-        self.of(node).syncs += 1
+        if self.counts:
+            self.of(node).syncs += 1
 
     def weigh(self, message: Message) -> None:
         """Count a message that is sent; encode some of them."""
@@ -118,6 +126,23 @@ class Meter:
         return self._weights[kind] / max(self._weighed[kind], 1)
 
 
+class LossyLink(NamedTuple):
+    """A link that loses messages one way for a while.
+
+    Args:
+        at_s: from when on, virtual seconds.
+        for_s: for how long.
+        sender, recipient: the link.
+        share: of its messages that are lost.
+    """
+
+    at_s: float
+    for_s: float
+    sender: NodeId
+    recipient: NodeId
+    share: float
+
+
 @attrs.frozen
 class Study:
     """A run that is made to measure something.
@@ -127,11 +152,13 @@ class Study:
         mix: what clients ask: writes that put values, linearizable reads. Of the workload only counts, times
             and lengths are of effect.
         leader: who is to lead when clients begin, in a protocol in which somebody does.
+        lossy: links that lose messages for a while.
     """
 
     meter: Meter
     mix: Mix
     leader: NodeId
+    lossy: tuple[LossyLink, ...] = ()
 
 
 class _Metering:
@@ -163,7 +190,7 @@ class _Metering:
 
     def receive(self, sender: NodeId, message: Message, now: Instant) -> None:
         self._now_s = now[0]
-        if sender != self._node:
+        if sender != self._node and self._meter.counts:
             self._own.received += 1
         self._replica.receive(sender, message, now)
 
@@ -177,7 +204,7 @@ class _Metering:
             self._note(effects.events)
         if effects.applies and self._committed_s:
             self._apply(effects.applies)
-        if effects.sends:
+        if effects.sends and self._meter.counts:
             node, sent, weigh = self._node, self._own.sent, self._meter.weigh
             for to, message in effects.sends:
                 if to != node:

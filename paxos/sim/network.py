@@ -57,6 +57,8 @@ class Network:
         bandwidth = hardware.bandwidth_bytes_s
         self._ns_per_byte = _NS / bandwidth if bandwidth else 0.0
         self._cuts: Counter[tuple[NodeId, NodeId]] = Counter()
+        # Of links that lose more than the others: how many thousandths.
+        self._lossy: Counter[tuple[NodeId, NodeId]] = Counter()
         self._last: dict[tuple[NodeId, NodeId], int] = {}
         self._free: dict[tuple[NodeId, NodeId], int] = {}
         self._healed = False
@@ -67,7 +69,13 @@ class Network:
     def _judge(self) -> None:
         # Once a link had jitter, the order on it is kept by what was promised to earlier messages.
         faulty = self._late_from < PARTS or self._jitter > 0
-        self.plain = not (faulty or self._ns_per_byte or +self._cuts)
+        self.plain = not (faulty or self._ns_per_byte or +self._cuts or self._lossy)
+
+    def lose(self, sender: NodeId, recipient: NodeId, share: float) -> None:
+        """A link loses this share of its messages from now on, beside what all links lose; 0 for none."""
+        self._lossy[sender, recipient] = 0 if self._healed else round(share * PARTS)
+        self._lossy = +self._lossy
+        self._judge()
 
     def cut(self, cut: Cut) -> None:
         """Messages one way are lost from now on."""
@@ -84,6 +92,7 @@ class Network:
         """Faults are over: from now on every message arrives, once, in order."""
         self._healed = True
         self._cuts.clear()
+        self._lossy.clear()
         self._judge()
 
     def reaches(self, sender: NodeId, recipient: NodeId) -> bool:
@@ -95,6 +104,9 @@ class Network:
         link = (sender, recipient)
         if self._cuts and self._cuts[link] > 0:
             self._seen["cut"] += 1
+            return ()
+        if self._lossy and self._lossy[link] and self._choices.draw("lossy", PARTS) < self._lossy[link]:
+            self._seen["lost"] += 1
             return ()
         nominal = self.delays_ns[sender][recipient]
         at = self._departs(link, message, now_ns) + nominal

@@ -123,7 +123,12 @@ class World(Loop):
         if study.leader not in self.sites:
             raise ConfigurationError(f"leader: node {study.leader!r:.40} is none of {list(self.sites)}")
         self._place(self.sites[study.leader])
-        self.at(int(self._workload.start_s * NS), self._note_leader, study.meter)
+        self.at(int(self._workload.start_s * NS), self._count, study.meter)
+        self.gathers = study.mix.batch > 1
+        for link in study.lossy:
+            ends_s = link.at_s + link.for_s
+            self.at(int(link.at_s * NS), self.network.lose, link.sender, link.recipient, link.share)
+            self.at(int(ends_s * NS), self.network.lose, link.sender, link.recipient, 0.0)
 
     def _place(self, wanted: Site) -> None:
         begins_ns = int(self._workload.start_s * NS)
@@ -138,8 +143,11 @@ class World(Loop):
                 self.carry_out(site, site.node.turn(), "tick", None, None, None)
         self.at(self.now_ns + max(begins_ns // _PLACEMENTS, 1), self._place, wanted)
 
-    def _note_leader(self, meter: Meter) -> None:
+    def _count(self, meter: Meter) -> None:
+        """Clients begin."""
+        meter.counts = True
         for site in self.sites.values():
+            site.worked_ns = 0
             if site.node is not None and site.node.replica.status().values.get("leader") == site.id:
                 meter.leader = site.id
 
@@ -312,6 +320,10 @@ class World(Loop):
         if self._phase != "work":
             return
         self._phase = "drain"
+        if self.meter is not None:
+            self.meter.counts = False
+            for site in self.sites.values():
+                self.meter.of(site.id).worked_s = site.worked_ns / NS
         self.clients.end()
         self.network.heal()
         self._slow_disks = False
