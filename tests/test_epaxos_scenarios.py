@@ -331,3 +331,44 @@ def test_a_barrier_waits_for_reads_of_ranges_too() -> None:
     net.check()
     assert all(is_marker(net.machines[node].order[-1][1]) for node in (1, 2, 3))
     assert net.nodes[1].learner.executor.pending == 0
+
+
+# --- many keys -------------------------------------------------------------------------------------------
+
+
+def test_commands_with_thousands_of_keys() -> None:
+    net = Net(3)
+    net.clone_every = 0
+    net.invariants.clear()  # they would look at every key after every message
+    many = [b"%04d" % number for number in range(9_000)]
+    net.write(1, *many)
+    net.write(2, *many[5_000:])
+    net.submit(3, reads(*many[::2]))
+    net.write(3, many[-1])
+    net.submit(2, Footprint.of(read_ranges=[(b"1", b"2")]))
+    net.write(1, b"another")
+    net.run(5.0)
+    net.check()
+    assert [len(net.applied(node)) for node in (1, 2, 3)] == [6, 6, 6]
+    assert len(net.states()) == 1
+    # They come back from the disk, and go with a snapshot.
+    net.restart(2)
+    net.barrier(2)
+    net.write(3, *many)
+    net.run(5.0)
+    net.check()
+    assert len(net.states()) == 1
+    assert all(len(net.machines[node].keys) == 9_001 for node in (1, 2, 3))
+    assert net.nodes[1].table.index.entries <= 9_001
+
+
+def test_a_command_whose_keys_are_too_long_together_is_refused_with_the_reason() -> None:
+    net = Net(3)
+    long = net.write(1, *(b"%05d" % number + bytes(1000) for number in range(5_000)))
+    short = net.write(1, b"k")
+    net.run(1.0)
+    outcome = net.outcomes[long]
+    assert outcome.kind is OutcomeKind.REJECTED
+    assert "keys included; the limit is" in outcome.reason
+    assert [command.request for _, command in net.machines[2].order] == [short]
+    net.check()
