@@ -55,7 +55,8 @@ class FastPaxosSettings:
     recovery: str = attrs.field(
         default=Recovery.COORDINATED.value,
         validator=_policy,
-        metadata={"agreed": True},  # told to peers when nodes meet
+        # Told to peers when nodes meet; and what exploration tries.
+        metadata={"agreed": True, "explore": tuple(each.value for each in Recovery)},
     )
     repeat_s: float = attrs.field(default=0.25, validator=seconds(0.001, 60))
     repeat_max_s: float = attrs.field(default=4.0, validator=seconds(0.001, 600))
@@ -63,7 +64,9 @@ class FastPaxosSettings:
     recover_s: float = attrs.field(default=0.4, validator=seconds(0.001, 60))
     backoff_s: float = attrs.field(default=0.02, validator=seconds(0.0001, 60))
     backoff_max_s: float = attrs.field(default=4.0, validator=seconds(0.001, 600))
-    collisions_before_classic: int = attrs.field(default=3, validator=count(0, 1_000_000))
+    collisions_before_classic: int = attrs.field(
+        default=3, validator=count(0, 1_000_000), metadata={"explore": (0, 1, 2, 10)}
+    )
     quiet_s: float = attrs.field(default=5.0, validator=seconds(0.001, 86_400))
     reopen: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     ask_s: float = attrs.field(default=1.0, validator=seconds(0.001, 600))

@@ -17,6 +17,7 @@ from paxos.contract import Decides, ProtocolDescription
 from paxos.errors import ConfigurationError
 from paxos.quorum import (
     ExplicitQuorums,
+    FastQuorums,
     FlexibleQuorums,
     GridQuorums,
     Majority,
@@ -142,6 +143,8 @@ def _some(rng: random.Random, share: float, low: float, high: float) -> float:
 def _quorums(rng: random.Random, protocol: ProtocolDescription, size: int) -> QuorumSystem | None:
     """Another quorum system than the default now and then, where the default is a plain majority."""
     members = range(1, size + 1)
+    if type(protocol.quorums(members)) is FastQuorums:
+        return None if rng.random() < 0.75 else _fast_quorums(rng, size)
     if rng.random() < 0.75 or type(protocol.quorums(members)) is not Majority:
         return None
     kind = rng.randrange(4)
@@ -155,6 +158,21 @@ def _quorums(rng: random.Random, protocol: ProtocolDescription, size: int) -> Qu
         return GridQuorums([list(members)[:half], list(members)[half:]])
     hub = rng.randint(1, size)
     return ExplicitQuorums(members, [sorted({hub, node}) for node in members])
+
+
+def _fast_quorums(rng: random.Random, size: int) -> QuorumSystem:
+    """A quorum system with fast quorums that are larger, smaller, or of other weight than the default's."""
+    members = range(1, size + 1)
+    kind = rng.randrange(3)
+    if kind == 0:
+        phase1 = rng.randint(1, size)
+        return FlexibleQuorums(members, phase1, size + 1 - phase1, (2 * size - phase1) // 2 + 1)
+    weights = {node: rng.choice((1, 1, 2, 3)) if kind == 1 else 1 for node in members}
+    if kind == 2:
+        weights[rng.randint(1, size)] = max(1, size - 2)
+    whole = sum(weights.values())
+    phase1 = rng.randint(whole // 2 + 1, whole)
+    return WeightedQuorums(weights, phase1, whole + 1 - phase1, (2 * whole - phase1) // 2 + 1)
 
 
 def _settings(rng: random.Random, protocol: ProtocolDescription, size: int) -> tuple[Any, bool]:

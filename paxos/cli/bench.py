@@ -2,8 +2,8 @@
 
 Several things, each with its own question: `core` asks what the algorithm costs, `wire` what the format
 costs, `sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `log` the
-same of a replicated log, with others beside it; `regions` what distance costs; `memory` whether it stays
-bounded; `history` how long the checker looks for an order.
+same of a replicated log, with others beside it; `regions` what distance costs, `proposers` what contention;
+`memory` whether it stays bounded; `history` how long the checker looks for an order.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import attrs
 
 from paxos.cli.arguments import Commands, Parser, add_command, count, seconds
 from paxos.cli.bench_memory import bench_memory
+from paxos.cli.bench_proposers import bench_proposers
 from paxos.cli.bench_regions import bench_regions
 from paxos.cli.histories import bench_histories
 from paxos.cli.output import Output, Progress
@@ -51,6 +52,7 @@ def add(commands: Commands) -> None:
         "  log      commands a second of a replicated log, and others beside it\n"
         "  catch-up seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
         "  regions  a log between published regions, in virtual time: latency, messages, and throughput\n"
+        "  proposers decrees that several sites propose at once, in virtual time: collisions and latency\n"
         "  memory   memory and disk over very many commands of a log, one node down for half of them\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
@@ -65,7 +67,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|memory|history",
+        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|proposers|memory|history",
         help="what to measure",
     )
     parser.add_argument(
@@ -81,8 +83,8 @@ def add(commands: Commands) -> None:
         "--operations",
         type=count(1, 100_000_000),
         metavar="N",
-        help="in each run of sim (6000) and regions (1000), in each history (5000), commands of catch-up and "
-        "memory (1000000)",
+        help="in each run of sim (6000) and regions (1000), decrees of proposers (200), in each history "
+        "(5000), commands of catch-up and memory (1000000)",
     )
     cluster = parser.add_argument_group("cluster only")
     cluster.add_argument(
@@ -401,6 +403,7 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "log": _log,
     "catch-up": _catch_up,
     "regions": bench_regions,
+    "proposers": bench_proposers,
     "memory": bench_memory,
     "history": bench_histories,
 }
