@@ -4,6 +4,10 @@ What a leader proposes it also votes for, what is chosen it applies, what reads 
 and what others did not answer it asks again. It keeps its office as long as a phase-2 quorum answers its
 heartbeats, and gives it to an heir when told. An office lasts for one ballot: a replica that sees a higher
 one closes it.
+
+A leader may lack what is chosen below its floor, and until that has come it serves nobody. If it does not
+come, the leader gives up: to who has it, if that one still lives. If it does not, whoever leads next without
+its promise finds the votes of the others, as in any election, and has them chosen anew.
 """
 
 from collections.abc import Sequence
@@ -43,7 +47,7 @@ class Office:
         reads: reads that wait for confirmation.
     """
 
-    __slots__ = ("_acceptor", "_context", "_grant", "_learner", "leader", "lease", "reads")
+    __slots__ = ("_acceptor", "_context", "_grant", "_lack", "_learner", "leader", "lease", "reads")
 
     def __init__(
         self, context: Context, acceptor: LogAcceptor, learner: LogLearner, grant: Grant, leader: Leader
@@ -55,14 +59,22 @@ class Office:
         self.leader: Leader = leader
         self.lease: Lease = Lease()
         self.reads: LeaderReads = LeaderReads()
+        # Until when what is chosen below the floor must come, and how far this node was when that was set.
+        self._lack: tuple[float, int] = (NEVER_S, 0)
 
     # --- proposing -------------------------------------------------------------------------------
 
     def begin(self, now_s: float) -> None:
         """Say that this node leads, and propose what phase 1 obliged to."""
         self.leader.heartbeat_at_s = now_s + self._context.settings.heartbeat_s
+        self._wait_for_floor(now_s)
         self._beat(now_s)
         self._pay()
+
+    def _wait_for_floor(self, now_s: float) -> None:
+        """Until all up to the floor is here, it must get on."""
+        done, patience_s = self._learner.committed, self._context.settings.election_max_s
+        self._lack = (now_s + patience_s if done < self.leader.floor else NEVER_S, done)
 
     @property
     def room(self) -> int:
@@ -212,16 +224,20 @@ class Office:
         leader.told = leader.committed
         self._context.send_others(_new(Heartbeat, (leader.ballot, leader.sequence, leader.committed)))
 
-    def tick(self, now_s: float) -> bool:
-        """Send a heartbeat and repeat what is unanswered, when due; False when no quorum is left."""
+    def tick(self, now_s: float) -> str:
+        """Send a heartbeat and repeat what is unanswered, when due; why to lead no more, or nothing."""
         leader, settings = self.leader, self._context.settings
         if now_s >= leader.heir_until_s:
             self._context.event("transfer failed", "tick", heir=leader.heir, ballot=leader.ballot)
             leader.heir, leader.heir_until_s = None, NEVER_S
         if now_s < leader.heartbeat_at_s:
-            return True
+            return ""
         if not leader.is_heard(now_s - settings.election_max_s):
-            return False
+            return "no quorum answers"
+        if now_s >= self._lack[0]:
+            if self._learner.committed == self._lack[1]:
+                return self._give_up()
+            self._wait_for_floor(now_s)
         leader.heartbeat_at_s = now_s + settings.heartbeat_s
         if self.lease.ended:
             self._end_lease()  # again, for who missed it
@@ -235,7 +251,15 @@ class Office:
                 peer.delay_s = min(peer.delay_s * 2, settings.repeat_max_s) if accepts else settings.repeat_s
                 peer.repeat_at_s = now_s + peer.delay_s
                 peer.sent = leader.last
-        return True
+        return ""
+
+    def _give_up(self) -> str:
+        """What is chosen below the floor does not come: let who has it lead, if it is there. The reason."""
+        leader = self.leader
+        if leader.source in leader.peers:
+            self._end_lease()
+            self._context.send(leader.source, TakeOver(leader.ballot))
+        return f"what is chosen up to slot {leader.floor} does not come from node {leader.source}"
 
     def hand_to(self, heir: NodeId, now_s: float) -> None:
         """Take no more commands, and have `heir` lead as soon as it has all that is placed."""
@@ -274,7 +298,7 @@ class Office:
     def clone(self, context: Context, acceptor: LogAcceptor, learner: LogLearner, grant: Grant) -> "Office":
         """An independent copy, in the midst of the copies of the other rooms."""
         other = Office(context, acceptor, learner, grant, self.leader.clone())
-        other.lease, other.reads = self.lease.clone(), self.reads.clone()
+        other.lease, other.reads, other._lack = self.lease.clone(), self.reads.clone(), self._lack
         return other
 
     def fingerprint(self) -> tuple[object, ...]:

@@ -180,8 +180,9 @@ class MultiPaxosReplica:
         self._now_s = now_s = now[0]
         office = self._office
         if office is not None:
-            if not office.tick(now_s):
-                self._step_down(office, "stepped-down", "no quorum answers", "tick", now_s)
+            reason = office.tick(now_s)
+            if reason:
+                self._step_down(office, "stepped-down", reason, "tick", now_s)
         else:
             if now_s >= self._election.deadline_s:
                 self._on_silence(now_s)
@@ -504,9 +505,11 @@ class MultiPaxosReplica:
             return
         if not self._believes(sender, message, ballot):
             return
+        if ballot >= acceptor.promised and self._grant.binds(now_s):
+            # A leader counts on it; who asks repeats the question. At the ballot joined, too: who joins one
+            # along with a snapshot has promised nobody anything.
+            return
         if ballot > acceptor.promised:
-            if self._grant.binds(now_s):
-                return  # a leader counts on it; who asks repeats the question
             self._join(ballot, "Prepare", now_s)
         answer = acceptor.on_prepare(message)
         if isinstance(answer, Promise):
@@ -546,7 +549,8 @@ class MultiPaxosReplica:
             learner.hear(ballot, committed, sender)
             if learner.known > learner.committed:
                 learner.advance(self._acceptor, self._context, now_s)
-            if sequence:
+            # A grant from before the first record of this life is on disk would be forgotten in a crash.
+            if sequence and (self._rounds.is_alive or not self._context.settings.lease_s):
                 self._grant.give(ballot, now_s, self._context.settings)
                 reply = _new(HeartbeatReply, (ballot, sequence, learner.committed))
                 self._context.out.sends.append((sender, reply))

@@ -4,6 +4,7 @@ import pytest
 
 from multipaxos import MultiPaxosSettings
 from multipaxos.messages import Heartbeat, HeartbeatReply, Prepare, Promise, Release
+from multipaxos.records import pack_part
 from paxos.ballot import Ballot
 from paxos.contract import OutcomeKind
 from paxos.errors import ConfigurationError
@@ -206,3 +207,40 @@ def test_beyond_the_bound_a_stale_read_is_found() -> None:
     said = stale_reads(0.5)
     assert said is not None
     assert "node 1 answers a read at 1, and 2 was applied" in said
+
+
+def test_a_snapshot_of_one_that_joined_a_higher_ballot_does_not_release_its_receiver() -> None:
+    """Who promised to a candidate may send its snapshot to a grantor: that joins, and promises nothing."""
+    net = Net(settings=settings())
+    leader = net.elect()
+    net.submit(leader, b"a")
+    net.run(0.2)
+    grantor, other = (node for node in net.everyone if node != leader)
+    high = Ballot(net.nodes[leader].acceptor.promised.round + 1, other)
+    replica, granted_s = net.nodes[grantor], net.now_s
+    replica.install(1, pack_part(high), net.now)
+    assert replica.acceptor.promised == high
+    replica.effects()
+    for after_s, kinds in ((0.0, []), (LEASE_S + 0.01, [Promise])):
+        replica.receive(other, Prepare(high, 1), net.now._replace(monotonic_s=granted_s + after_s))
+        assert [type(sent) for _, sent in replica.effects().sends] == kinds
+
+
+def test_nothing_is_granted_before_the_disk_would_know_of_an_earlier_life() -> None:
+    """Else a node that dies before its first record is written forgets that it may have granted something."""
+    net = Net(settings=settings())
+    net.slow.add(3)
+    net.crash(3)
+    net.disks[3].clear()
+    net.start(3)
+    leader = net.elect(1)
+    net.run(0.3)
+    assert leader == 1
+    assert net.disks[3] == {}
+    net.isolate(2)
+    net.run(LEASE_S)
+    assert not is_read_at_once(net, leader), "node 3 would not remember"
+    net.slow.clear()
+    net.flush(3)
+    net.run(0.3)
+    assert is_read_at_once(net, leader)

@@ -357,3 +357,58 @@ def test_a_late_page_of_an_earlier_candidacy_is_not_counted() -> None:
     assert net.nodes[2].leader is None
     net.run(5.0)
     assert everywhere(net) == [[b"a", b"end"]] * 3
+
+
+def lacking(net: Net) -> None:
+    """Node 2 leads and lacks two slots, chosen with its vote: only node 1 knows, and has forgotten them."""
+    net.elect(1)
+    net.submit(1, b"a", b"b")
+    net.deliver(Accept)
+    net.deliver(Accepted, sender=2)
+    assert net.applied(1) == [b"a", b"b"]
+    net.snapshot(1)
+    net.restart(1)
+    net.cut |= {(2, 3), (3, 2)}
+    stand(net, 2)
+    net.cut.clear()
+    leader = net.nodes[2].leader
+    assert leader is not None
+    assert (leader.floor, net.nodes[2].learner.committed) == (2, 0)
+
+
+def test_a_leader_that_can_not_get_what_it_lacks_makes_room_for_the_one_that_has_it() -> None:
+    net = Net(settings=settings(lease_s=0.5))
+    lacking(net)
+    for _ in range(100):  # and no snapshot ever arrives
+        net.deliver()
+        net.advance(0.02)
+    assert net.leaders == [1]
+    assert [event.arguments["reason"] for event in net.happened("stepped-down", 2)] == [
+        "what is chosen up to slot 2 does not come from node 1"
+    ]
+    assert everywhere(net) == [[b"a", b"b", b"end"]] * 3
+
+
+def test_what_only_a_dead_node_knows_to_be_chosen_is_chosen_anew() -> None:
+    net = Net()
+    lacking(net)
+    net.crash(1)
+    net.drop()
+    net.submit(2, b"c")
+    net.settle(lambda: net.applied(2) == net.applied(3) == [b"a", b"b", b"c"], seconds=10)
+    assert everywhere(net) == [[b"a", b"b", b"c", b"end"]] * 3
+
+
+def test_a_leader_that_gets_what_it_lacks_page_by_page_goes_on() -> None:
+    net = Net()
+    lacking(net)
+    office, learner = net.nodes[2]._office, net.nodes[2].learner
+    assert office is not None
+    reasons = []
+    for committed in (1, 1, 2, 2, 2):
+        net.now_s += net.settings.election_max_s
+        learner.committed = committed
+        for peer in office.leader.peers.values():
+            peer.heard_s = net.now_s
+        reasons.append(bool(office.tick(net.now_s)))
+    assert reasons == [False, True, False, False, False]
