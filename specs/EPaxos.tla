@@ -28,7 +28,7 @@
 (* its disk before anybody hears of it; and that its PreAccept need not     *)
 (* wait for the disk, since a restarted owner counts its numbers of which   *)
 (* it knows nothing as conflicts.                                           *)
-EXTENDS Integers, Sequences, FiniteSets
+EXTENDS Integers, Sequences, FiniteSets, TLC
 
 CONSTANTS Command,         \* what clients may submit
           Conflict(_, _),  \* whether two commands conflict
@@ -124,13 +124,17 @@ Nothing == [phase |-> "initial", bal |-> 0, abal |-> -1, cmd |-> None, deps |-> 
 Idle == [stage |-> "idle", bal |-> -1, got |-> {}, cmd |-> None, deps |-> NoDeps,
          asked |-> {}, strong |-> 0, against |-> {}]
 
+\* TLC would write these as expressions, which nobody could read, and evaluate them each time.
+AllIdle == TLCEval([id \in Id |-> Idle])
+AllNothing == TLCEval([id \in Id |-> Nothing])
+
 Init == /\ msgs = {}
         /\ used = [n \in Replica |-> 0]
         /\ old = [n \in Replica |-> 0]
-        /\ mem = [n \in Replica |-> [id \in Id |-> Nothing]]
-        /\ disk = [n \in Replica |-> [id \in Id |-> Nothing]]
+        /\ mem = [n \in Replica |-> AllNothing]
+        /\ disk = [n \in Replica |-> AllNothing]
         /\ held = [n \in Replica |-> <<>>]
-        /\ work = [n \in Replica |-> [id \in Id |-> Idle]]
+        /\ work = [n \in Replica |-> AllIdle]
 
 \* Replica n will have `record` of the instance on its disk; it and what reports it wait for the disk.
 \* `sent` leaves at once.
@@ -541,7 +545,7 @@ Persist(n) ==
 Restart(n) ==
   /\ mem' = [mem EXCEPT ![n] = disk[n]]
   /\ held' = [held EXCEPT ![n] = <<>>]
-  /\ work' = [work EXCEPT ![n] = [id \in Id |-> Idle]]
+  /\ work' = [work EXCEPT ![n] = AllIdle]
   /\ old' = [old EXCEPT ![n] = used[n]]
   /\ UNCHANGED <<msgs, used, disk>>
 -----------------------------------------------------------------------------

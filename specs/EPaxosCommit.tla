@@ -3,7 +3,7 @@
 (* models of it share, and those of EPaxosRecovery.tla too: who submits     *)
 (* what, and the ways in which a model is made small enough to be finished. *)
 (* A .cfg file says which of them it uses.                                  *)
-EXTENDS EPaxos, TLC
+EXTENDS EPaxos
 
 CONSTANTS c1, c2, c3
 

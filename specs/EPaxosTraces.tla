@@ -27,7 +27,7 @@
 (* and what the cluster is like. A command is its name and what it touches; *)
 (* keys are sequences of bytes. No command is "none" there, and the no-op   *)
 (* "nop".                                                                   *)
-EXTENDS EPaxos, TLC, TraceData
+EXTENDS EPaxos, TraceData
 
 CONSTANT Lowest  \* the ballot of the owners
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import attrs
 import pytest
 
+import epaxos
 import paxos
+from epaxos import EPaxosSettings
 from multipaxos import MultiPaxosSettings, protocol
 from multipaxos.tracing import SPECIFICATION
 from paxos.check.spec_traces import check_traces
@@ -136,6 +138,53 @@ def test_the_merged_trace_of_three_real_processes_with_a_log_is_a_behaviour(tmp_
     files[0].write_text("".join(json.dumps({**line, "clock": 0}) + "\n" for line in lines))
     wrong = merge_trace_files(files, config.quorum_system(), form)
     assert check_traces(tlc, wrong, "multipaxos", explain=0).rejections
+
+
+@pytest.mark.once
+def test_the_merged_trace_of_three_real_processes_without_a_leader_is_a_behaviour(tmp_path):
+    tlc = require_tlc()
+    # What is recovered is recovered soon, and few numbers are reserved: TLC looks at all that there are.
+    settings = EPaxosSettings(reserve_numbers=2, recover_s=0.3, recover_stagger_s=0.1, gossip_s=0.1)
+    config = attrs.evolve(write_config(tmp_path), protocol="epaxos", settings=settings)
+    assert config.path is not None
+    config.path.write_text(dump_cluster(config), encoding="utf-8")
+    addresses = [node.address for node in config.nodes]
+    with _Nodes(config, tmp_path) as nodes:
+        files = [nodes.file(node) for node in NODES]
+        nodes.start(*NODES)
+        _put_everywhere(addresses, 2)
+        nodes.kill(2)
+        # Whatever of it is not decided is recovered, for these wait for it.
+        _put_everywhere([addresses[0], addresses[2]], 2)
+        nodes.start(2)
+        _put_everywhere(addresses, 1)
+        nodes.stop()
+    assert epaxos.protocol.specification is not None
+    form = epaxos.protocol.specification.traces
+    report = check_traces(tlc, merge_trace_files(files, config.quorum_system(), form), "epaxos")
+    assert report.rejections == ()
+    assert report.traces == 1
+    assert {"Restart", "Submit", "PreAccept", "CountPreAccept", "LearnCommit"} <= report.actions.keys()
+    assert report.actions["Restart"] == 4
+    assert report.actions["Submit"] >= 13
+    # The clocks matter: with one node's set back, effects stand before their causes.
+    lines = [json.loads(line) for line in files[0].read_text().splitlines()]
+    files[0].write_text("".join(json.dumps({**line, "clock": 0}) + "\n" for line in lines))
+    wrong = merge_trace_files(files, config.quorum_system(), form)
+    assert check_traces(tlc, wrong, "epaxos", explain=0).rejections
+
+
+def _put_everywhere(addresses: list[str], times: int) -> None:
+    """Clients at all nodes write one key, so often, at the same time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def put(address: str) -> None:
+        with paxos.connect_sync([address]) as client:
+            for _ in range(times):
+                client.put(b"k", address.encode(), timeout_s=30)
+
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        list(pool.map(put, addresses))
 
 
 def _leader(files: list[Path]) -> int:
