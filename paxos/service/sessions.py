@@ -336,6 +336,19 @@ def _in_parts(held: Held) -> Iterator[Held]:
     yield Held(first, digests, results)
 
 
+def _others(session: Session) -> list[tuple[int, bytes, bytes | None]]:
+    """Numbers that were used again, in order."""
+    return [
+        (number, digest, result)
+        for number, results in sorted(session.others.items())
+        for digest, result in sorted(results.items())
+    ]
+
+
+def _client(item: tuple[bytes, Session]) -> bytes:
+    return item[0]
+
+
 def _first(held: Held) -> int:
     return held.first
 
@@ -465,14 +478,11 @@ class Sessions:
         that it could not be read back.
         """
         items: list[tuple[object, ...]] = [(self.markers, self.horizon)]
-        for client in sorted(self._sessions):
-            session = self._sessions[client]
-            held = [part for each in session.held for part in _in_parts(each)]
-            others = [
-                (number, digest, result)
-                for number, results in sorted(session.others.items())
-                for digest, result in sorted(results.items())
-            ]
+        # All of it in one go, with everybody waiting: nothing is looked into that need not be.
+        for client, session in sorted(self._sessions.items(), key=_client):
+            held, others = session.held, _others(session) if session.others else []
+            if session.kept_bytes >= _GROUP_BYTES:
+                held = [part for each in held for part in _in_parts(each)]
             items.append(
                 (
                     client,
@@ -480,7 +490,7 @@ class Sessions:
                     session.acknowledged,
                     session.highest,
                     session.floor,
-                    b"".join(_INTERVAL.pack(low, high) for low, high in session.settled),
+                    b"".join([_INTERVAL.pack(low, high) for low, high in session.settled]),
                     len(held),
                     len(others),
                 )
