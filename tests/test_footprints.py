@@ -24,6 +24,9 @@ from paxos.command import (
     take_request_id,
 )
 from paxos.errors import ConfigurationError, WireError
+from paxos.service.footprints import Footprints
+from paxos.service.keyvalue import KeyValue
+from paxos.service.keyvalue_requests import put
 from paxos.wire import dumps, loads_strict
 
 # A universe of keys small enough to look at every one of them, with neighbours and prefixes in it.
@@ -234,3 +237,22 @@ def test_everything_travels_alone() -> None:
 @given(request_ids)
 def test_a_request_id_comes_back_as_it_was(request_id: RequestId) -> None:
     assert take_request_id(loads_strict(dumps(request_id)), "id") == request_id
+
+
+def test_a_footprint_that_is_written_anew_is_asked_for() -> None:
+    """A machine that says what many commands touch, and a class of it that says of each something else."""
+
+    class Wary(KeyValue):
+        def footprint(self, command: bytes) -> Footprint:
+            return ALL
+
+    class Shifty(KeyValue):
+        """What touches what is an attribute of its own."""
+
+    body = put(b"k", b"v")
+    assert Footprints(Shifty()).of([body])[0][0] == Footprint.of(writes=[b"k"])
+    assert Footprints(KeyValue()).of([body])[0][0] == Footprint.of(writes=[b"k"])
+    assert Footprints(Wary()).of([body])[0][0] == ALL
+    changed = Shifty()
+    changed.footprint = Wary().footprint  # type: ignore[method-assign]
+    assert Footprints(changed).of([body])[0][0] == ALL

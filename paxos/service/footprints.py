@@ -71,7 +71,7 @@ class Footprints:
 
     A machine may say it of many commands at once, which is faster: `written_keys(commands)` gives the key
     that each of them writes, if each writes one and touches nothing else, or else None. It must say the same
-    as `footprint`.
+    as `footprint`, and is not asked where a class derived from its own has a `footprint` of its own.
 
     Args:
         machine: the state machine.
@@ -79,7 +79,7 @@ class Footprints:
 
     def __init__(self, machine: StateMachine) -> None:
         self._footprint: Callable[[bytes], Footprint] = machine.footprint
-        self._written_keys: Callable[[Sequence[bytes]], Any] | None = getattr(machine, "written_keys", None)
+        self._written_keys = _written_keys(machine)
 
     def of(self, bodies: Iterable[bytes]) -> tuple[Sequence[Footprint], dict[int, str]]:
         """The footprint of each command or query; and by index why there is none for some."""
@@ -204,3 +204,19 @@ def _merged(ranges: Iterable[KeyRange]) -> tuple[KeyRange, ...]:
         elif merged[-1].high is not None and (high is None or high > merged[-1].high):
             merged[-1] = KeyRange(merged[-1].low, high)
     return tuple(merged)
+
+
+def _written_keys(machine: object) -> Callable[[Sequence[bytes]], Any] | None:
+    """What the machine says of many commands at once; None when its `footprint` is of a class further down.
+
+    Who writes only a new `footprint` means that to be asked.
+    """
+    if "footprint" not in getattr(machine, "__dict__", {}):
+        for kind in type(machine).__mro__:
+            if "written_keys" in vars(kind):
+                break
+            if "footprint" in vars(kind):
+                return None
+        found: Callable[[Sequence[bytes]], Any] | None = getattr(machine, "written_keys", None)
+        return found
+    return None
