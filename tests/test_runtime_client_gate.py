@@ -2,6 +2,7 @@
 nodes it leaves because they take nothing."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -97,6 +98,53 @@ async def test_who_gives_up_takes_nothing_with_it() -> None:
         scope.cancel()
     assert (gate.requests, gate.bytes) == ((0, 0) if scope.cancelled_caught else (1, 2))
     assert gate.outside == 0
+
+
+class _Compared:
+    """An event that counts how often it was compared with another."""
+
+    times = 0
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def __eq__(self, other: object) -> bool:
+        type(self).times += 1
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def set(self) -> None:
+        self._event.set()
+
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+async def test_who_gives_up_is_not_looked_for_among_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that starts a hundred thousand calls may cancel all of them, in any order."""
+    many, gate = 200, Gate(1, 1000)
+    monkeypatch.setattr("paxos.runtime.client_gate.anyio", SimpleNamespace(Event=_Compared))
+    monkeypatch.setattr(_Compared, "times", 0)
+    assert gate.enter_now(1, 0)
+    scopes = [anyio.CancelScope() for _ in range(many)]
+
+    async def enter(scope: anyio.CancelScope) -> None:
+        with scope:
+            await gate.enter(1, 0)
+
+    async with anyio.create_task_group() as group:
+        for scope in scopes:
+            group.start_soon(enter, scope)
+        await anyio.wait_all_tasks_blocked()
+        assert gate.outside == many
+        for scope in reversed(scopes):
+            scope.cancel()
+    assert gate.outside == 0
+    assert _Compared.times < many
 
 
 async def test_who_gives_up_lets_the_next_one_in() -> None:

@@ -6,7 +6,7 @@ full waits outside, in order, for as long as the call has time.  So a program th
 cluster takes is slowed down to what it takes, and sees in time that it is too much.
 """
 
-from collections import deque
+from collections import OrderedDict
 from typing import Final
 
 import anyio
@@ -29,7 +29,8 @@ class Gate:
     def __init__(self, requests: int = MAX_WAITING, size: int = MAX_WAITING_BYTES) -> None:
         self._max_requests = requests
         self._max_bytes = size
-        self._outside: deque[tuple[anyio.Event, int, int]] = deque()
+        # Who waits, in order, for how many requests of how many bytes; whoever gives up is found at once.
+        self._outside: OrderedDict[anyio.Event, tuple[int, int]] = OrderedDict()
         #: Requests inside, and their bytes.
         self.requests: int = 0
         self.bytes: int = 0
@@ -57,15 +58,14 @@ class Gate:
         if self.enter_now(requests, size):
             return
         event = anyio.Event()
-        waits = (event, requests, size)
-        self._outside.append(waits)
+        self._outside[event] = (requests, size)
         try:
             await event.wait()
         except BaseException:
             if event.is_set():
                 self.leave(requests, size)
             else:
-                self._outside.remove(waits)
+                del self._outside[event]
                 self._let_in()
             raise
 
@@ -78,8 +78,11 @@ class Gate:
 
     def _let_in(self) -> None:
         outside = self._outside
-        while outside and self._fits(outside[0][1], outside[0][2]):
-            event, requests, size = outside.popleft()
+        while outside:
+            event, (requests, size) = next(iter(outside.items()))
+            if not self._fits(requests, size):
+                break
+            del outside[event]
             self.requests += requests
             self.bytes += size
             event.set()
