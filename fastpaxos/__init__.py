@@ -16,6 +16,7 @@ from fastpaxos.learner import Choice, Tally
 from fastpaxos.messages import MESSAGES
 from fastpaxos.replica import FastPaxosReplica
 from fastpaxos.rounds import OPEN, Recovery, Rounds
+from fastpaxos.scope import FastScope
 from fastpaxos.settings import FastPaxosSettings
 from paxos.ballot import NodeId
 from paxos.basic.records import record_name
@@ -32,6 +33,7 @@ __all__ = [
     "FastAcceptor",
     "FastPaxosReplica",
     "FastPaxosSettings",
+    "FastScope",
     "FastVote",
     "Freedom",
     "Pick",
@@ -68,6 +70,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("chosen", "collision", "recovered", "missed", "classic", "fast", "preempted", "undecided"),
     bound_ms=_bound_ms,
+    scope=FastScope,
     record_name=record_name,
     documentation=(
         "Fast Paxos agrees on single values, each under a name of its own. Any node sends its value straight "

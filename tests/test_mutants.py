@@ -33,7 +33,14 @@ PROGRAMS = sorted(name for name, mutant in mutants().items() if mutant.directed)
 
 
 #: More messages than this are not kept, by protocol and how many ballots a mistake takes.
-LONGEST = {("paxos", 2): 25, ("paxos", 3): 40, ("multipaxos", 2): 80, ("multipaxos", 3): 80}
+LONGEST = {
+    ("paxos", 2): 25,
+    ("paxos", 3): 40,
+    ("fastpaxos", 2): 40,
+    ("fastpaxos", 3): 40,
+    ("multipaxos", 2): 80,
+    ("multipaxos", 3): 80,
+}
 
 
 #: What needs clients that acknowledge, or for ever: no list of moves shows it.
@@ -54,6 +61,7 @@ def test_there_are_enough_and_each_has_its_scenario() -> None:
     assert of.count("paxos") >= 15
     assert of.count("multipaxos") >= 20
     assert of.count("epaxos") >= 50
+    assert of.count("fastpaxos") >= 15
     assert len(of) == len(mutants())
     assert sorted(path.stem for path in SCENARIOS.glob("*.json")) == NAMES
     assert registry.stale_read is registry.stale_read

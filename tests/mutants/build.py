@@ -14,10 +14,12 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 import epaxos
+import fastpaxos
 import multipaxos
 import paxos.basic
 import paxos.service.node as node_room
 from epaxos import EPaxosReplica
+from fastpaxos import FastPaxosReplica
 from multipaxos import MultiPaxosReplica
 from paxos.basic import BasicReplica
 from paxos.contract import ProtocolDescription
@@ -25,6 +27,7 @@ from paxos.quorum import Phase, QuorumSystem
 from paxos.service.log import LogService
 from paxos.wire import MessageTable
 from tests.mutants.epaxos_patches import EPAXOS
+from tests.mutants.fastpaxos_patches import FASTPAXOS
 from tests.mutants.log_patches import MULTIPAXOS
 from tests.mutants.patches import BASIC, Mutant, Patch
 from tests.mutants.service_patches import SERVICE
@@ -57,6 +60,22 @@ _BASES: Final = {
         "multipaxos",
         ("acceptor", "learner", "lease", "proposer", "reads", "paxos.basic.reservation", "office", "replica"),
         MultiPaxosReplica,
+    ),
+    "fastpaxos": _Base(
+        fastpaxos.protocol,
+        "fastpaxos",
+        (
+            "rounds",
+            "choosing",
+            "collision",
+            "learner",
+            "acceptor",
+            "coordinator",
+            "open_decree",
+            "desk",
+            "replica",
+        ),
+        FastPaxosReplica,
     ),
     "epaxos": _Base(
         epaxos.protocol,
@@ -91,7 +110,7 @@ class HalfQuorums(QuorumSystem):
 
 def mutants() -> Mapping[str, Mutant]:
     """All of them, by name."""
-    return {mutant.name: mutant for mutant in (*BASIC, *MULTIPAXOS, *EPAXOS, *SERVICE)}
+    return {mutant.name: mutant for mutant in (*BASIC, *MULTIPAXOS, *FASTPAXOS, *EPAXOS, *SERVICE)}
 
 
 def sound(mutant: Mutant) -> ProtocolDescription:
