@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from paxos.cli import (
+    advise,
     backups,
     bench,
     check,
@@ -54,7 +55,10 @@ _GROUPS: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
     ("names that are decided once (protocol paxos)", (decrees,)),
     ("keys and values in a replicated log (protocol multipaxos)", (keys,)),
     ("a log, whatever its state machine", (submissions,)),
-    ("try, measure and verify", (compare, simulate, explore, exhaust, torture, replay, spec, bench, version)),
+    (
+        "try, measure and verify",
+        (compare, advise, simulate, explore, exhaust, torture, replay, spec, bench, version),
+    ),
 )
 _EPILOG: Final = """\
 first steps:

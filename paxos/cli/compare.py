@@ -141,6 +141,10 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     """Compare, and show it."""
     if arguments.topologies:
         return _list_topologies(out)
+    if arguments.presets:
+        return _list_presets(out)
+    if arguments.preset is not None:
+        return _run_preset(arguments, out)
     if arguments.csv and out.as_json:
         raise UsageError("--csv and --json are two forms of one result; choose one")
     plan, place = _in_words_of_arguments(lambda: planned(arguments))
@@ -200,6 +204,41 @@ def show(comparison: "Comparison", as_csv: bool, full: bool, out: Output) -> Non
     for table in tables_of(comparison, full=full):
         out.table(table.title, table.columns, table.rows)
     out.result(comparison.to_json())
+
+
+def _run_preset(arguments: argparse.Namespace, out: Output) -> int:
+    from paxos.compare.files import check_directory, contents_of, write_files
+    from paxos.compare.presets import PRESETS, run_preset, table_of
+
+    given = (*_FIELDS, "protocols", "topology", "keys", "faults", "leader", "sites", "nodes")
+    refused = [name for name in given if name != "commands" and getattr(arguments, name) is not None]
+    if refused or arguments.csv:
+        raise UsageError(f"--{(refused or ['csv'])[0]} does not go with --preset, which says all of it")
+    if arguments.out is not None:
+        check_directory(arguments.out)
+    runs = PRESETS[arguments.preset][1] if arguments.preset in PRESETS else 1
+    with out.progress(arguments.preset, runs) as bar:
+        result = run_preset(
+            arguments.preset,
+            seed=arguments.seed,
+            commands=arguments.commands,
+            workers=arguments.workers,
+            advance=bar.advance,
+        )
+    if arguments.out is not None:
+        write_files(contents_of(result.comparisons[0]), arguments.out)
+        out.say(f"wrote {arguments.out}")
+    out.table(*table_of(result))
+    out.result(result.to_json())
+    return EXIT_DONE
+
+
+def _list_presets(out: Output) -> int:
+    from paxos.compare.presets import PRESETS
+
+    out.table("Presets:", ("name", "what it shows"), [(name, each[0]) for name, each in PRESETS.items()])
+    out.result({"presets": {name: each[0] for name, each in PRESETS.items()}})
+    return EXIT_DONE
 
 
 def _list_topologies(out: Output) -> int:

@@ -7,6 +7,7 @@ Everything runs in virtual time on the code that real nodes run, and is judged: 
 wrong has no figures.
 """
 
+from paxos.compare.advise import Advice, Choice, advise
 from paxos.compare.faults import Fault
 from paxos.compare.measure import WrongRun
 from paxos.compare.model import (
@@ -29,7 +30,9 @@ from paxos.compare.topologies import find_place, read_place
 
 __all__ = [
     "CDF_PERCENTS",
+    "Advice",
     "Checked",
+    "Choice",
     "Comparison",
     "Fault",
     "FaultEffect",
@@ -42,6 +45,7 @@ __all__ = [
     "Site",
     "Timeline",
     "WrongRun",
+    "advise",
     "compare",
     "even_place",
     "find_place",

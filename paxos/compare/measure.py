@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from paxos.ballot import NodeId
+from paxos.compare.advise import systems_for
 from paxos.compare.faults import effects_of, links_of, simulated
 from paxos.compare.model import (
     Checked,
@@ -23,16 +24,17 @@ from paxos.compare.model import (
     rounded,
 )
 from paxos.compare.places import bounds_ms, node_of, topology_of
-from paxos.compare.plan import Cell, Plan
-from paxos.contract import Decides, Orders, ProtocolDescription, find_protocol
-from paxos.errors import EXIT_CHECK_FAILED, PaxosError
+from paxos.compare.plan import Cell, Plan, compared
+from paxos.contract import Decides, Orders, ProtocolDescription
+from paxos.errors import EXIT_CHECK_FAILED, ConfigurationError, PaxosError
+from paxos.quorum import QuorumSystem
 from paxos.service import LogSettings
 from paxos.sim import Workload
 from paxos.sim import run as simulate
 from paxos.sim.meter import Meter, Metered, Study
 from paxos.sim.result import Operation, Result
 
-__all__ = ["WrongRun", "measure"]
+__all__ = ["WrongRun", "measure", "quorums_of"]
 
 #: Clients begin when a leader was elected, where there is one, virtual seconds.
 START_S: Final = 5.0
@@ -57,8 +59,8 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
         WrongRun: what must hold did not; the message says what broke.
         ConfigurationError: the protocol can not run so.
     """
-    protocol = find_protocol(cell.protocol)
-    meter, quorums = Meter(protocol), protocol.quorums(range(1, len(place.sites) + 1))
+    protocol = compared(cell.protocol)
+    meter, quorums = Meter(protocol), quorums_of(protocol, place, plan.failures)
     total = _ENDLESS if plan.duration_s is not None else plan.commands * len(place.sites)
     workload = Workload(
         operations=total,
@@ -97,6 +99,22 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
         raise WrongRun(f"{cell}: no figures, for what must hold did not: {result.violations[0]}")
     bounds = bounds_ms(protocol, place, meter.leader, quorums)
     return _Reading(plan, place, cell, protocol, result, meter, bounds).run()
+
+
+def quorums_of(protocol: ProtocolDescription, place: Place, failures: int | None) -> QuorumSystem:
+    """The protocol's own quorums, or the fastest that survive so many failures.
+
+    Raises:
+        QuorumError, ConfigurationError: it has none for so many replicas, or so many failures.
+    """
+    if failures is None:
+        return protocol.quorums(range(1, len(place.sites) + 1))
+    systems = systems_for(protocol, len(place.sites), failures)
+    if not systems:
+        raise ConfigurationError(
+            f"failures: {protocol.name} has no quorums of {len(place.sites)} replicas that survive {failures}"
+        )
+    return systems[0][1]
 
 
 class _Reading:

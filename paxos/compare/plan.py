@@ -9,15 +9,17 @@ from typing import Any, Final
 import attrs
 
 from paxos.compare.faults import Fault
-from paxos.contract import ProtocolDescription, find_protocol
+from paxos.contract import ProtocolDescription, find_protocol, protocol_names
 from paxos.errors import ConfigurationError
 from paxos.sim import fields
 from paxos.sim.mix import Mix
 from paxos.sim.topology import Hardware
 
-__all__ = ["Cell", "Plan", "cells_of", "find_protocols"]
+__all__ = ["Cell", "Plan", "cells_of", "compared", "default_protocols"]
 
 _MAX_VALUES: Final = 100
+#: What the log of a protocol of decrees is called: its name, and this.
+_LOG: Final = "-log"
 _MAX_COMMANDS: Final = 1_000_000
 
 
@@ -75,6 +77,8 @@ class Plan:
         bandwidth_mbit_s: of each link, one way; None for no limit.
         jitter: percent of its delay that a message is late at most.
         loss: percent of the messages between replicas that are lost.
+        failures: how many replicas may fail, and the quorums are the fastest that survive that; None for the
+            protocol's own quorums.
         timeout_ms: after which a client asks another site.
         faults: what goes wrong, at real sites; see `paxos.compare.faults`. With faults `duration_s` counts.
         seed: of all choices.
@@ -112,6 +116,7 @@ class Plan:
     )
     jitter: float = attrs.field(default=0.0, validator=fields.number(0, 10_000, unit="percent"))
     loss: float = attrs.field(default=0.0, validator=fields.number(0, 90, unit="percent"))
+    failures: int | None = attrs.field(default=None, validator=fields.count(0, 100, optional=True))
     timeout_ms: float = attrs.field(default=5_000.0, validator=fields.number(1, 3.6e6, unit="ms"))
     faults: tuple[Fault, ...] = attrs.field(default=(), converter=_faults)
     seed: int = attrs.field(default=1, validator=fields.count(0, 2**63 - 1))
@@ -189,10 +194,19 @@ def cells_of(plan: Plan) -> list[Cell]:
     ]
 
 
-def find_protocols(names: Sequence[str]) -> list[ProtocolDescription]:
-    """The protocols of a plan.
+def compared(name: str) -> ProtocolDescription:
+    """The protocol that is meant by a name: of one that decides decrees its log, where that is installed.
 
     Raises:
-        ConfigurationError: one is not installed; the known ones are named.
+        ConfigurationError: it is not installed; the known ones are named.
     """
-    return [find_protocol(each) for each in names]
+    log = f"{name}{_LOG}"
+    if ":" not in name and log in protocol_names():
+        return find_protocol(log)
+    return find_protocol(name)
+
+
+def default_protocols() -> tuple[str, ...]:
+    """The logs that come along."""
+    fast = ("fastpaxos",) if f"fastpaxos{_LOG}" in protocol_names() else ()
+    return ("multipaxos", *fast, "epaxos")

@@ -8,10 +8,10 @@ import attrs
 
 from paxos.check.workers import Inline, Processes
 from paxos.compare.faults import Fault, find_faults
-from paxos.compare.measure import measure
+from paxos.compare.measure import measure, quorums_of
 from paxos.compare.model import Comparison, Place
 from paxos.compare.places import select
-from paxos.compare.plan import Cell, Plan, cells_of, find_protocols
+from paxos.compare.plan import Cell, Plan, cells_of, compared, default_protocols
 from paxos.compare.topologies import find_place
 from paxos.errors import ConfigurationError
 
@@ -22,7 +22,7 @@ _FAULTY_S: Final = 30.0
 
 
 def run(
-    protocols: Sequence[str] = ("multipaxos", "epaxos"),
+    protocols: str | Sequence[str] | None = None,
     topology: str | Place = "nsdi21",
     conflict: float | Sequence[float] = 0,
     seed: int = 1,
@@ -39,8 +39,8 @@ def run(
     """Run several protocols under the same load, in virtual time, and compare what comes of it.
 
     Args:
-        protocols: names: "paxos" (every command is a decree of its own), "multipaxos", "epaxos", and whatever
-            else is installed.
+        protocols: names: "paxos" (every command is a decree of its own), "multipaxos", "fastpaxos" (its log),
+            "epaxos", and whatever else is installed; None for the logs that come along.
         topology: a bundled one's name, `uniform:MS`, or a place.
         conflict: percent of the commands that touch one and the same key; several for a run each.
         seed: of all choices: the same gives the same comparison, byte for byte.
@@ -62,7 +62,9 @@ def run(
         place = select(topology, nodes=nodes, sites=sites, leader=leader)
     else:
         place = find_place(topology, nodes=nodes, sites=sites, leader=leader)
-    plan = plan_of(protocols, place, conflict=conflict, seed=seed, faults=faults, **more)
+    plan = plan_of(
+        protocols or default_protocols(), place, conflict=conflict, seed=seed, faults=faults, **more
+    )
     return compare(plan, place, workers=workers, executor=executor, advance=advance)
 
 
@@ -77,8 +79,8 @@ def plan_of(
             f"compare: there is no {unknown[0]!r:.60}; known are {', '.join(sorted(known))}"
         )
     plan = Plan(protocols=protocols, **more)
-    for protocol in find_protocols(plan.protocols):
-        protocol.quorums(range(1, len(place.sites) + 1))
+    for protocol in plan.protocols:
+        quorums_of(compared(protocol), place, plan.failures)
     if faults:
         duration_s = plan.duration_s or _FAULTY_S
         found = find_faults(faults, place, duration_s)
