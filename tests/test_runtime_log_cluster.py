@@ -212,17 +212,29 @@ async def test_followers_answer_and_send_on() -> None:
         leader = await leader_of(cluster)
         for node in (1, 2, 3):
             async with connect([cluster.config.node(node).address], timeout_s=PATIENCE_S) as only:
-                # Who knows one node only reads there, linearizably, and can write only where that leads.
+                # Who knows one node only reads there, linearizably, and learns from it where the leader is.
                 assert await only.get(b"n") == (None if node == 1 else b"%d" % (node - 1))
                 assert only.node == node
-                if node != leader:
-                    with pytest.raises(Rejected, match=f"sent on to node {leader}, and not taken there"):
-                        await only.put(b"x", b"1", timeout_s=0.5)
+                await only.put(b"x", b"%d" % node)
+                assert only.node == leader
             client = cluster.client(node)
             assert await client.increment(b"n") == node
             assert client.node == leader
             assert await client.get(b"n", stale=True) == b"%d" % node
         await until(lambda: nothing_open(cluster))
+
+
+async def test_who_was_told_one_address_finds_every_next_leader() -> None:
+    async with open_cluster("multipaxos", 3, timeout_s=PATIENCE_S) as cluster:
+        one, other = [node for node in (1, 2, 3) if node != await leader_of(cluster)]
+        async with connect([cluster.config.node(one).address], timeout_s=PATIENCE_S) as only:
+            assert await only.increment(b"n") == 1
+            await only.transfer(other)
+            assert await only.increment(b"n") == 2
+            await cluster.stop_node(other)
+            assert await only.increment(b"n") == 3
+            assert only.node not in (None, other)
+            await cluster.start_node(other)
 
 
 async def test_reads_are_linearizable_at_every_follower() -> None:

@@ -5,6 +5,9 @@ comes.  When the connection breaks, when somebody has waited too long for this n
 elsewhere, it goes on to the next node, and whatever has no answer is sent again.  What that is, and what an
 answer means, is the affair of the `Traffic`s that use the link.
 
+A user need not name every node.  Sent on to one that is at none of the addresses, the link asks the node that
+sent it where that is, and from then on has one address more.
+
 Where nobody leads, the next node is the next nearest, and when there is a clearly nearer one than that which
 is connected, or the one that the user wants is back, the link goes there (`client_nearest`).  It does so
 between requests: it sends no more until all that it sent is answered.
@@ -46,6 +49,8 @@ _PAUSE_MAX_S: Final = 1.0
 _REFUSED_S: Final = 0.5
 #: The longest pause when nodes send us to one another, seconds; it begins when all had their turn.
 _SENT_ON_MAX_S: Final = 0.25
+#: Addresses that are learned from nodes, at most: more than a cluster has members.
+_LEARNED_MAX: Final = 64
 #: A client that lives for no longer than this does not look for a nearer node, seconds.
 _SETTLED_S: Final = 1.0
 #: How long the link waits, sending nothing, until all is answered and it can go to another node, seconds.
@@ -113,6 +118,8 @@ class Link:
         self._work = anyio.Event()
         self._errors: dict[int, PaxosError] = {}
         self._patience_s = _PATIENCE_S
+        # How many addresses nodes told us, behind the user's own.
+        self._learned = 0
         # Which node is at which address, as far as that is known; and where a node sent us.
         self._met: dict[NodeId, int] = {}
         self._leave = anyio.Event()
@@ -221,8 +228,10 @@ class Link:
                     self._met[hello.node] = at
                     self._nearness.answered(at, hello.node, far_s, anyio.current_time())
                     await self._use(stream, at)
+                    if self._sent_on >= len(self._addresses):
+                        await self._look_up(at)
                     if self._sent_on > len(self._addresses):
-                        # They do not agree on who leads, or it has an address that we were not told.
+                        # They do not agree on who leads, or it is where it can not be reached from here.
                         times = self._sent_on - len(self._addresses) - 1
                         await anyio.sleep(min(_PAUSE_S * 2 ** min(times, 10), _SENT_ON_MAX_S))
                 at = self._next(at)
@@ -239,6 +248,29 @@ class Link:
             return go_to
         after = self._nearness.after(at) if self.place else (at + 1) % len(self._addresses)
         return self._met.get(wanted or 0, after)
+
+    async def _look_up(self, at: int) -> None:
+        """Ask the node at an address where that one is to which it sent us, if we do not know."""
+        wanted = self._wanted
+        if wanted is None or wanted in self._met or self._learned == _LEARNED_MAX:
+            return
+        try:
+            stream, _, _ = await open_connection(self._addresses[at], self._security, self._cluster)
+        except PaxosError:
+            return  # another node is tried, or this one again
+        try:
+            status = await _ask_status(stream)
+            address = parse_address(status["peers"][str(wanted)]["address"])
+        except (PaxosError, ValueError, LookupError, TypeError, *CONNECTION_ERRORS):
+            return  # it does not know either
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.aclose_forcefully(stream)
+        if address not in self._addresses:
+            self._addresses = (*self._addresses, address)
+            self._nearness.add()
+            self._learned += 1
+        self._met[wanted] = self._addresses.index(address)
 
     async def _use(self, stream: ByteStream, at: int) -> None:
         """Carry what there is until the connection ends or patience does, or there is a nearer node."""
@@ -336,9 +368,7 @@ class Link:
             return
         ready = False
         try:
-            with anyio.move_on_after(_PATIENCE_S):
-                reply = await _ask(stream, AskStatus(0))
-                ready = isinstance(reply, StatusReply) and json.loads(reply.body).get("ready") is True
+            ready = (await _ask_status(stream)).get("ready") is True
         except (WireError, ValueError, *CONNECTION_ERRORS):
             pass  # it is no node to go to
         finally:
@@ -406,6 +436,18 @@ async def _ask(stream: ByteStream, question: Any) -> Any:
         for body in buffer.feed(await stream.receive(_READ_BYTES)):
             for envelope in TO_CLIENT.decode(body):
                 return envelope.message
+
+
+async def _ask_status(stream: ByteStream) -> dict[str, Any]:
+    """How the node at the other end does; empty when it does not say so in time. Raises ValueError."""
+    reply = None
+    with anyio.move_on_after(_PATIENCE_S):
+        reply = await _ask(stream, AskStatus(0))
+    try:
+        status = json.loads(reply.body) if isinstance(reply, StatusReply) else {}
+    except RecursionError as error:
+        raise ValueError("no status is so deep") from error
+    return status if isinstance(status, dict) else {}
 
 
 class StatusTraffic:

@@ -63,6 +63,10 @@ class Nearness:
         self.prefer = prefer
         self._places = [_Place() for _ in range(many)]
 
+    def add(self) -> None:
+        """There is one address more."""
+        self._places.append(_Place())
+
     # --- what is learned ------------------------------------------------------------------------------
 
     def answered(self, at: int, node: NodeId, far_s: float, now_s: float) -> None:

@@ -170,6 +170,7 @@ class Engine:
         status["clients"] = len(self.clients)
         status["peers"] = {
             str(peer): {
+                "address": box.address,
                 "connected": box.connected,
                 "queued_bytes": box.queued_bytes,
                 "sent": box.sent,

@@ -244,9 +244,10 @@ class NodeServer:
         self._engine = engine = Engine(node, boxes, self.events, self._fail)
         doorkeeper = Doorkeeper(mine, self.config.members, node.identity, engine.touch)
         for peer, box in boxes.items():
+            box.address = self.config.node(peer).address
             self._callers[peer] = Caller(
                 peer,
-                self.config.node(peer).address,
+                box.address,
                 box,
                 doorkeeper,
                 self._security,

@@ -62,7 +62,8 @@ async def connect(
     goes to the nearest, by measured round trips, from that to the next nearest, and back when it can.
 
     Args:
-        addresses: `host:port` of some or all nodes.
+        addresses: `host:port` of some or all nodes. Where the leader is, if it is none of these, they say;
+            nodes that are not named here are of no help when these are all gone.
         tls: the files of mutual TLS; `{id}` in them stands for `client`. None for plain connections.
         cluster: the cluster's id, to be sure of it; None to go by the first node that answers.
         timeout_s: how long a call takes at most unless it says otherwise, seconds.

@@ -116,6 +116,8 @@ class PeerOutbox(_Outbox):
         self.connected = False
         #: Why the peer refused this node when it was last called; empty when it did not. Kept there, too.
         self.refused: str = ""
+        #: Where the peer listens. Kept there, too.
+        self.address: str = ""
         #: Encoded bytes that wait.
         self.queued_bytes: int = 0
         #: Messages dropped since the start.
