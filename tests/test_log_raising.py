@@ -1,13 +1,15 @@
 """A machine that raises stops every node at the same request, until an operator has it skipped."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from paxos.command import RequestId, digest_of
 from paxos.errors import NodeStopped, RecordError
+from paxos.service.backups import first_question, question
 from paxos.service.batches import batch_command, is_housekeeping, marker_command, read_batch, skip_command
-from paxos.service.log_messages import Results
+from paxos.service.log_messages import Level, RefusedKind, Results
 from tests.instant_log import Host, Ledger, Mode, make_run
 
 C16 = b"c" * 16
@@ -162,3 +164,49 @@ def test_a_snapshot_that_the_machine_can_not_become_is_named() -> None:
     host._machine = Other
     with pytest.raises(RecordError, match=r"snapshot 1: node 1 can not become .* made by another machine"):
         host.start()
+
+
+class Shy(Ledger):
+    """Does not give its state."""
+
+    def snapshot(self) -> bytes:
+        raise ValueError("not now")
+
+
+class Halfway(Ledger):
+    """Gives a part of its state."""
+
+    def snapshot_chunks(self) -> Iterator[bytes]:
+        yield b"x" * (600 << 10)
+        raise ValueError("not the rest")
+
+
+class Text(Ledger):
+    """Gives its state in words."""
+
+    def snapshot(self) -> Any:
+        return "state"
+
+
+@pytest.mark.parametrize(
+    ("machine", "finds"),
+    [
+        (Shy, "ValueError: not now"),
+        (Halfway, "ValueError: not the rest"),
+        (Text, "TypeError: it gave str, not bytes"),
+    ],
+)
+def test_a_machine_that_does_not_give_its_state_is_named_and_no_backup_stops_the_node(
+    machine: Any, finds: str
+) -> None:
+    host = Host(machine=machine, marker_requests=2)
+    host.submit(1, b"x")
+    # The first page, and where that is there the next.
+    replies = host.query(first_question(b"b"), Level.BACKUP) + host.query(question(b"b", 4), Level.BACKUP)
+    refused = [reply.detail for reply in replies if reply.kind == RefusedKind.NEVER]
+    assert len(refused) == 1
+    assert finds in refused[0]
+    assert host.query(first_question(b"c"), Level.STALE)[0].kind == 0, "it goes on"
+    with pytest.raises(NodeStopped, match=f"can not give its state for a snapshot: {finds}"):  # noqa: PT012
+        host.submit(2, b"y")
+        host.wait(ticks=50)

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from paxos.ballot import NodeId
-from paxos.errors import WireError
+from paxos.errors import NodeStopped, WireError
 from paxos.service.log_messages import CHUNK_BYTES, Query, QueryReply, RefusedKind
 from paxos.service.turn import ClientKey
 from paxos.wire import dumps, expect_fields, loads_strict, take_bytes, take_int, take_list
@@ -120,13 +120,17 @@ class Backups:
         if index is None:
             return None
         backup = self._backups.get((client, name))
-        answer = None if backup is None else self._page(backup, index, now_s)
+        try:
+            answer = None if backup is None else self._page(backup, index, now_s)
+        except NodeStopped as error:
+            del self._backups[client, name]
+            return QueryReply(query.sequence, RefusedKind.NEVER, None, str(error))
         return QueryReply(query.sequence, 0, dumps(None) if answer is None else answer, "")
 
     def begin(
         self, client: ClientKey, query: Query, cut: Callable[[], Iterator[bytes]], now_s: float
     ) -> QueryReply:
-        """Make the cut, and answer with the first page.
+        """Make the cut, and answer with the first page. A machine that raises costs no more than the backup.
 
         Args:
             client: who asked.
@@ -140,8 +144,12 @@ class Backups:
             text = f"node {self._node} makes {len(self._backups)} backups already; try again later"
             return QueryReply(query.sequence, RefusedKind.REJECTED, None, text)
         name, _ = _taken(query.body)
-        backup = self._backups[client, name] = _Backup(cut(), now_s)
-        answer = self._page(backup, 0, now_s)
+        try:
+            backup = _Backup(cut(), now_s)
+            answer = self._page(backup, 0, now_s)
+        except NodeStopped as error:
+            return QueryReply(query.sequence, RefusedKind.NEVER, None, str(error))
+        self._backups[client, name] = backup
         return QueryReply(query.sequence, 0, answer, "")
 
     def leave(self, client: ClientKey) -> None:

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from typing import Final, NamedTuple, TypeAlias
 
 from paxos.contract import Mark, Records, StateMachine
-from paxos.errors import RecordError, WireError
+from paxos.errors import NodeStopped, RecordError, WireError
 from paxos.service.log_messages import CHUNK_BYTES, MAX_CHUNKS
 from paxos.service.sessions import Sessions
 from paxos.wire import (
@@ -151,14 +151,29 @@ def _cut(stream: Iterable[bytes]) -> Iterator[bytes | None]:
 
 
 def _machine_chunks(machine: StateMachine) -> Iterator[bytes | None]:
-    """The state of the machine as it is now, as `_cut` gives it; later changes do not show."""
-    lazily = getattr(machine, "snapshot_chunks", None)
-    if lazily is None:
-        return _cut([machine.snapshot()])
-    chunks = iter(lazily())
+    """The state of the machine as it is now, as `_cut` gives it; later changes do not show.
+
+    Raises:
+        NodeStopped: the machine does not give it.
+    """
+    chunks = _told_by(machine)
     # A generator does nothing before it is asked for its first piece: that is when it looks at the state.
     first = next(chunks, b"")
     return _cut(chain([first], chunks))
+
+
+def _told_by(machine: StateMachine) -> Iterator[bytes]:
+    lazily = getattr(machine, "snapshot_chunks", None)
+    try:
+        for chunk in [machine.snapshot()] if lazily is None else lazily():
+            if type(chunk) is not bytes:
+                raise TypeError(f"it gave {type(chunk).__name__}, not bytes")
+            yield chunk
+    except Exception as error:
+        raise NodeStopped(
+            f"the state machine can not give its state for a snapshot: {type(error).__name__}: "
+            f"{error!s:.200}; mend the machine, and start every node with it"
+        ) from error
 
 
 def _framed(items: Iterable[object]) -> Iterator[bytes]:
