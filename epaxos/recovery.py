@@ -236,7 +236,12 @@ class Recoveries:
 
     def waited_for(self) -> dict[int, tuple[int, float]]:
         """For each rank what is waited for: the lowest number that is not decided, and since when."""
-        return {rank: (watch.number, watch.since_s) for rank, watch in sorted(self._watches.items())}
+        frontier = self._learner.executor.frontier
+        return {
+            rank: (watch.number, watch.since_s)
+            for rank, watch in sorted(self._watches.items())
+            if watch.number > frontier[rank]  # what was decided since nobody waits for any more
+        }
 
     def _watch(self, in_flight: Iterable[int], context: Context, now_s: float) -> None:
         """See what is not decided, and recover what has been so for too long."""

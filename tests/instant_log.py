@@ -282,7 +282,7 @@ class Host:
         self.events: list[Any] = []
         self.skip = skip
         self.slow = False
-        self._held: list[Message] = []
+        self._held: list[tuple[NodeId, Message]] = []
         self._members = members or (node,)
         self._machine = machine
         self._settings = LogSettings(**{"piece_s": 0, "growth": 0, **settings})
@@ -331,9 +331,7 @@ class Host:
                 self.disk.pop(key, None)
             else:
                 self.disk[key] = value
-        for recipient, message in turn.held:
-            assert recipient == self.id
-            self._held.append(message)
+        self._held += turn.held
         assert all(recipient != self.id for recipient, _ in turn.sends)
         self.sent += turn.sends
         self.answers += turn.answers
@@ -346,13 +344,20 @@ class Host:
             turn = self.turn()
             if self.slow or not self._held:
                 break
-            held, self._held = self._held, []
-            for message in held:
-                self.node.receive(self.id, message, self.now)
+            self.synced()
         else:
             raise AssertionError("it does not end")
         assert turn.wake_at_s is None or turn.wake_at_s >= 0
         return self.told()
+
+    def synced(self) -> None:
+        """The disk holds all that there is, and what waited for it leaves."""
+        held, self._held = self._held, []
+        for recipient, message in held:
+            if recipient == self.id:
+                self.node.receive(self.id, message, self.now)
+            else:
+                self.sent.append((recipient, message))
 
     def told(self) -> list[Any]:
         """What clients were told since the last time: messages."""

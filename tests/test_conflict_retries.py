@@ -41,9 +41,7 @@ def released(here: Host) -> list[tuple[Any, Any]]:
     here.node.tick(here.now)
     here.answers.clear()
     while here.turn().held:
-        held, here._held = here._held, []
-        for message in held:
-            here.node.receive(here.id, message, here.now)
+        here.synced()
     answers, here.answers = here.answers, []
     return answers
 

@@ -260,7 +260,7 @@ def end(s: Script, *dead: NodeId) -> None:
 
 #: Which recoveries ask whom, when they wait for each other in a ring: owner, who pre-accepted, who is asked.
 #: Whoever is asked first recovers.
-_RINGS = {
+_RINGS: dict[tuple[int, int], list[tuple[NodeId, tuple[NodeId, ...], tuple[NodeId, ...]]]] = {
     # Four of five: those that are opposite do not conflict, and know each other's.
     (5, 4): [(1, (3,), (3, 2, 4)), (2, (4,), (4, 1, 3)), (3, (1,), (1, 2, 4)), (4, (2,), (2, 1, 3))],
     # Three of nine, where a classic quorum has five and may lack three of a fast one.

@@ -529,6 +529,34 @@ def test_the_log_is_kept_for_one_that_asks_and_only_so_long() -> None:
     assert pair.one.node.status()["snapshot_serving"] == {}
 
 
+def test_it_is_kept_no_longer_than_it_takes_to_ask_for_it_when_all_has_arrived() -> None:
+    pair = Pair()
+    pair.want()
+    pair.two.slow = True
+    while not any(isinstance(message, SnapshotChunk) and message.piece == 11 for _, _, message in pair.wires):
+        pair.deliver()
+    pair.decide(2)
+    pair.mark()
+    pair.deliver_all()
+    pair.one.wait(5.0)
+    assert pair.one.replica.slots == [3, 4], "it is not on the other's disk"
+    pair.two.slow = False
+    pair.two.synced()
+    pair.gather()
+    (kept,) = [each for each in pair.wires if isinstance(each[2], SnapshotKept)]
+    assert kept == (2, 1, SnapshotKept(1))
+    # Of another snapshot, or of a node that is sent none, it means nothing.
+    pair.one.take(2, SnapshotKept(7))
+    pair.one.take(3, SnapshotKept(1))
+    pair.one.wait(1.0)
+    pair.deliver_all()
+    pair.one.wait(1.9)
+    assert pair.one.replica.slots == [3, 4]
+    pair.one.wait(0.2)
+    assert pair.one.replica.slots == []
+    assert pair.one.node.status()["snapshot_serving"] == {}
+
+
 def test_every_question_prolongs_it() -> None:
     pair = Pair()
     pair.want()

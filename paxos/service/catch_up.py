@@ -6,7 +6,7 @@ pieces of the one before go in the same write, or one after the other at the sam
 
 Who lags behind is offered the newest snapshot and asks for its pieces.  While it asks, the log after that
 snapshot is kept, or it would lag behind again as soon as it has all: a node that stops asking is waited
-for only so long.
+for only so long; and one that says that it has all, for as long as it takes to ask for the log after that.
 """
 
 import logging
@@ -39,6 +39,8 @@ __all__ = ["CatchUp", "Taken"]
 
 #: How long a node that was offered a snapshot is waited for after it last asked, seconds.
 _PATIENCE_S: Final = 10.0
+#: The same after it said that it has all of it on disk.
+_LOG_PATIENCE_S: Final = 2.0
 #: Who has sent no piece for so many repetitions is given up for another that offers its own.
 _REPEATS: Final = 3
 _NEVER_S: Final = float("inf")
@@ -56,7 +58,7 @@ class Taken(NamedTuple):
 
     Args:
         writes: durable records.
-        sends: messages, for other nodes and, when the writes are on disk, for the node itself.
+        sends: messages; a `SnapshotKept` when the writes are on disk.
         events: what happened.
         compact: what came up to this mark may be forgotten; None for nothing.
         wake_at_s: when to tick next, monotonic seconds, or None.
@@ -72,11 +74,11 @@ class Taken(NamedTuple):
 class _Serving:
     """A snapshot on its way to another node."""
 
-    __slots__ = ("asked_at_s", "snapshot")
+    __slots__ = ("snapshot", "until_s")
 
-    def __init__(self, snapshot: Snapshot, asked_at_s: float) -> None:
+    def __init__(self, snapshot: Snapshot, now_s: float) -> None:
         self.snapshot = snapshot
-        self.asked_at_s = asked_at_s
+        self.until_s = now_s + _PATIENCE_S
 
 
 class _Pace:
@@ -159,6 +161,8 @@ class CatchUp:
         # Whoever sent what is here of it may go on with it, so others wait.
         self._incoming: Incoming | None = incoming
         self._source: NodeId | None = None
+        # Who was asked for pieces of it.
+        self._sources: set[NodeId] = set()
         self._asked: set[int] = set()
         self._repeat_at_s = _NEVER_S
         # When the source is given up, if nothing comes from it.
@@ -229,7 +233,9 @@ class CatchUp:
         """
         self._now_s = now.monotonic_s
         if message.__class__ is SnapshotKept:
-            return self._kept(message.number, markers) if sender == self._node else None
+            if sender == self._node:
+                return self._kept(message.number, markers)
+            self._has_arrived(sender, message.number)
         if message.__class__ is SnapshotOffer:
             self._on_offer(sender, message, markers)
         elif message.__class__ is SnapshotAsk:
@@ -296,6 +302,7 @@ class CatchUp:
 
     def _ask_from(self, source: NodeId) -> None:
         self._source = source
+        self._sources.add(source)
         self._hope()
         self._asked.clear()
         self._ask_more()
@@ -343,12 +350,16 @@ class CatchUp:
         self._writes += incoming.adopt()
         self._incoming, self._source, self._repeat_at_s = None, None, _NEVER_S
         self._finish(snapshot, content)
+        # Whoever kept the log for it until now may soon stop.
+        self._sends += [(source, SnapshotKept(snapshot.number)) for source in sorted(self._sources)]
+        self._sources.clear()
 
     def _drop_incoming(self) -> None:
         if self._incoming is not None:
             self._writes += self._incoming.discard()
         self._incoming, self._source, self._repeat_at_s = None, None, _NEVER_S
         self._asked.clear()
+        self._sources.clear()
 
     # --- ahead of others ----------------------------------------------------------------------------
 
@@ -378,8 +389,14 @@ class CatchUp:
         if serving is None or serving.snapshot is not snapshot:
             self._serving[sender] = _Serving(snapshot, self._now_s)
         else:
-            serving.asked_at_s = self._now_s
+            serving.until_s = self._now_s + _PATIENCE_S
         self._sends.append((sender, SnapshotChunk(ask.number, ask.piece, snapshot.chunks[ask.piece])))
+
+    def _has_arrived(self, node: NodeId, number: int) -> None:
+        """A node has all of a snapshot on its disk, and asks for the log after it now."""
+        serving = self._serving.get(node)
+        if serving is not None and serving.snapshot.number == number:
+            serving.until_s = min(serving.until_s, self._now_s + _LOG_PATIENCE_S)
 
     # --- time, and what is to be done ---------------------------------------------------------------
 
@@ -395,13 +412,13 @@ class CatchUp:
             del self._serving[node]
 
     def _is_over(self, serving: _Serving) -> bool:
-        return self._now_s >= serving.asked_at_s + _PATIENCE_S
+        return self._now_s >= serving.until_s
 
     def _wakes(self) -> Iterator[float]:
         yield self._step_at_s
         yield self._repeat_at_s
         for serving in self._serving.values():
-            yield serving.asked_at_s + _PATIENCE_S
+            yield serving.until_s
 
     def take(self) -> Taken:
         """What is to be done."""

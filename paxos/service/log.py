@@ -55,6 +55,7 @@ from paxos.service.log_messages import (
     Refused,
     RefusedKind,
     Results,
+    SnapshotKept,
     SubmitMany,
 )
 from paxos.service.messages import Cancel, Reply, ReplyKind, Submit
@@ -386,7 +387,7 @@ class LogService:
         taken = self._catch_up.take()
         turn.writes += taken.writes
         for send in taken.sends:
-            (turn.held if send[0] == self._node else turn.sends).append(send)
+            (turn.held if send[1].__class__ is SnapshotKept else turn.sends).append(send)
         turn.events += taken.events
         if taken.wake_at_s is not None and (turn.wake_at_s is None or taken.wake_at_s < turn.wake_at_s):
             turn.wake_at_s = taken.wake_at_s

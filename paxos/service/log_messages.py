@@ -172,7 +172,7 @@ class SnapshotChunk(NamedTuple):
 
 
 class SnapshotKept(NamedTuple):
-    """A node to itself: this snapshot is on disk."""
+    """A node to itself, and to those it was sent by: this snapshot is on disk."""
 
     number: int
 
@@ -295,7 +295,7 @@ def _kept(fields: Sequence[object]) -> SnapshotKept:
     return SnapshotKept(_number(number, "SnapshotKept.number"))
 
 
-#: Only what a node tells itself reports. Who lags behind votes on the strength of its own disk, after it
+#: Only that a snapshot is on disk reports. Who lags behind votes on the strength of its own disk, after it
 #: installed what it was sent, and of nothing that it was told.
 LOG_MESSAGES: Final = MessageTable(
     (
