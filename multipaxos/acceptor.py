@@ -220,19 +220,16 @@ class LogAcceptor:
                     _new(Accepted, (self.promised, tuple(runs[start : start + MAX_ENTRIES])))
                 )
 
-    def learn(self, slot: int, ballot: Ballot, value: bytes) -> bool:
+    def learn(self, slot: int, ballot: Ballot, value: bytes) -> None:
         """Keep what was chosen in a slot, in the place of the vote; `ballot` is one at which it is safe.
 
         From then on a promise reports it as a vote. That is sound: whoever takes it up proposes what was
-        chosen, and no vote for anything else is at a ballot as high.
-
-        Returns:
-            Whether the promise had to be raised for it.
+        chosen, and no vote for anything else is at a ballot as high. A ballot above the promise is joined.
         """
         self.votes[slot] = Vote(ballot, value)
         self.highest = max(self.highest, slot)
         self.voted = max(self.voted, ballot)
-        return ballot > self.promised and self.join(ballot)
+        self.join(ballot)
 
     def compact(self, slot: int) -> bool:
         """Forget all slots up to `slot`, which are chosen and in a durable snapshot; whether that is news."""

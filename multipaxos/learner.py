@@ -165,13 +165,13 @@ class LogLearner:
         self.fetch_at_s = now_s + self._delay_s
         self._delay_s = min(self._delay_s * 2, context.settings.repeat_max_s)
 
-    def on_chosen(self, message: Chosen, acceptor: LogAcceptor, context: Context, now_s: float) -> bool:
-        """Take in values that a member says were chosen; whether the promise was raised for it.
+    def on_chosen(self, message: Chosen, acceptor: LogAcceptor, context: Context, now_s: float) -> None:
+        """Take in values that a member says were chosen, at ballots that the acceptor has joined.
 
         Raises:
             ProtocolBreach: something else is committed here.
         """
-        raised, before = False, self.committed
+        before = self.committed
         for slot, (ballot, value) in enumerate(message.entries, message.first):
             if slot > self.known:
                 break
@@ -185,7 +185,7 @@ class LogLearner:
                 continue
             if slot != self.committed + 1:
                 break
-            raised |= acceptor.learn(slot, ballot, value)
+            acceptor.learn(slot, ballot, value)
             context.write(slot_key(slot), pack_vote(ballot, value, chosen=True))
             context.out.applies.append((slot, take_value(value)))
             self.committed = slot
@@ -195,7 +195,6 @@ class LogLearner:
             if self.known > self.committed:
                 self._attempt, self._delay_s = 0, context.settings.repeat_s
                 self.fetch(context, now_s)
-        return raised
 
     # --- giving others what they miss ------------------------------------------------------------------
 

@@ -339,14 +339,6 @@ def test_a_number_used_twice_is_two_requests_until_a_marker_and_one_from_then_on
 ANY_REASON: Any = type("Any", (), {"__eq__": lambda self, other: True, "__hash__": None})()
 
 
-def test_what_changes_nothing_is_not_remembered() -> None:
-    table, worker = Sessions(), Worker()
-    for _ in range(2):
-        assert table.apply(make(1, b"look"), worker, remember=False) == [b"did look"]
-    assert len(table) == 0
-    assert len(worker.done) == 2
-
-
 def test_a_client_that_was_forgotten_is_refused_and_not_taken_for_a_new_one() -> None:
     table, worker = Sessions(idle_markers=3), Worker()
     table.apply(make(1, b"x"), worker)

@@ -187,7 +187,7 @@ def test_votes_are_told_once_in_runs_and_by_ballot() -> None:
 def test_what_was_learned_is_reported_like_a_vote() -> None:
     acceptor = LogAcceptor()
     acceptor.vote(LOW, 1, b"mine")
-    assert acceptor.learn(1, MID, b"chosen")
+    acceptor.learn(1, MID, b"chosen")
     assert acceptor.promised == MID
     assert acceptor.receive(3, Prepare(HIGH, 1)) == Promise(HIGH, 1, ((1, MID, b"chosen"),), 0, 0)
 

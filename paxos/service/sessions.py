@@ -394,17 +394,14 @@ class Sessions:
         """What is remembered of a client."""
         return self._sessions.get(client)
 
-    def apply(self, run: Run, apply: Apply, *, remember: bool = True) -> Applied:
+    def apply(self, run: Run, apply: Apply) -> Applied:
         """Carry out those requests of a run that were not yet, and say what each one answered.
 
         Args:
             run: consecutive requests of one client, at their place in the order.
             apply: carries out commands, one after the other.
-            remember: whether they may be carried out only once; what changes nothing may be again.
         """
         client, birth, acknowledged, sequence, digests, bodies = run
-        if not remember:
-            return _kept(apply(sequence, bodies), sequence)
         session = self._sessions.get(client)
         if session is None or session.since == self.markers:
             # Which request of a client is its first may differ from node to node, between two markers. One
