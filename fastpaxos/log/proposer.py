@@ -231,7 +231,7 @@ class LogProposer:
         next_s = NEVER_S
         for pending in self.pending.values():
             if now_s >= pending.repeat_at_s:
-                if pending.slot > 0 and view.is_fast and view.first and pending.ballot == view.ballot:
+                if view.is_fast and 0 < view.first <= pending.slot and pending.ballot == view.ballot:
                     proposals.append(_new(Propose, (view.ballot, pending.slot, pending.value)))
                 elif pending.slot and not view.is_fast and view.coordinator is not None:
                     # The coordinator knows what it has already.

@@ -45,10 +45,8 @@ __all__ = [
     "pack_compaction",
     "pack_floor",
     "pack_hint",
-    "pack_part",
     "pack_reservation",
     "pack_slot",
-    "read_part",
     "read_records",
     "record_name",
     "slot_key",
@@ -106,27 +104,6 @@ def record_name(key: bytes) -> str:
 def pack_floor(ballot: Ballot) -> bytes:
     """The record of the promise for all slots."""
     return encode_record(_FLOOR, _VERSION, (ballot,))
-
-
-def pack_part(ballot: Ballot) -> bytes:
-    """What a snapshot carries for the protocol: the floor; nothing when it was never raised."""
-    return b"" if ballot <= OPEN else pack_floor(ballot)
-
-
-def read_part(part: bytes) -> Ballot:
-    """The floor that a snapshot carries.
-
-    Raises:
-        RecordError: it is damaged, or newer than this code.
-    """
-    if not part:
-        return OPEN
-    where = "the part of a snapshot"
-    try:
-        (ballot,) = expect_fields(decode_record(part, _FLOOR, (_VERSION,), where), 1, where)
-        return take_ballot(ballot, where)
-    except WireError as error:
-        raise RecordError(str(error)) from error
 
 
 def pack_slot(promised: Ballot, ballot: Ballot, value: bytes | None, chosen: bool) -> bytes:

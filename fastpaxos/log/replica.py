@@ -50,8 +50,6 @@ from fastpaxos.log.records import (
     COMPACTION_KEY,
     RESERVATION_KEY,
     pack_compaction,
-    pack_part,
-    read_part,
     read_records,
     slot_key,
 )
@@ -62,7 +60,7 @@ from paxos.basic.election import Election
 from paxos.basic.reservation import Rounds
 from paxos.command import Command, RequestId
 from paxos.contract import Configuration, Draw, Effects, Instant, Mark, Message, Records, Status
-from paxos.errors import ConfigurationError, ProtocolBreach
+from paxos.errors import ConfigurationError, ProtocolBreach, RecordError
 
 __all__ = ["FastLogReplica"]
 
@@ -192,18 +190,20 @@ class FastLogReplica:
         self._snapshot(mark, "compact", now.monotonic_s)
 
     def part(self, mark: Mark) -> bytes:
-        """The floor promised here: who installs the snapshot joins it, and is no further behind than that."""
-        return pack_part(self._acceptor.floor)
+        """Nothing: that the slots of a snapshot are chosen is said without a ballot, and holds at each.
+
+        So who installs it need not join any. And all nodes make the same of one marker, byte by byte.
+        """
+        return b""
 
     def install(self, mark: Mark, part: bytes, now: Instant) -> None:
-        """The state was replaced by a snapshot at slot `mark`: go on above it, and below no ballot of its.
+        """The state was replaced by a snapshot at slot `mark`: go on above it.
 
         Raises:
-            RecordError: `part` is not what `part` makes.
+            RecordError: `part` is not empty.
         """
-        floor = read_part(part)
-        if floor > self._acceptor.floor:
-            self._join(floor, "install", now.monotonic_s)
+        if part:
+            raise RecordError(f"a snapshot of the log of Fast Paxos has no part of its own, not {part!r:.40}")
         # After a crash the snapshot may be newer than the log says: then what is inside was to be applied.
         applies: list[Any] = self._context.out.applies
         applies[:] = [each for each in applies if each[0] > mark]

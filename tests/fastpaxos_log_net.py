@@ -1,4 +1,5 @@
-"""A few replicas of a log of Fast Paxos in the palm of the hand: every delivery, write, crash and restart is a call.
+"""A few replicas of a log of Fast Paxos in the palm of the hand: every delivery, write, crash and restart
+is a call.
 
 Nothing happens by itself, except that a disk which is not in `slow` finishes at once, and that what a
 replica says to itself reaches it when it leaves. Beside each replica stands the least that a service does: it
@@ -210,6 +211,10 @@ class Net:
                 message,
             )
 
+    def hand_over_message(self, sender: NodeId, recipient: NodeId, message: Any) -> None:
+        """Somebody makes a message up, and it arrives."""
+        self.hand_over(Sent(sender, recipient, message))
+
     def drop(self, kind: Any = object, sender: object = None, to: object = None) -> None:
         for sent in self.pick(kind, sender, to):
             self.network.remove(sent)
@@ -303,25 +308,36 @@ class Net:
     # --- whom it concerns ------------------------------------------------------------------------
 
     @property
-    def leaders(self) -> list[NodeId]:
-        return [node for node, replica in self.nodes.items() if replica.leader is not None]
+    def coordinators(self) -> list[NodeId]:
+        return [node for node, replica in self.nodes.items() if replica.office is not None]
 
-    def elect(self, node: NodeId | None = None) -> NodeId:
-        """Run until one node leads and the others follow it; a certain one, if named."""
-        if node is not None:
-            due_s = self.nodes[node].election.deadline_s / self.rates.get(node, 1.0)
-            self.now_s = max(self.now_s, due_s)
-            self._act("tick", node, partial(_tick, now=self.clock(node)))
-        self.settle(
-            lambda: (
-                len(self.leaders) == 1
-                and all(
-                    (r.election.leader == self.leaders[0] and r.leader is None) or r.leader
-                    for n, r in self.nodes.items()
-                )
-            )
-        )
-        return self.leaders[0]
+    def all_follow(self) -> bool:
+        """Whether one node coordinates, and all others that are up know it and its ballot."""
+        if len(self.coordinators) != 1:
+            return False
+        (node,) = self.coordinators
+        view = self.nodes[node].proposer.view
+        return all(replica.proposer.view[:3] == view[:3] for replica in self.nodes.values())
+
+    def elect(self, node: NodeId) -> None:
+        """Have this node stand, as one does that has heard of no coordinator, until it coordinates."""
+        for _ in range(20):
+            election = self.nodes[node].election
+            self.now_s = max(self.now_s + self.settings.election_max_s, election.deadline_s)
+            self.tick(node)
+            self.deliver()
+            if self.nodes[node].office is not None:
+                return
+        raise AssertionError(f"node {node} is not elected")
+
+    def hand_over_to(self, coordinator: NodeId, heir: NodeId) -> None:
+        self._act("instruct", coordinator, lambda r: r.instruct("transfer", heir, self.clock(coordinator)))
+
+    def tick(self, node: NodeId) -> None:
+        self._act("tick", node, partial(_tick, now=self.clock(node)))
+
+    def mode(self, node: NodeId) -> str:
+        return str(self.nodes[node].status().values["mode"])
 
     def happened(self, action: str, node: NodeId | None = None) -> list[Event]:
         return [e for e in self.events if e.action == action and node in (None, e.node)]
