@@ -42,6 +42,13 @@ FastCommitNotDurable(n, id) ==
   /\ work' = [work EXCEPT ![n][id] = Idle]
   /\ UNCHANGED <<used, old>>
 
+\* What may have been committed on the fast path is proposed without asking what speaks against it.
+NoValidation(n, id) == \E answers \in Decisive(n, id) :
+  /\ Accepted(answers) = {}
+  /\ Owner(id) \notin Sources(answers)
+  /\ Cardinality(Strong(answers)) >= Cardinality(answers) - E
+  /\ LET m == CHOOSE m \in Strong(answers) : TRUE IN Propose(n, id, m.rec.icmd, m.rec.ideps)
+
 \* A late Validate writes over what was accepted since.
 ValidateAnyPhase(n) == \E m \in msgs :
   /\ m.type = "validate"
