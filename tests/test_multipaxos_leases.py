@@ -148,6 +148,19 @@ def test_handing_over_ends_it_first() -> None:
     assert net.violations == {}
 
 
+def test_a_release_that_was_lost_is_said_again() -> None:
+    """Else every heartbeat has the heir promise to the leader anew, and it can never stand for election."""
+    net = Net(settings=settings())
+    leader = net.elect()
+    net.run(0.5)
+    heir = leader % 3 + 1
+    net._act("instruct", leader, lambda replica: replica.instruct("transfer", heir, net.now))
+    net.drop(Release)
+    net.run(net.settings.heartbeat_s * 3)
+    assert net.leaders == [heir]
+    assert net.happened("transfer failed") == []
+
+
 def test_after_a_transfer_that_failed_there_is_none_in_this_office() -> None:
     net = Net(settings=settings())
     leader = net.elect()
