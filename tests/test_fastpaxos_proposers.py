@@ -1,12 +1,9 @@
 """Several sites proposing at once: what collides, and what it costs, in virtual time and so exactly."""
 
-import json
-
 import pytest
 
 from fastpaxos import FastPaxosSettings
 from paxos.basic import BasicSettings
-from paxos.cli import main
 from paxos.errors import ConfigurationError
 from paxos.sim.proposers_bench import bench_proposers
 
@@ -60,12 +57,3 @@ def test_what_can_not_be_measured_is_refused() -> None:
         bench_proposers("fastpaxos", "nsdi21", 6)
     with pytest.raises(ConfigurationError, match="multipaxos decides no decrees"):
         bench_proposers("multipaxos", "nsdi21", 1)
-
-
-def test_the_command_prints_what_was_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "proposers", "--operations", "1", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    rows = {(r["variant"], r["spread_ms"], r["proposers"]): r for r in told["proposers"]}
-    assert len(rows) == 5 * 2 * 5
-    assert rows["coordinated", 0.0, 5]["collided"] == 100
-    assert rows["coordinated", 0.0, 1]["learn_ms"] == [98.0, 146.0]

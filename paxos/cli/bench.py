@@ -97,6 +97,7 @@ def add(commands: Commands) -> None:
         "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
     )
     _add_log_options(parser)
+    parser.add_argument("--chart", metavar="FILE", help="proposers: draw what was measured, as SVG")
     parser.add_argument(
         "--directory", metavar="DIR", help="cluster, log: on the disk to measure (a temporary one)"
     )

@@ -5,7 +5,8 @@ they collide and how long it takes, by fast ballots with each kind of recovery, 
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -63,10 +64,31 @@ def bench_proposers(arguments: argparse.Namespace, out: Output) -> Mapping[str, 
         rows = [_row(each) for of, each in figures if of == spread_ms]
         when = "together" if not spread_ms else f"within {spread_ms:g} ms"
         out.table(f"decrees on {_PLACE}, proposed {when}, milliseconds:", columns, rows)
+    if arguments.chart:
+        from paxos.cli.proposers_chart import draw_lines
+
+        Path(arguments.chart).write_text(draw_lines(_panels(figures)), encoding="utf-8")
     return {
         "decrees": decrees,
         "proposers": [{"spread_ms": spread_ms, **attrs.asdict(each)} for spread_ms, each in figures],
     }
+
+
+def _panels(
+    figures: "Sequence[tuple[float, ProposerFigures]]",
+) -> list[tuple[str, list[tuple[str, list[float]]]]]:
+    """What is drawn: of what was proposed within some time, the median and how much collided."""
+    lasting = [each for spread_ms, each in figures if spread_ms]
+    names = dict.fromkeys(f"{each.protocol}, {each.variant}" for each in lasting)
+    of = {name: [each for each in lasting if f"{each.protocol}, {each.variant}" == name] for name in names}
+    when = f"proposers within {_SPREADS_MS[-1]:g} ms"
+    return [
+        (
+            f"learned after, ms (median); {when}",
+            [(n, [e.learn_ms[0] for e in found]) for n, found in of.items()],
+        ),
+        (f"collided or outbid, %; {when}", [(n, [e.collided for e in found]) for n, found in of.items()]),
+    ]
 
 
 def _row(each: "ProposerFigures") -> tuple[str, ...]:
