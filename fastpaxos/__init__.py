@@ -20,7 +20,7 @@ from fastpaxos.scope import FastScope
 from fastpaxos.settings import FastPaxosSettings
 from paxos.ballot import NodeId
 from paxos.basic.records import record_name
-from paxos.contract import Decides, ProtocolDescription
+from paxos.contract import Commitment, Decides, Event, ProtocolDescription
 from paxos.quorum import FastQuorums, Phase, QuorumSystem
 
 __all__ = [
@@ -59,6 +59,15 @@ def _bound_ms(
     return max(map(distance_ms, quorums.best_quorum(distance_ms, Phase.FAST)))
 
 
+def _commits(event: Event) -> Sequence[Commitment]:
+    """A decree that somebody waits for was learned: as fast as can be, or why not."""
+    told = event.arguments
+    if event.action != "chosen" or not told.get("waiting"):
+        return ()
+    reason = str(told["reason"])
+    return (Commitment(told["decree"], fast=not reason, reason=reason),)
+
+
 #: Fast Paxos for named decrees, as drivers and tools see it.
 protocol: ProtocolDescription = ProtocolDescription(
     name="fastpaxos",
@@ -70,6 +79,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("chosen", "collision", "recovered", "missed", "classic", "fast", "preempted", "undecided"),
     bound_ms=_bound_ms,
+    commits=_commits,
     scope=FastScope,
     record_name=record_name,
     documentation=(

@@ -439,7 +439,18 @@ class FastPaxosReplica(Desk):
             return
         if choice is not None:
             fast = self._rounds.is_fast(ballot)
-            self._context.event("chosen", "Accepted", decree=decree, ballot=ballot, fast=fast)
+            why = "collision" if state.collided.round >= 0 else "missing votes" if state.missed else ""
+            if not fast and not why:
+                why = "classic ballot"
+            self._context.event(
+                "chosen",
+                "Accepted",
+                decree=decree,
+                ballot=ballot,
+                fast=fast,
+                reason=why,
+                waiting=len(state.requests),
+            )
             if fast:
                 self._contention.chose_fast()
             self._learn(decree, ballot, value)

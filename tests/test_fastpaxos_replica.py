@@ -60,6 +60,18 @@ def test_two_message_delays_to_every_learner() -> None:
     assert c.violations == {}
 
 
+def test_events_tell_what_was_fast_and_what_was_not() -> None:
+    assert protocol.commits is not None
+    c = cluster(3)
+    c.settle(c.decide(2, "a", b"v"))
+    told = [each for event in c.events for each in protocol.commits(event)]
+    assert told == [(b"a", True, "")]  # by the node that was asked
+    collide(c, {1: 1, 2: 2, 3: 3})
+    c.settle()
+    told = [each for event in c.events for each in protocol.commits(event)][1:]
+    assert told == [(D, False, "collision")] * 3
+
+
 def test_a_majority_is_not_enough_and_four_of_five_are() -> None:
     c = cluster(5)
     asked = c.decide(1, "d", b"v")
