@@ -1,9 +1,10 @@
 """Whatever a client of a log does wrong costs its connection at most; the others are served as before."""
 
+import operator
 import os
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -323,6 +324,71 @@ async def test_a_flood_that_is_never_read() -> None:
                     assert connection.outbox.queued_bytes <= 3 * (4 << 20)
             group.cancel_scope.cancel()
         assert sent
+
+
+@pytest.mark.parametrize("level", [Level.STALE, Level.LINEARIZABLE, Level.NEWS])
+async def test_short_questions_with_long_answers_that_are_never_read(level: Level) -> None:
+    """They come in one frame; of the answers only so many are made as may wait."""
+    limits = Limits(client_bytes=1 << 20)
+    async with attacked(limits) as (cluster, _, address), stranger(address) as attacker:
+        await cluster.client().put(b"long", bytes(300_000))
+        await greeted(attacker)
+        asked = [Query(number, level, get(b"long")) for number in range(1, 401)]
+        await attacker.send(FROM_CLIENT.encode(asked))
+        assert await cluster.client().increment(b"n") == 1
+        found = [await attacker.answer() for _ in asked]
+        assert all(each.kind in (0, RefusedKind.REJECTED) for each in found)
+        made = [each for each in found if each.kind == 0]
+        assert {len(each.result) for each in made} == {300_001}
+        assert 7 <= len(made) < 40
+        assert "more answers than are read" in next(each.detail for each in found if each.kind)
+        # It has read them, and is served like anybody.
+        await attacker.send(FROM_CLIENT.encode([Query(401, level, get(b"long"))]))
+        assert len((await attacker.answer()).result) == 300_001
+
+
+async def test_long_answers_of_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[int] = []
+
+    def note(budget: Any, size: int) -> None:
+        budget.__dict__["answers_bytes"] = size
+        waited.append(size)
+
+    read = operator.itemgetter("answers_bytes")
+    noted = property(lambda budget: read(budget.__dict__), note)
+    monkeypatch.setattr(clients.Budget, "answers_bytes", noted, raising=False)
+    async with (
+        attacked(Limits(all_clients_bytes=3 << 20)) as (cluster, _, address),
+        AsyncExitStack() as stack,
+    ):
+        await cluster.client().put(b"long", bytes(300_000))
+        asked = [Query(number, Level.STALE, get(b"long")) for number in range(1, 101)]
+        for _ in range(12):
+            attacker = await stack.enter_async_context(stranger(address))
+            await greeted(attacker)
+            await attacker.send(FROM_CLIENT.encode(asked))
+        assert await cluster.client().increment(b"n") == 1
+        assert 1 << 20 < max(waited) < (3 << 20) + 500_000
+        # What waited for those that are gone is forgotten.
+        await stack.aclose()
+        await until(lambda: not any(open_requests(one) for one in connections(cluster)))
+        budgets = [node._server._inbound._budget for node in cluster.nodes.values()]
+        await until(lambda: not any(budget.answers_bytes for budget in budgets))
+
+
+async def test_long_answers_to_who_reads_them() -> None:
+    """However many are asked for at once, all come."""
+    async with attacked(Limits(client_bytes=1 << 18)) as (cluster, _, _):
+        client, found = cluster.client(), []
+        await client.put(b"long", bytes(200_000))
+
+        async def ask() -> None:
+            found.append(await client.get(b"long"))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(ask)
+        assert [len(each or b"") for each in found] == [200_000] * 100
 
 
 async def test_a_thousand_watches_of_one_connection() -> None:

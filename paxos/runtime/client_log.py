@@ -599,6 +599,7 @@ class LogTraffic:
         if message.kind == 0 and message.result is not None:
             ask.reply, ask.place = message, self._link.place
             ask.done.set()
+            self._pause_s = _RETRY_S
             self._link.content()
         elif message.kind == RefusedKind.WRONG:
             self.fail(ClusterMismatch(message.detail))

@@ -5,8 +5,12 @@ answers it does not take, is not read until that is better.  It is looked at now
 it may be gone.  What it sends meanwhile, far above a bound, is rejected without bothering the node.
 
 What one client may do, a thousand may do at once, so all together have a budget as well.  It counts the
-requests that wait and the unfinished frames; what would go beyond it is rejected, and when unfinished frames
-fill it, the one that began first is given up, since it may never be finished.
+requests that wait, the answers that are not read, and the unfinished frames; what would go beyond it is
+rejected, and when unfinished frames fill it, the one that began first is given up, since it may never be
+finished.
+
+A query of a few bytes may ask for megabytes, and a thousand of them come in one frame.  So the node asks the
+connection before it makes an answer, and what it has made is owed to the client until the turn is over.
 """
 
 from typing import Any, Final
@@ -34,6 +38,7 @@ from paxos.service.log_messages import (
     SubmitMany,
 )
 from paxos.service.messages import MAX_BODY_BYTES
+from paxos.service.turn import Reader
 from paxos.wire import MAX_BODY_BYTES_OF_MANY, FrameBuffer, MessageTable
 
 __all__ = ["Budget", "ClientConnection", "unpack"]
@@ -72,7 +77,8 @@ class Budget:
     """What all clients together may make the node keep.
 
     Args:
-        limit_bytes: of requests without an answer, and again of unfinished frames.
+        limit_bytes: of requests without an answer, again of answers that wait to be read, and of unfinished
+            frames.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -83,6 +89,13 @@ class Budget:
         self._unfinished_bytes = 0
         #: Bytes of requests without an answer.
         self.requests_bytes = 0
+        #: Bytes of answers that wait to be read.
+        self.answers_bytes = 0
+
+    @property
+    def has_room_for_answers(self) -> bool:
+        """Whether another answer may be made."""
+        return self.answers_bytes < self._limit_bytes
 
     @property
     def spent(self) -> bool:
@@ -117,7 +130,7 @@ class Budget:
             self._scopes.pop(oldest).cancel()
 
 
-class ClientConnection:
+class ClientConnection(Reader):
     """One client's connection; also what the node knows the client by.
 
     Args:
@@ -144,9 +157,36 @@ class ClientConnection:
         self._runs: dict[tuple[bytes, int], _Run] = {}
         self._open_requests = 0
         self._open_bytes = 0
+        # Bytes of the answers to queries that were made and are not in the outbox yet.
+        self._owed_bytes = 0
         #: How often it asked how the node does and has not been sent the answer.
         self.asked: int = 0
         self.outbox: _CountedOutbox = _CountedOutbox(tables.to_client, self)
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the node may make another answer for it."""
+        waiting = self.outbox.queued_bytes + self._owed_bytes
+        return waiting < 2 * self._limits.client_bytes and self._budget.has_room_for_answers
+
+    def owe(self, size: int) -> None:
+        """The node has made an answer of so many bytes, which comes into the outbox."""
+        self._owed_bytes += size
+        self._budget.answers_bytes += size
+
+    def paid(self, size: int) -> None:
+        """It has come."""
+        self._owed_bytes -= size
+        self._budget.answers_bytes -= size
+
+    def queued(self, size: int) -> None:
+        """So many bytes more wait to be read."""
+        self._budget.answers_bytes += size
+
+    def gone(self) -> None:
+        """The connection has ended, and what waits with it."""
+        self._budget.answers_bytes -= self._owed_bytes + self.outbox.queued_bytes
+        self._budget.leave(self)
 
     def ended(self, request: Any) -> None:
         """A request has its answer, or nobody waits for it."""
@@ -357,27 +397,36 @@ class _CountedOutbox(ClientOutbox):
         self._client = client
 
     def _next(self) -> bytes:
+        before = self.queued_bytes
         data = super()._next()
+        self._client.queued(self.queued_bytes - before)
         if not self._answers:
             self._client.asked = 0
         return data
 
     def put(self, message: Any) -> None:
-        super().put(message)
+        self._add(message)
         kind = message.__class__
         if kind is Results:
             self._client.ended_run(message.client, message.sequence, len(message.results))
         elif kind is Reply:
             self._client.ended(message.request)
         elif kind is QueryReply:
+            if message.result:
+                self._client.paid(len(message.result))
             self._client.ended(message.sequence)
         elif kind is Refused:
             self._client.ended_run(message.client, message.sequence, message.requests)
 
     def reject(self, answer: Any) -> None:
         """An answer that the node need not make."""
-        super().put(answer)
+        self._add(answer)
         self.flush()
+
+    def _add(self, message: Any) -> None:
+        before = self.queued_bytes
+        super().put(message)
+        self._client.queued(self.queued_bytes - before)
 
 
 def unpack(table: MessageTable, body: bytes) -> list[Any]:

@@ -261,7 +261,7 @@ class Inbound:
         except TimeoutError:
             self._refused("a client's connection was closed: it does not read its answers")
         finally:
-            self._budget.leave(client)
+            client.gone()
             self._engine.disconnect(client)
 
 

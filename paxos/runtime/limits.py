@@ -35,10 +35,11 @@ class Limits:
         client_requests: requests of one client's connection without an answer, and questions how the node
             does; beyond, it is not read.
         client_bytes: requests without an answer, and answers that wait to be read, of one client, bytes;
-            beyond, it is not read.
+            beyond, it is not read, and beyond twice as many of the latter its queries are rejected.
         all_clients_bytes: requests without an answer of all clients, bytes; beyond, none is read, and what
-            was read already is rejected. The same again for frames of theirs that are not complete; beyond,
-            the oldest of these connections is closed.
+            was read already is rejected. The same again for answers that wait to be read; beyond, queries
+            are rejected; and for frames of theirs that are not complete; beyond, the oldest of these
+            connections is closed.
         send_s: seconds in which whoever is at the other end must take what is sent, before it is closed.
         disk_bytes: what waits for the disk or is being written, bytes; beyond, neither peers nor clients are
             read until it has caught up. A frame that was begun is still taken from each.

@@ -6,6 +6,9 @@ reads what the query reads is that place, and the query is answered right where 
 of a turn share one such place, but for those that touch everything.
 
 A stale query is answered at once, and one for news as soon as the answer is another than the client knows.
+
+Who does not read its answers is made no more of them, and told to ask again: an answer may be a million times
+as long as its query, and is made when its turn comes, so that a bound on queries would be none on memory.
 """
 
 import logging
@@ -21,7 +24,7 @@ from paxos.service.footprints import Footprints, as_read, union, weight
 from paxos.service.gathering import MAX_BATCH_KEYS, HotKeys
 from paxos.service.log_messages import Level, Query, QueryReply, RefusedKind
 from paxos.service.sessions import MAX_RESULT_BYTES
-from paxos.service.turn import ClientKey
+from paxos.service.turn import ClientKey, Reader
 
 __all__ = ["REFUSED_BY_OUTCOME", "Asked", "Queries"]
 
@@ -90,7 +93,7 @@ class Queries:
         elif query.level == Level.NEWS:
             if not self._tell_news(client, query):
                 self.watching.append((client, query))
-        elif query.level == Level.BACKUP and (reply := self._backups.go_on(client, query, now_s)):
+        elif query.level == Level.BACKUP and (reply := self._go_on(client, query, now_s)):
             self._answers.append((client, reply))
         else:
             self.asked.append((client, query))
@@ -211,17 +214,43 @@ class Queries:
         self.watching = [each for each in self.watching if not self._tell_news(*each)]
 
     def _answer(self, client: ClientKey, query: Query, now_s: float) -> None:
-        if query.level == Level.BACKUP:
-            self._answers.append((client, self._backups.begin(client, query, self._cut, now_s)))
+        reply = self._not_now(client, query)
+        if reply is not None:
+            pass
+        elif query.level == Level.BACKUP:
+            reply = self._owed(client, self._backups.begin(client, query, self._cut, now_s))
         else:
-            self._answers.append((client, self._ask_machine(query)))
+            reply = self._owed(client, self._ask_machine(query))
+        self._answers.append((client, reply))
+
+    def _go_on(self, client: ClientKey, query: Query, now_s: float) -> QueryReply | None:
+        reply = self._not_now(client, query)
+        if reply is None and (reply := self._backups.go_on(client, query, now_s)) is not None:
+            self._owed(client, reply)
+        return reply
 
     def _tell_news(self, client: ClientKey, query: Query) -> bool:
-        reply = self._ask_machine(query)
-        if reply.result == query.known:
-            return False
+        reply = self._not_now(client, query)
+        if reply is None:
+            reply = self._ask_machine(query)
+            if reply.result == query.known:
+                return False
+            self._owed(client, reply)
         self._answers.append((client, reply))
         return True
+
+    def _not_now(self, client: ClientKey, query: Query) -> QueryReply | None:
+        """What a client is told that does not read; None to others."""
+        if not isinstance(client, Reader) or client.keeps_up:
+            return None
+        text = f"node {self._node} has made more answers than are read; try again"
+        return QueryReply(query.sequence, RefusedKind.REJECTED, None, text)
+
+    @staticmethod
+    def _owed(client: ClientKey, reply: QueryReply) -> QueryReply:
+        if isinstance(client, Reader) and reply.result:
+            client.owe(len(reply.result))
+        return reply
 
     def _ask_machine(self, query: Query) -> QueryReply:
         """What the machine answers. One that it can not answer costs its client, and never the node.

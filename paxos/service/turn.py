@@ -7,10 +7,29 @@ from paxos.ballot import NodeId
 from paxos.command import Command
 from paxos.contract import Event, Mark, Message
 
-__all__ = ["ClientKey", "Turn"]
+__all__ = ["ClientKey", "Reader", "Turn"]
 
-#: Whatever the driver knows a client's connection by.
+#: Whatever the driver knows a client's connection by; a `Reader`, if it says how far that is behind.
 ClientKey: TypeAlias = Hashable
+
+
+class Reader:
+    """A client of which the driver says whether it reads what it is told.
+
+    A question of a few bytes may have an answer of megabytes.  So it is looked at before each answer, and not
+    only before questions are taken: who asks much at once may not have it all made at once.
+    """
+
+    __slots__ = ()
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether another answer may be made for it; else it is told to ask again later."""
+        raise NotImplementedError
+
+    def owe(self, size: int) -> None:
+        """An answer of so many bytes was made, and comes with the answers of this turn."""
+        raise NotImplementedError
 
 
 class Turn:
