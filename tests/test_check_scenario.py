@@ -13,7 +13,7 @@ from paxos.check.quorums import quorums_from_json, quorums_to_json
 from paxos.check.scenario import FORMAT, Scenario, load_scenario, pack_choices
 from paxos.check.walk import Walk
 from paxos.cli.command import main
-from paxos.errors import EXIT_USAGE, ConfigurationError
+from paxos.errors import EXIT_USAGE, ConfigurationError, QuorumError
 from paxos.quorum import (
     ExplicitQuorums,
     FastQuorums,
@@ -142,6 +142,19 @@ SYSTEMS: list[QuorumSystem] = [
 def test_quorum_systems_go_there_and_back(system):
     data = json.loads(json.dumps(quorums_to_json(system)))
     assert quorums_from_json(data, len(system.members)) == system
+
+
+def test_quorums_named_by_failures_are_made_by_the_protocol_that_has_them():
+    drawn = (scenario_of("epaxos", 5, index) for index in range(60))
+    scenario = next(each for each in drawn if each.quorums is not None)
+    data = json.loads(scenario.dumps())
+    assert data["quorums"]["kind"] == "failures"
+    assert Scenario.from_json(data).quorums == scenario.quorums
+    with pytest.raises(ConfigurationError, match="whose 'kind' is majority"):
+        quorums_from_json(data["quorums"], scenario.nodes)
+    data["quorums"]["failures"] = scenario.nodes
+    with pytest.raises(QuorumError, match="may fail, not"):
+        Scenario.from_json(data)
 
 
 class _Own(QuorumSystem):

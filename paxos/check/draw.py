@@ -6,7 +6,8 @@ few are strange, because a mistake shows in one of these and nobody knows in whi
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -14,7 +15,7 @@ import attrs
 from paxos.check.scenario import Scenario, protocol_named
 from paxos.check.walk import Walk
 from paxos.contract import Decides, ProtocolDescription
-from paxos.errors import ConfigurationError
+from paxos.errors import ConfigurationError, QuorumError
 from paxos.quorum import (
     ExplicitQuorums,
     FastQuorums,
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 #: The version of the drawing. It is another one when a number gives another schedule than before, or when a
 #: walk or a timed run makes something else of its seed: what was remembered of numbers is of no use then.
-DRAWING: Final = 1
+DRAWING: Final = 2
 #: Cluster sizes, by how often they are drawn.
 _SIZES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 7)
 #: What a setting is multiplied by.
@@ -141,11 +142,15 @@ def _some(rng: random.Random, share: float, low: float, high: float) -> float:
 
 
 def _quorums(rng: random.Random, protocol: ProtocolDescription, size: int) -> QuorumSystem | None:
-    """Another quorum system than the default now and then, where the default is a plain majority."""
+    """Another quorum system than the default now and then, where the protocol takes others."""
     members = range(1, size + 1)
     if type(protocol.quorums(members)) is FastQuorums:
         return None if rng.random() < 0.75 else _fast_quorums(rng, size)
-    if rng.random() < 0.75 or type(protocol.quorums(members)) is not Majority:
+    if rng.random() < 0.75:
+        return None
+    if protocol.failure_quorums is not None:
+        return _failure_quorums(rng, protocol.failure_quorums, members)
+    if type(protocol.quorums(members)) is not Majority:
         return None
     kind = rng.randrange(4)
     if kind == 0:
@@ -158,6 +163,18 @@ def _quorums(rng: random.Random, protocol: ProtocolDescription, size: int) -> Qu
         return GridQuorums([list(members)[:half], list(members)[half:]])
     hub = rng.randint(1, size)
     return ExplicitQuorums(members, [sorted({hub, node}) for node in members])
+
+
+def _failure_quorums(
+    rng: random.Random, make: Callable[[Sequence[int], int, int], QuorumSystem], members: Sequence[int]
+) -> QuorumSystem:
+    """One of those that so many members can have, named by how many may fail."""
+    found = []
+    for failures in range(len(members)):
+        for fast_failures in range(failures + 1):
+            with suppress(QuorumError):
+                found.append(make(members, failures, fast_failures))
+    return rng.choice(found)
 
 
 def _fast_quorums(rng: random.Random, size: int) -> QuorumSystem:

@@ -1,8 +1,9 @@
 """Quorum systems in scenario files: what the library offers, by kind and parameters."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
+from paxos.ballot import NodeId
 from paxos.errors import ConfigurationError
 from paxos.quorum import (
     ExplicitQuorums,
@@ -41,6 +42,10 @@ def quorums_to_json(system: QuorumSystem) -> dict[str, object]:
         return {"kind": "weighted", "weights": weights, **_sizes(system)}
     if isinstance(system, GridQuorums) and kind is GridQuorums:
         return {"kind": "grid", "rows": [list(row) for row in system.rows]}
+    failures, fast_failures = getattr(system, "failures", None), getattr(system, "fast_failures", None)
+    if type(failures) is int and type(fast_failures) is int:
+        # Of the protocol's own kind, which it makes of these numbers.
+        return {"kind": "failures", **members, "failures": failures, "fast_failures": fast_failures}
     fast = {"fast": _sets(system, Phase.FAST)} if system.has_fast else {}
     return {
         "kind": "explicit",
@@ -69,6 +74,7 @@ _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], QuorumSystem]]] = {
     "grid": lambda given: GridQuorums(**given),
     "explicit": lambda given: ExplicitQuorums(**given),
 }
+_FailureQuorums: TypeAlias = Callable[[Sequence[NodeId], int | None, int | None], QuorumSystem]
 #: What each kind is made of, and what it may have beside.
 _KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "majority": (("members",), ()),
@@ -77,18 +83,30 @@ _KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "weighted": (("weights",), ("phase1", "phase2", "fast")),
     "grid": (("rows",), ()),
     "explicit": (("members", "phase1"), ("phase2", "fast")),
+    "failures": (("members", "failures", "fast_failures"), ()),
 }
 
 
-def quorums_from_json(data: object, nodes: object) -> QuorumSystem:
+def quorums_from_json(
+    data: object, nodes: object, by_failures: _FailureQuorums | None = None
+) -> QuorumSystem:
     """A quorum system from what `quorums_to_json` gave.
+
+    Args:
+        data: that.
+        nodes: how many there are.
+        by_failures: the protocol's `failure_quorums`, if it has one.
 
     Raises:
         ConfigurationError: no such kind, a parameter that does not fit, or other than so many members.
     """
-    if not isinstance(data, Mapping) or data.get("kind") not in _KINDS:
+    kinds = dict(_KINDS)
+    if by_failures is not None:
+        make = by_failures
+        kinds["failures"] = lambda given: make(given["members"], given["failures"], given["fast_failures"])
+    if not isinstance(data, Mapping) or data.get("kind") not in kinds:
         raise ConfigurationError(
-            f"quorums: expected an object whose 'kind' is {', '.join(_KINDS)}; got {data!r:.80}"
+            f"quorums: expected an object whose 'kind' is {', '.join(kinds)}; got {data!r:.80}"
         )
     kind = data["kind"]
     given = {key: value for key, value in data.items() if key != "kind"}
@@ -104,7 +122,7 @@ def quorums_from_json(data: object, nodes: object) -> QuorumSystem:
             known = ", ".join(map(repr, (*needed, *others)))
             raise ConfigurationError(f"quorums: {kind}: unknown key {key!r:.60}; known are {known}")
     try:
-        system = _KINDS[kind](given)
+        system = kinds[kind](given)
     except ConfigurationError:
         raise
     except (TypeError, ValueError, KeyError, AttributeError) as error:

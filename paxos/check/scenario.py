@@ -398,7 +398,9 @@ class Scenario:
         values: dict[str, Any] = {key: value for key, value in data.items() if key not in ("format", *_PARTS)}
         values |= {name: kind.from_json(data[name]) for name, kind in _PARTS.items() if name in data}
         if values.get("quorums") is not None:
-            values["quorums"] = quorums_from_json(values["quorums"], values["nodes"])
+            values["quorums"] = quorums_from_json(
+                values["quorums"], values["nodes"], protocol.failure_quorums
+            )
         if values.get("settings") is not None:
             values["settings"] = fields.from_plain(protocol.settings, values["settings"], "settings")
         if values.get("log") is not None:
