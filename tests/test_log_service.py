@@ -346,6 +346,16 @@ def test_results_make_markers_as_requests_do() -> None:
     assert markers(host) == 1
 
 
+def test_large_requests_make_markers_though_they_are_few() -> None:
+    """Else a log of large commands is as long as one of small ones, times their size."""
+    host = Host(marker_bytes=10_000)
+    for number in range(1, 4):
+        host.submit(number, b"long 1".ljust(3000))
+    assert markers(host) == 0
+    host.submit(4, b"long 1".ljust(3000))
+    assert markers(host) == 1
+
+
 def test_a_flood_is_refused_beyond_the_bound_of_requests() -> None:
     host = Host(waiting_requests=10)
     host.replica.mode = Mode.REFUSE
