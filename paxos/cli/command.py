@@ -26,6 +26,7 @@ from paxos.cli import (
     decrees,
     demo,
     exhaust,
+    explain,
     explore,
     init,
     keys,
@@ -57,7 +58,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
     ("a log, whatever its state machine", (submissions,)),
     (
         "try, measure and verify",
-        (compare, advise, simulate, explore, exhaust, torture, replay, spec, bench, version),
+        (compare, advise, explain, simulate, explore, exhaust, torture, replay, spec, bench, version),
     ),
 )
 _EPILOG: Final = """\

@@ -18,9 +18,8 @@ from paxos.errors import EXIT_DONE, ConfigurationError
 if TYPE_CHECKING:
     from paxos.compare import Comparison, Place, Plan
 
-__all__ = ["add", "numbers"]
+__all__ = ["add", "add_load", "add_machines", "add_places", "in_words_of_arguments", "numbers", "planned"]
 
-_PROTOCOLS: Final = "multipaxos,epaxos"
 _TOPOLOGY: Final = "nsdi21"
 
 
@@ -55,14 +54,15 @@ def add(commands: Commands) -> None:
         "  paxos compare --preset sosp13-fig4",
     )
     parser.add_argument(
-        "--protocols", default=None, metavar="NAMES", help=f"with commas between ({_PROTOCOLS})"
+        "--protocols", default=None, metavar="NAMES", help="with commas between (the logs that come along)"
     )
     parser.add_argument("--preset", metavar="NAME", help="a comparison that is ready: see --presets")
     parser.add_argument("--presets", action="store_true", help="list them, and stop")
+    parser.add_argument("--topologies", action="store_true", help="list the bundled ones, and stop")
     parser.add_argument("--seed", type=count(0, 2**63 - 1), default=1, metavar="N", help="of all choices (1)")
-    _add_places(parser)
-    _add_load(parser)
-    _add_machines(parser)
+    add_places(parser)
+    add_load(parser)
+    add_machines(parser)
     files = parser.add_argument_group("what comes of it")
     files.add_argument("--out", type=Path, metavar="DIR", help="write JSON, CSV and pictures there")
     files.add_argument("--full", action="store_true", help="also what each replica does")
@@ -72,16 +72,20 @@ def add(commands: Commands) -> None:
     )
 
 
-def _add_places(parser: Parser) -> None:
+def add_places(parser: Parser) -> None:
+    """Add what says where the replicas are."""
     group = parser.add_argument_group("where")
     group.add_argument("--topology", metavar="NAME|FILE", help=f"distances ({_TOPOLOGY})")
-    group.add_argument("--topologies", action="store_true", help="list the bundled ones, and stop")
     group.add_argument("--nodes", type=count(1, 100), metavar="N", help="its first so many sites")
     group.add_argument("--sites", metavar="NAMES", help="these sites of it, with commas between")
+    group.add_argument(
+        "--failures", type=count(0, 100), metavar="F", help="the fastest quorums that survive so many"
+    )
     group.add_argument("--leader", metavar="SITE", help="who leads; or `best` (the topology's own, or best)")
 
 
-def _add_load(parser: Parser) -> None:
+def add_load(parser: Parser) -> None:
+    """Add what says what clients do."""
     group = parser.add_argument_group("what clients do; rates are percentages")
     group.add_argument(
         "--conflict", type=numbers, metavar="P,P", help="of commands on one and the same key, a run each (0)"
@@ -102,7 +106,8 @@ def _add_load(parser: Parser) -> None:
     group.add_argument("--timeout", type=float, metavar="MS", help="then a client asks elsewhere (5000)")
 
 
-def _add_machines(parser: Parser) -> None:
+def add_machines(parser: Parser) -> None:
+    """Add what says how fast machines and links are, and what goes wrong."""
     group = parser.add_argument_group("machines, links, and what goes wrong")
     group.add_argument("--service", type=float, metavar="MS", help="processor time of a message (0)")
     group.add_argument("--disk", type=float, metavar="MS", help="time of a sync (0)")
@@ -129,6 +134,7 @@ _FIELDS: Final = {
     "size": "value_bytes",
     "batch": "batch",
     "timeout": "timeout_ms",
+    "failures": "failures",
     "service": "service_ms",
     "disk": "disk_ms",
     "bandwidth": "bandwidth_mbit_s",
@@ -147,7 +153,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         return _run_preset(arguments, out)
     if arguments.csv and out.as_json:
         raise UsageError("--csv and --json are two forms of one result; choose one")
-    plan, place = _in_words_of_arguments(lambda: planned(arguments))
+    plan, place = in_words_of_arguments(lambda: planned(arguments))
     from paxos.compare.files import check_directory, contents_of, write_files
 
     if arguments.out is not None:
@@ -167,6 +173,7 @@ def planned(arguments: argparse.Namespace) -> "tuple[Plan, Place]":
         ConfigurationError: something that can not work; the message says what.
     """
     from paxos.compare import find_place
+    from paxos.compare.plan import default_protocols
     from paxos.compare.running import plan_of
 
     place = find_place(
@@ -179,7 +186,7 @@ def planned(arguments: argparse.Namespace) -> "tuple[Plan, Place]":
     given = {field: value for field, value in fields.items() if value is not None}
     if arguments.keys is not None:
         given |= _spread(arguments.keys)
-    protocols = arguments.protocols or _PROTOCOLS
+    protocols = arguments.protocols or default_protocols()
     return plan_of(protocols, place, seed=arguments.seed, faults=arguments.faults or (), **given), place
 
 
@@ -279,7 +286,7 @@ def _spread(text: str) -> dict[str, Any]:
     return given
 
 
-def _in_words_of_arguments(make: Callable[[], Any]) -> Any:
+def in_words_of_arguments(make: Callable[[], Any]) -> Any:
     """What people typed is called as they typed it."""
     try:
         return make()

@@ -34,7 +34,7 @@ from paxos.sim import run as simulate
 from paxos.sim.meter import Meter, Metered, Study
 from paxos.sim.result import Operation, Result
 
-__all__ = ["WrongRun", "measure", "quorums_of"]
+__all__ = ["START_S", "WrongRun", "carry_out", "measure", "quorums_of"]
 
 #: Clients begin when a leader was elected, where there is one, virtual seconds.
 START_S: Final = 5.0
@@ -60,7 +60,15 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
         ConfigurationError: the protocol can not run so.
     """
     protocol = compared(cell.protocol)
-    meter, quorums = Meter(protocol), quorums_of(protocol, place, plan.failures)
+    meter = Meter(protocol)
+    result = carry_out(plan, place, cell, protocol, meter)
+    quorums = quorums_of(protocol, place, plan.failures)
+    bounds = bounds_ms(protocol, place, meter.leader, quorums)
+    return _Reading(plan, place, cell, protocol, result, meter, bounds).run()
+
+
+def carry_out(plan: Plan, place: Place, cell: Cell, protocol: ProtocolDescription, meter: Meter) -> Result:
+    """Simulate one run, and judge it. Raises as `measure` does."""
     total = _ENDLESS if plan.duration_s is not None else plan.commands * len(place.sites)
     workload = Workload(
         operations=total,
@@ -85,7 +93,7 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
             simulated(plan.faults, place, START_S), loss=plan.loss / 100, jitter=plan.jitter / 100
         ),
         duration_s=_LONG_S if plan.duration_s is None else START_S + plan.duration_s,
-        quorums=quorums,
+        quorums=quorums_of(protocol, place, plan.failures),
         log=LogSettings(),
         study=Study(
             meter,
@@ -97,8 +105,7 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
     )
     if result.violations:
         raise WrongRun(f"{cell}: no figures, for what must hold did not: {result.violations[0]}")
-    bounds = bounds_ms(protocol, place, meter.leader, quorums)
-    return _Reading(plan, place, cell, protocol, result, meter, bounds).run()
+    return result
 
 
 def quorums_of(protocol: ProtocolDescription, place: Place, failures: int | None) -> QuorumSystem:
