@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from epaxos.proposer import EPaxosProposer
 from paxos import sim
 from paxos.service import LogSettings
 from paxos.service.batches import read_batch
@@ -199,3 +200,32 @@ def test_clients_that_ask_again_and_again_do_not_multiply_what_is_sent() -> None
     assert result.seen["retry"] > 1000
     assert result.messages["PreAccept"] < 1000
     assert result.messages["Recover"] < 5000
+
+
+def test_whoever_asked_for_what_a_snapshot_took_the_place_of_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Commands of a replica that was away, whose instances are gone when it has a snapshot installed."""
+    dropped: list[int] = []
+    drop = EPaxosProposer.drop
+
+    def noted(self: EPaxosProposer, number: int) -> None:
+        if number in self.own:
+            dropped.append(number)
+        drop(self, number)
+
+    monkeypatch.setattr(EPaxosProposer, "drop", noted)
+    for seed in (2, 17, 28, 33):
+        result = sim.run(
+            "epaxos",
+            3,
+            seed,
+            faults=Faults(random_partitions=6, random_crashes=2, loss=0.05),
+            # Only an answer makes clients ask again.
+            workload=Workload(operations=120, clients=6, names=3, timeout_s=600.0),
+            log=LogSettings(marker_requests=5, growth=0.0, piece_s=0.0, repeat_s=0.2),
+            duration_s=8.0,
+        )
+        assert result.ok, (seed, result.violations)
+        assert None not in {op.outcome for op in result.operations}
+    assert len(dropped) > 3
