@@ -471,6 +471,18 @@ def test_queries_are_bounded_and_whoever_goes_makes_room() -> None:
     assert [type(each) for each in host.submit(1, b"a")] == [Results, QueryReply]
 
 
+@pytest.mark.parametrize("mode", [Mode.FOLLOW, Mode.DOUBT, Mode.REFUSE, Mode.LEAD])
+def test_a_query_that_has_its_answer_makes_room_whatever_that_is(mode: Mode) -> None:
+    """Else a node that led nobody for a while would take no query any more."""
+    host = Host(queries=2)
+    host.replica.mode = mode
+    for number in range(1, 10):
+        (told,) = host.ask(Query(number, Level.LINEARIZABLE, b""))
+        assert "queries waiting" not in told.detail
+    host.replica.mode = Mode.LEAD
+    assert host.ask(Query(10, Level.LINEARIZABLE, b"")) == [QueryReply(10, 0, b"0", "")]
+
+
 def test_a_query_that_nobody_waits_for_makes_room() -> None:
     host = Host(queries=2)
     host.ask(Query(1, Level.NEWS, b"", b"0"))
