@@ -1,7 +1,9 @@
 """A machine that raises stops every node at the same request, until an operator has it skipped."""
 
+import asyncio
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import pytest
 
@@ -9,6 +11,7 @@ from paxos.command import RequestId, digest_of
 from paxos.errors import NodeStopped, RecordError
 from paxos.service.backups import first_question, question
 from paxos.service.batches import batch_command, is_housekeeping, marker_command, read_batch, skip_command
+from paxos.service.footprints import Footprints
 from paxos.service.log_messages import Level, RefusedKind, Results
 from tests.instant_log import Host, Ledger, Mode, make_run
 
@@ -210,3 +213,62 @@ def test_a_machine_that_does_not_give_its_state_is_named_and_no_backup_stops_the
     with pytest.raises(NodeStopped, match=f"can not give its state for a snapshot: {finds}"):  # noqa: PT012
         host.submit(2, b"y")
         host.wait(ticks=50)
+
+
+class Quitter(Ledger):
+    """Raises what is no `Exception` and would end a process, or a task of one, without a word."""
+
+    why: ClassVar[type[BaseException]]
+
+    def apply(self, command: bytes) -> bytes:
+        return self.quit() if command == b"quit" else super().apply(command)
+
+    def query(self, query: bytes) -> bytes:
+        return self.quit() if query == b"quit" else super().query(query)
+
+    def footprint(self, command: bytes) -> Any:
+        return self.quit()
+
+    def snapshot(self) -> bytes:
+        return self.quit()
+
+    def restore(self, snapshot: bytes) -> None:
+        self.quit()
+
+    def quit(self) -> bytes:
+        raise self.why("enough")
+
+
+@pytest.mark.parametrize("why", [SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_a_machine_that_quits_is_named_like_one_that_raises(
+    why: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Quitter, "why", why, raising=False)
+    host = Host(machine=Quitter)
+    host.submit(1, b"a")
+    (reply,) = host.query(b"quit")
+    assert reply.kind == RefusedKind.NEVER
+    assert f"can not answer the query: {why.__name__}: enough" in reply.detail
+    _, none = Footprints(Quitter()).of([b"a"])
+    assert f"gives no footprint: {why.__name__}: enough" in none[0]
+    if why is not GeneratorExit:
+        (reply,) = host.query(first_question(b"b"), Level.BACKUP)
+        assert f"can not give its state for a snapshot: {why.__name__}: enough" in reply.detail
+    with pytest.raises(NodeStopped, match=f"can not carry out request 2 of .*: {why.__name__}: enough"):
+        host.submit(2, b"quit")
+    # Whoever interrupts a program does not mean its machine.
+    monkeypatch.setattr(Quitter, "why", KeyboardInterrupt)
+    host = Host(machine=Quitter)
+    for call in (partial(host.query, b"quit"), partial(host.submit, 1, b"quit")):
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
+
+def test_a_machine_that_quits_at_a_snapshot_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Quitter, "why", SystemExit, raising=False)
+    host = Host(marker_requests=1)
+    host.submit(1, b"x")
+    host.wait(ticks=10)
+    host._machine = Quitter
+    with pytest.raises(RecordError, match=r"can not become what it says: SystemExit: enough"):
+        host.start()

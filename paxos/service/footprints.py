@@ -90,7 +90,9 @@ class Footprints:
             if keys is not None and len(keys) == len(bodies) and _are_keys(keys):
                 return OneWriteEach(keys), none
             found = [footprint(body) for body in bodies]
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             found = []
         if _write_one_key_each(found):
             return found, none
@@ -102,7 +104,9 @@ class Footprints:
                 if one.__class__ is not Footprint:
                     raise TypeError(f"it is {type(one).__name__}, not a Footprint")
                 one = _checked(one)
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 none[len(found)] = (
                     f"the state machine gives no footprint: {type(error).__name__}: {error!s:.200}"
                 )

@@ -465,7 +465,9 @@ class LogService:
                 apply, append = self.machine.apply, results.append
                 for body in bodies:
                     append(apply(body))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too: it is the machine's, and would end the node unnamed
             number = first + len(results)
             last = number if self._apply_many is None else first + len(bodies) - 1
             raise _NotCarriedOut(number, last, f"{type(error).__name__}: {error!s:.200}") from error
@@ -629,7 +631,9 @@ class LogService:
         try:
             self.sessions.unpack(content.sessions)
             self.machine.restore(content.machine)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise RecordError(
                 f"snapshot {content.number}: node {self._node} can not become what it says: "
                 f"{type(error).__name__}: {error!s:.200}"

@@ -261,7 +261,9 @@ class Queries:
             answer = self._machine.query(query.body)
             if type(answer) is not bytes:
                 raise TypeError(f"its answer is {type(answer).__name__}, not bytes")
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return self._failed(
                 query, f"the state machine can not answer the query: {type(error).__name__}: {error!s:.200}"
             )

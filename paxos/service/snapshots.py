@@ -169,7 +169,9 @@ def _told_by(machine: StateMachine) -> Iterator[bytes]:
             if type(chunk) is not bytes:
                 raise TypeError(f"it gave {type(chunk).__name__}, not bytes")
             yield chunk
-    except Exception as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
         raise NodeStopped(
             f"the state machine can not give its state for a snapshot: {type(error).__name__}: "
             f"{error!s:.200}; mend the machine, and start every node with it"
