@@ -178,6 +178,11 @@ class Coordinator:
         return True
 
     @property
+    def gathered(self) -> tuple[NodeId, ...]:
+        """Whose promises of the present ballot were counted."""
+        return tuple(self._reports)
+
+    @property
     def question(self) -> Prepare | Accept | AnyValue | None:
         """What awaits answers, to be repeated unchanged; None when nothing does."""
         if self.state is ProposerState.PREPARING:

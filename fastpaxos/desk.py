@@ -15,6 +15,7 @@ from fastpaxos.messages import MAX_ROUND, Chosen, Reserved
 from fastpaxos.open_decree import ASK, IDLE, OpenDecree
 from fastpaxos.rounds import Rounds
 from fastpaxos.settings import FastPaxosSettings
+from fastpaxos.tracing import Tracer
 from paxos.ballot import Ballot, NodeId
 from paxos.basic.records import (
     RESERVATION_KEY,
@@ -88,7 +89,10 @@ class Desk(HoldsDecrees):
         self._suspected_until_s = 0.0
         self._parked: list[bytes] = []
         self._contention = Contention(self._settings.collisions_before_classic, self._settings.quiet_s)
+        self._trace = Tracer(context.node) if configuration.trace else None
         found = read_records(records)
+        if self._trace is not None:
+            self._trace.restarted(context.out.events, found)
         #: Every round this node may have begun before this start is at or below it.
         self._floor = Ballot(found.reserved, context.members[-1] + 1)
         self._reserved = self._durable = found.reserved
@@ -240,6 +244,8 @@ class Desk(HoldsDecrees):
             state.stage = IDLE
 
     def _stop_work(self, state: OpenDecree, decree: bytes, now: Instant) -> None:
+        if self._trace is not None and state.coordinator is not None:
+            self._trace.ends(self._context.out.events, "Stop", decree, state.coordinator.ballot)
         state.coordinator = state.proposed = state.offered = None
         state.errand = state.outbid = state.asked = 0
         state.stage = IDLE
@@ -281,6 +287,8 @@ class Desk(HoldsDecrees):
         ballot, value = chosen
         if sender != self._node:
             self._context.send(sender, _new(Chosen, (decree, ballot, value)))
+            if self._trace is not None:
+                self._trace.told(self._context.out.events, decree, value)
         return True
 
     def _learn(self, decree: bytes, ballot: Ballot, value: bytes) -> None:
@@ -295,6 +303,8 @@ class Desk(HoldsDecrees):
             return
         out = self._context.out
         state = self._open.pop(decree, None)
+        if self._trace is not None:
+            self._trace.learned(out.events, decree, value, state.tally.choice if state is not None else None)
         if state is not None:
             self._working -= state.at_work
             for request in state.requests:

@@ -113,6 +113,8 @@ class FastPaxosReplica(Desk):
             context.reject(request, f"node {self._node} already works on {self._working} decrees; try again")
             return
         state = self._state(decree)
+        if self._trace is not None:
+            self._trace.submitted(context.out.events, decree, value)
         state.requests[request] = None if value is not None else state.attempt + 1
         self._requests[request] = decree
         self._pursue(state, decree, value, now)
@@ -173,6 +175,8 @@ class FastPaxosReplica(Desk):
         state.delay_s = self._settings.repeat_s
         state.takeover_s = now.monotonic_s + self._settings.patience_s * (1.0 + self._share())
         question = _new(Propose, (decree, value))
+        if self._trace is not None:
+            self._trace.asks(self._context.out.events, question)
         self._on_propose(self._node, question, now)
         self._context.send_members(question)
         self._wake(state, decree, PROPOSING, min(now.monotonic_s + state.delay_s, state.takeover_s))
@@ -224,6 +228,8 @@ class FastPaxosReplica(Desk):
 
         An Accept goes to the own one first, and to the others when that one's vote is durable.
         """
+        if self._trace is not None:
+            self._trace.asks(self._context.out.events, question)
         if isinstance(question, Prepare):
             self._on_prepare(self._node, question, now)
             self._context.send_members(question)
@@ -232,7 +238,7 @@ class FastPaxosReplica(Desk):
             self._on_any(self._node, question, now)
             self._send_own(state, decree, now)
         elif state.vouched == question.ballot:
-            self._context.send_members(question)
+            self._send_accept(question)
         else:
             self._on_accept(self._node, question, now)
         if self._open.get(decree) is state:
@@ -333,7 +339,7 @@ class FastPaxosReplica(Desk):
         reply = state.acceptor.on_propose(value)
         if isinstance(reply, Nack) and state.waiting is None:
             state.waiting = value
-        self._answer(state, decree, sender, reply, before, now)
+        self._answer(state, "Propose", sender, reply, before, now)
 
     def _on_any(self, sender: NodeId, message: AnyValue, now: Instant) -> None:
         decree, ballot = message
@@ -349,11 +355,13 @@ class FastPaxosReplica(Desk):
             self._context.event("refused", "AnyValue", sender=sender, decree=decree, reason=str(error))
             return
         if reply is None:
+            if self._trace is not None:
+                self._trace.answered(self._context.out.events, "AnyValue", None, state.acceptor, True)
             value = state.proposed if state.proposed is not None else state.waiting
             if value is None:
                 return
             reply = state.acceptor.on_propose(value)
-        self._answer(state, decree, sender, reply, before, now)
+        self._answer(state, "AnyValue", sender, reply, before, now)
 
     def _on_prepare(self, sender: NodeId, message: Prepare, now: Instant) -> None:
         decree = message.decree
@@ -368,6 +376,9 @@ class FastPaxosReplica(Desk):
         if acceptor.promised != before:
             self._context.write(acceptor_key(decree), pack_acceptor(acceptor.record()))
         self._context.send(sender, reply)
+        if self._trace is not None:
+            changed = acceptor.promised != before
+            self._trace.answered(self._context.out.events, "Prepare", reply, acceptor, changed)
 
     def _on_accept(self, sender: NodeId, message: Accept, now: Instant) -> None:
         decree = message.decree
@@ -383,20 +394,23 @@ class FastPaxosReplica(Desk):
             # Refused and reported. It is the sender's breach; this acceptor's vote stands.
             self._context.event("breach", "Accept", sender=sender, decree=decree, reason=str(breach))
             return
-        self._answer(state, decree, sender, reply, before, now)
+        self._answer(state, "Accept", sender, reply, before, now)
 
     def _answer(
         self,
         state: OpenDecree,
-        decree: bytes,
+        cause: str,
         sender: NodeId,
         reply: Accepted | Nack,
         before: Ballot,
         now: Instant,
     ) -> None:
         """A new vote goes to every member, who all learn by counting; anything else to who asked."""
-        acceptor = state.acceptor
-        if acceptor.accepted_ballot == before:
+        acceptor, decree = state.acceptor, reply.decree
+        changed = acceptor.accepted_ballot != before
+        if self._trace is not None:
+            self._trace.answered(self._context.out.events, cause, reply, acceptor, changed)
+        if not changed:
             self._context.send(sender, reply)
             return
         self._context.write(acceptor_key(decree), pack_acceptor(acceptor.record()))
@@ -429,6 +443,7 @@ class FastPaxosReplica(Desk):
             self._context.event("refused", "Accepted", sender=sender, decree=decree, reason="no such round")
             return
         state = self._state(decree)
+        counted = len(state.tally.votes(ballot))
         try:
             choice = state.tally.count(sender, ballot, value)
         except ProtocolBreach as breach:
@@ -437,6 +452,8 @@ class FastPaxosReplica(Desk):
             # Who votes twice, or otherwise than others at a classic ballot, is not counted.
             self._context.event("breach", "Accepted", sender=sender, decree=decree, reason=str(breach))
             return
+        if self._trace is not None:
+            self._trace.counted(self._context.out.events, sender, message, state.tally, counted)
         if choice is not None:
             fast = self._rounds.is_fast(ballot)
             why = "collision" if state.collided.round >= 0 else "missing votes" if state.missed else ""
@@ -471,7 +488,12 @@ class FastPaxosReplica(Desk):
         state.vouched = ballot
         leader = state.coordinator
         if leader is not None and leader.ballot == ballot and isinstance(leader.question, Accept):
-            self._context.send_members(leader.question)
+            self._send_accept(leader.question)
+
+    def _send_accept(self, question: Accept) -> None:
+        self._context.send_members(question)
+        if self._trace is not None:
+            self._trace.sends(self._context.out.events, question)
 
     def _look(self, state: OpenDecree, decree: bytes, ballot: Ballot, now: Instant) -> None:
         """Whether a vote shows that its ballot has collided."""
@@ -514,7 +536,7 @@ class FastPaxosReplica(Desk):
         if fast:
             before = acceptor.accepted_ballot
             reply = acceptor.on_accept(_new(Accept, (decree, following, value)))
-            self._answer(state, decree, self._node, reply, before, now)
+            self._answer(state, "recovery", self._node, reply, before, now)
             return True
         if acceptor.accepted_ballot == following and acceptor.accepted_value is not None:
             value = acceptor.accepted_value  # used before, in this life or another: for this value
@@ -543,11 +565,14 @@ class FastPaxosReplica(Desk):
         if state is None or state.coordinator is None:
             return
         leader = state.coordinator
+        gathered = len(leader.gathered)
         try:
             question = leader.on_promise(sender, message)
         except ProtocolBreach as breach:
             self._context.event("breach", "Promise", sender=sender, decree=message.decree, reason=str(breach))
             return
+        if self._trace is not None:
+            self._trace.promised(self._context.out.events, sender, message, leader, gathered)
         if question is not None:
             state.delay_s = self._settings.repeat_s
             if isinstance(question, AnyValue):
@@ -560,6 +585,8 @@ class FastPaxosReplica(Desk):
 
     def _on_free(self, state: OpenDecree, leader: Coordinator, decree: bytes, now: Instant) -> None:
         """Phase 1 found no vote: nothing was chosen when it began, and reads from before then may say so."""
+        if self._trace is not None:
+            self._trace.ends(self._context.out.events, "Free", decree, leader.ballot)
         attempt = state.attempt
         done = [request for request, need in state.requests.items() if need is not None and need <= attempt]
         for request in done:
@@ -584,6 +611,8 @@ class FastPaxosReplica(Desk):
         leader.on_nack(message)
         if leader.state is not CoordinatorState.PREEMPTED or state.stage in (BACKOFF, PARKED):
             return
+        if self._trace is not None:
+            self._trace.ends(self._context.out.events, "Preempt", message.decree, message.ballot)
         window_s = min(self._settings.backoff_s * 2.0**state.outbid, self._settings.backoff_max_s)
         state.outbid = min(state.outbid + 1, 32)
         self._context.event(

@@ -40,7 +40,7 @@ def world(acceptors: int = 3, ballots: Any = 2, last_fast_step: int = 0, **more:
         (world(4, 2), 513),
         (world(5, 2), 4_115),
         (world(3, [OPEN, NEXT, Ballot(1, 2, 1)]), 2_976),
-        (world(3, [OPEN, Ballot(1, 2, 0), Ballot(1, 2, 1)]), 39_956),
+        (world(3, [OPEN, Ballot(1, 2, 0), Ballot(2, 3, 1)]), 27_972),
         (world(4, 2, quorums=FlexibleQuorums([1, 2, 3, 4], 4, 2, 3)), 209),
         (world(4, 2, quorums=WeightedQuorums({1: 2, 2: 1, 3: 1, 4: 1}, 3, 3, 4)), 649),
     ],
