@@ -55,7 +55,7 @@ class Tracer:
 
     def restarted(self, events: list[Event], found: FoundRecords) -> None:
         """The replica was made from these records: one event for each decree, and one for all others."""
-        none = {"promised": BOTTOM, "vote": BOTTOM, "voted": None}
+        none: dict[str, object] = {"promised": BOTTOM, "vote": BOTTOM, "voted": None}
         for decree, (_, value) in found.chosen.items():
             self._tell(events, "Restart", "start", decree=decree, chosen=value)
         for decree, record in found.acceptors.items():

@@ -84,6 +84,21 @@ def test_a_majority_is_not_enough_and_four_of_five_are() -> None:
     assert c.fast(5).chosen(D) == (OPEN, b"v")  # that never voted
 
 
+@pytest.mark.parametrize(("nodes", "down"), [(4, [4]), (5, [2]), (7, [7]), (8, [3, 8])])
+def test_the_fast_path_is_taken_with_as_many_down_as_fast_quorums_survive(
+    nodes: int, down: list[int]
+) -> None:
+    """FastPathTaken: nobody competes, and what is up is a fast quorum."""
+    c = cluster(nodes)
+    for node in down:
+        c.crash(node)
+    asked = c.decide(1, "d", b"v")
+    c.deliver(Propose)
+    c.deliver(Accepted)
+    assert c.result(asked) == b"v"
+    assert c.fast(1).chosen(D) == (OPEN, b"v")
+
+
 def test_lost_messages_are_repeated_to_those_that_did_not_vote() -> None:
     c = cluster(3)
     asked = c.decide(1, "d", b"v")
