@@ -1,6 +1,7 @@
 """Protocols compared: what the matrices imply is what is measured, and the same plan gives the same bytes."""
 
 import json
+from collections import Counter
 
 import attrs
 import pytest
@@ -9,6 +10,7 @@ from paxos import compare
 from paxos.compare import Comparison, Latency
 from paxos.errors import ConfigurationError
 from paxos.sim import Topology
+from paxos.sim.mix import Mix, Planned
 
 pytestmark = pytest.mark.once
 
@@ -92,6 +94,77 @@ def test_the_same_plan_gives_the_same_bytes_on_any_number_of_processes(nsdi21: C
     assert again.dumps() == nsdi21.dumps()
     other = compare.run(["epaxos"], "nsdi21", conflict=[100], commands=40, seed=2)
     assert other.runs[0] != nsdi21.find("epaxos", 100)
+
+
+def test_what_was_read_is_searched_as_well() -> None:
+    found = compare.run(
+        ["epaxos", "multipaxos", "paxos"], conflict=50, reads=50, commands=30, spread="zipf", keys=9
+    )
+    for run in found.runs:
+        assert run.checked.operations == 150
+        assert run.checked.searched > 50
+        assert any(site.read_ms is not None for site in run.sites)
+    log, decrees = found.runs[1].checked.witness, found.runs[2].checked.witness
+    assert (log, decrees) == ("the log", "what each decree was decided as")
+    assert all(run.checked.searched == 0 for run in compare.run(commands=5).runs)
+
+
+@pytest.mark.parametrize("spread", ["uniform", "zipf", "hotspot"])
+def test_protocols_are_asked_the_same_things(spread: str) -> None:
+    mix = Mix(spread=spread, conflict=10, reads=30, keys=50, seed=3)
+    one, other = Planned(mix), Planned(mix)
+    # Another order of clients, as another protocol has it, changes nothing.
+    first = {(c, k): one.next(c, k, 7) for k in range(200) for c in range(3)}
+    second = {(c, k): other.next(c, k, 7) for c in range(3) for k in range(200)}
+    asked = {at: (each.key, each.reads) for at, each in first.items()}
+    assert asked == {at: (each.key, each.reads) for at, each in second.items()}
+    keys = Counter(key for key, _ in asked.values())
+    assert keys.pop(b"hot") == pytest.approx(60, abs=20)
+    assert sum(reads for _, reads in asked.values()) == pytest.approx(180, abs=30)
+    most = keys.most_common(10)
+    share = sum(times for _, times in most) / keys.total()
+    assert {"uniform": share < 0.4, "zipf": share > 0.5, "hotspot": share > 0.85}[spread]
+
+
+def test_hot_keys_move_and_arrivals_are_random_but_the_same() -> None:
+    planned = Planned(Mix(spread="hotspot", hot_percent=100, hot_keys=5, keys=100, move_s=1))
+    early = {planned.next(1, k, 0).key for k in range(50)}
+    late = {planned.next(1, k, 3_000_000_000).key for k in range(50)}
+    assert (early, late) == ({b"k%d" % k for k in range(5)}, {b"k%d" % k for k in range(15, 20)})
+    pauses = [planned.pause_ns(1, 10.0) for _ in range(2000)]
+    assert sum(pauses) / len(pauses) == pytest.approx(1e8, rel=0.1)
+    assert min(pauses) < 2e7 < 2e8 < max(pauses)
+    again = Planned(planned.mix)
+    assert [again.pause_ns(1, 10.0) for _ in range(2000)] == pauses
+    assert Planned(planned.mix).begin_ns(1, 0) != Planned(planned.mix).begin_ns(2, 0)
+    batched = Planned(Mix(batch=3))
+    assert len({batched.begin_ns(1, number) for number in range(6)}) == 2
+
+
+def test_service_time_bends_throughput_and_batches_straighten_it() -> None:
+    found = compare.run(["multipaxos"], clients=[2, 40], service_ms=2, commands=80)
+    few, many = found.runs
+    assert few.execute_ms is not None
+    assert many.execute_ms is not None
+    # The leader's processor is all that works at last: 20 times the clients get less than 10 times as much.
+    assert many.site["CA"].load.busy is not None
+    assert many.site["CA"].load.busy > 85
+    assert many.commands_per_s < 10 * few.commands_per_s
+    assert many.execute_ms.p50 > 2 * few.execute_ms.p50
+    batched = compare.run(["multipaxos"], clients=40, service_ms=2, commands=80, batch=10).runs[0]
+    assert batched.commands_per_s > 2 * many.commands_per_s
+    assert batched.messages_per_command < many.messages_per_command / 3
+
+
+def test_a_link_that_is_full_makes_a_queue() -> None:
+    free, full = (
+        compare.run(["epaxos"], clients=20, commands=40, value_bytes=5000, bandwidth_mbit_s=limit).runs[0]
+        for limit in (None, 5)
+    )
+    assert free.commit_ms is not None
+    assert full.commit_ms is not None
+    assert free.commit_ms.p50 == 64
+    assert full.commit_ms.p50 > 80
 
 
 def test_what_is_written_is_read(nsdi21: Comparison) -> None:

@@ -9,6 +9,9 @@ from typing import Any, Final
 import attrs
 
 from paxos.ballot import NodeId
+from paxos.check.history import history_of
+from paxos.check.linearize import check_linearizable
+from paxos.check.models import Decree, KeyValue
 from paxos.compare.advise import systems_for
 from paxos.compare.faults import effects_of, links_of, simulated
 from paxos.compare.model import (
@@ -41,6 +44,9 @@ START_S: Final = 5.0
 _LONG_S: Final = 80_000.0
 #: More commands than a run of some duration has time for.
 _ENDLESS: Final = 10_000_000
+#: Longer histories than that are not searched, nor for longer than through so many states.
+_SEARCHED_MAX: Final = 20_000
+_STATES_MAX: Final = 100_000
 #: A run is cut into so many buckets for its time line, at most.
 _BUCKETS: Final = 120
 _MS: Final = 1000.0
@@ -64,7 +70,32 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
     result = carry_out(plan, place, cell, protocol, meter)
     quorums = quorums_of(protocol, place, plan.failures)
     bounds = bounds_ms(protocol, place, meter.leader, quorums)
-    return _Reading(plan, place, cell, protocol, result, meter, bounds).run()
+    searched = _search(cell, protocol, result)
+    return _Reading(plan, place, cell, protocol, result, meter, bounds, searched).run()
+
+
+def _search(cell: Cell, protocol: ProtocolDescription, result: Result) -> int:
+    """Look for an order of what the witness alone leaves something open of; how many operations it was.
+
+    The witness explains every answer. What it can not tell is whether it is right itself, so keys that were
+    read, or about which some client never knew the outcome, are put in order once more, by full search and
+    without it. Where that meets its bound nothing is said: the witness stands.
+
+    Raises:
+        WrongRun: there is no order.
+    """
+    model = Decree() if protocol.decides is Decides.DECREES else KeyValue()
+    history = history_of(result)
+    open_keys = {each.key for each in history if each.return_s is None or each.value is None}
+    part = [each for each in history if each.key in open_keys]
+    if not part or len(part) > _SEARCHED_MAX:
+        return 0
+    verdict = check_linearizable(part, model, max_states=_STATES_MAX)
+    if verdict.violation is not None:
+        raise WrongRun(
+            f"{cell}: no figures, for no order explains what clients were told: {verdict.violation}"
+        )
+    return verdict.operations if verdict.ok else 0
 
 
 def carry_out(plan: Plan, place: Place, cell: Cell, protocol: ProtocolDescription, meter: Meter) -> Result:
@@ -136,6 +167,7 @@ class _Reading:
         result: Result,
         meter: Meter,
         bounds: Any,
+        searched: int,
     ) -> None:
         self._plan = plan
         self._place = place
@@ -144,6 +176,7 @@ class _Reading:
         self._result = result
         self._meter = meter
         self._bounds = bounds
+        self._searched = searched
         self._nodes: dict[str, NodeId] = {name: at for at, name in enumerate(place.sites, 1)}
         self._done = [op for op in result.operations if op.return_s is not None and op.outcome == "done"]
         returns = sorted(op.return_s or 0.0 for op in self._done)
@@ -275,7 +308,7 @@ class _Reading:
             witness = "the log"
         else:
             witness = "an order of execution that respects all conflicts"
-        return Checked(witness, len(self._done))
+        return Checked(witness, len(self._done), self._searched)
 
 
 def _is_write(op: Operation) -> bool:

@@ -5,12 +5,12 @@ What a table leaves out the data have: a table is what fits beside each other an
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from paxos.compare.model import Comparison, Latency, Run, Site
 
-__all__ = ["Table", "csv_of", "headline", "tables_of"]
+__all__ = ["Table", "csv_of", "headline", "tables_by_name", "tables_of"]
 
 _ALL: Final = "all"
 
@@ -45,6 +45,12 @@ def tables_of(comparison: Comparison, *, full: bool = False) -> tuple[Table, ...
     `full`."""
     made = (_latency, _cost, *((_load,) if full else ()), _slow, _faults)
     return tuple(table for make in made if (table := make(comparison)).rows)
+
+
+def tables_by_name(comparison: Comparison) -> Mapping[str, Table]:
+    """Every table, also without rows: latency, cost, load, slow, faults."""
+    made = {"latency": _latency, "cost": _cost, "load": _load, "slow": _slow, "faults": _faults}
+    return {name: make(comparison) for name, make in made.items()}
 
 
 # --- what a run is called -----------------------------------------------------------------------------
@@ -133,7 +139,7 @@ def _cost(comparison: Comparison) -> Table:
                 _busiest(run),
                 str(components or ""),
                 str(max(run.components)) if components else "",
-                run.checked.witness,
+                run.checked.witness + (f", {run.checked.searched} searched" if run.checked.searched else ""),
             )
         )
     return Table("What a command costs:", columns, tuple(rows))

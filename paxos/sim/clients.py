@@ -62,6 +62,8 @@ class Clients:
         self._sites = list(world.sites.values())
         self._timeout_ns = int(workload.timeout_s * _NS)
         self._sessions: list[Session] = []
+        # Where a plan is kept to, clients remember who leads, as real ones do.
+        self._remembers = planned is not None
         self._idle: dict[int, list[Session]] = {site.id: [] for site in self._sites}
         self._begun = 0
         self._ended = False
@@ -164,6 +166,8 @@ class Clients:
         self._operations.append(op)
         self.waiting += 1
         session.site = session.home
+        if session.leader is not None and op.request is not None:
+            session.site = session.leader
         self._send(session, op, 0)
 
     # --- asking, and asking elsewhere --------------------------------------------------------------
@@ -180,6 +184,7 @@ class Clients:
             world.at(deadline, self._timer, session)
 
     def _elsewhere(self, session: Session, op: Ongoing, later_ns: int) -> None:
+        session.leader = None
         position = self._sites.index(session.site)
         session.site = self._sites[(position + 1) % len(self._sites)]
         op.tries += 1
@@ -266,6 +271,8 @@ class Clients:
 
     def _redirected(self, session: Session, op: Ongoing, node: str) -> None:
         session.site = next((s for s in self._sites if str(s.id) == node), session.home)
+        if self._remembers:
+            session.leader = session.site
         op.redirects += 1
         self._world.seen["redirected"] += 1
         # Two nodes that name each other must not be asked for ever at one moment.

@@ -106,13 +106,17 @@ class Ongoing:
 
 
 class Session:
-    """One client. `site` is the node it asks now, `op` what it waits for, `memory` what its desk keeps."""
+    """One client. `site` is the node it asks now, `op` what it waits for, `memory` what its desk keeps.
+
+    `leader` is where it was sent on to, and what it asks first as long as that answers.
+    """
 
     __slots__ = (
         "deadline_ns",
         "home",
         "index",
         "key",
+        "leader",
         "left",
         "memory",
         "op",
@@ -128,6 +132,7 @@ class Session:
         self.key: bytes = b"client%010d" % index
         self.sequence: int = 0
         self.site: Site = home
+        self.leader: Site | None = None
         self.op: Ongoing | None = None
         self.deadline_ns: int = 0
         self.timer_ns: int = _NEVER
