@@ -55,14 +55,21 @@ class Tracer:
 
     def restarted(self, events: list[Event], found: FoundRecords) -> None:
         """The replica was made from these records: one event for each decree, and one for all others."""
-        none: dict[str, object] = {"promised": BOTTOM, "vote": BOTTOM, "voted": None}
         for decree, (_, value) in found.chosen.items():
             self._tell(events, "Restart", "start", decree=decree, chosen=value)
-        for decree, record in found.acceptors.items():
+        for decree, (promised, vote, voted) in found.acceptors.items():
             if decree not in found.chosen:
-                kept = dict(zip(none, record, strict=True))
-                self._tell(events, "Restart", "start", decree=decree, **kept, chosen=None)
-        self._tell(events, "Restart", "start", **none, chosen=None)
+                self._tell(
+                    events,
+                    "Restart",
+                    "start",
+                    decree=decree,
+                    promised=promised,
+                    vote=vote,
+                    voted=voted,
+                    chosen=None,
+                )
+        self._tell(events, "Restart", "start", promised=BOTTOM, vote=BOTTOM, voted=None, chosen=None)
 
     def submitted(self, events: list[Event], decree: bytes, value: bytes | None) -> None:
         """A client asked for a value to be chosen; for None it asked what is."""
