@@ -130,7 +130,8 @@ class Tracer:
             action = "RecoverVote" if cause == "recovery" else "Phase2b" if changed else "RepeatVote"
             answer = {"value": reply.value}
         elif isinstance(reply, Nack):
-            action, answer = "Refuse", {"by": reply.promised}
+            action = "Refuse"
+            answer = {"by": reply.promised}
         else:
             action = "TakeAny"
         self._tell(
