@@ -267,6 +267,18 @@ async def test_a_part_of_a_call_that_is_refused_for_ever() -> None:
         assert at_rest(client)
 
 
+async def test_a_part_of_a_call_that_nobody_takes_in_time() -> None:
+    """That part was certainly not carried out; the call as a whole was not certainly not."""
+    node = FalseNode(
+        lambda run: [results(run, 0, 2), *refusal(RefusedKind.REJECTED, "busy", 2)(run)], then=REJECT
+    )
+    async with met(node) as client:
+        with pytest.raises(OutcomeUnknown, match=r"2 of 4 were carried out; for the others no answer within"):
+            await client.submit_many([b"a", b"b", b"c", b"d"], timeout_s=0.3)
+        assert at_rest(client)
+    assert len(node.runs) > 1
+
+
 async def test_a_query_that_is_refused_for_ever() -> None:
     def never(query: Any) -> Sequence[Any]:
         return [QueryReply(query.sequence, RefusedKind.NEVER, None, "the machine can not answer it")]

@@ -413,6 +413,9 @@ async def test_a_thousand_watches_of_one_connection() -> None:
         await attacker.ask(AskStatus(1))
         assert (await attacker.answer()).sequence == 1
         await until(lambda: not any(map(open_requests, connections(cluster))))
+        # Nor do they take anything of what all clients may have, once they are answered.
+        budgets = [node._server._inbound._budget for node in cluster.nodes.values()]
+        await until(lambda: not any(budget.requests_bytes for budget in budgets))
 
 
 async def test_a_query_under_the_number_of_another() -> None:
