@@ -12,7 +12,7 @@ from typing import Final
 from fastpaxos.acceptor import FastAcceptor
 from fastpaxos.coordinator import Coordinator
 from fastpaxos.learner import Tally
-from paxos.ballot import BOTTOM, Ballot
+from paxos.ballot import BOTTOM, Ballot, NodeId
 from paxos.command import RequestId
 
 __all__ = ["ASK", "BACKOFF", "IDLE", "PARKED", "PATIENCE", "PROPOSING", "REPEAT", "OpenDecree"]
@@ -39,7 +39,7 @@ class OpenDecree:
         tally: what counts its votes.
     """
 
-    __slots__ = ("acceptor", "coordinator", "requests", "tally", *_TIMES, *_COUNTS, *_VALUES)
+    __slots__ = ("acceptor", "coordinator", "refused", "requests", "tally", *_TIMES, *_COUNTS, *_VALUES)
 
     def __init__(self, acceptor: FastAcceptor, tally: Tally[bytes]) -> None:
         self.acceptor: FastAcceptor = acceptor
@@ -66,6 +66,8 @@ class OpenDecree:
         self.collided: Ballot = BOTTOM
         # Whether a fast ballot was given up here for want of votes.
         self.missed: bool = False
+        # Who said that its ballot is not open, so that no proposal is voted for there.
+        self.refused: set[NodeId] = set()
         # Who waits: None for a write, for a read the first attempt that may answer it.
         self.requests: dict[RequestId, int | None] = {}
 
@@ -79,6 +81,7 @@ class OpenDecree:
         other = OpenDecree(self.acceptor.clone(), self.tally.clone())
         other.coordinator = self.coordinator.clone() if self.coordinator else None
         other.requests = dict(self.requests)
+        other.refused = set(self.refused)
         for name in (*_TIMES, *_COUNTS, *_VALUES):
             setattr(other, name, getattr(self, name))
         return other
@@ -90,4 +93,4 @@ class OpenDecree:
         waiting = frozenset((r, None if a is None else a - self.attempt) for r, a in self.requests.items())
         values = tuple(getattr(self, name) for name in _VALUES)
         held = (self.acceptor.record(), self.acceptor.opened, self.tally.fingerprint(), coordinator)
-        return (*held, self.stage, self.errand > 0, values, waiting)
+        return (*held, self.stage, self.errand > 0, values, waiting, frozenset(self.refused))

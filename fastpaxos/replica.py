@@ -42,6 +42,7 @@ from paxos.basic.records import acceptor_key, pack_acceptor
 from paxos.command import Command, RequestId
 from paxos.contract import Configuration, Draw, Instant, Message, Outcome, OutcomeKind, Records
 from paxos.errors import ConfigurationError, ProtocolBreach
+from paxos.quorum import Phase
 
 __all__ = ["FastPaxosReplica"]
 
@@ -172,6 +173,7 @@ class FastPaxosReplica(Desk):
         """Send a value straight to the acceptors; the own one answers through its disk."""
         state.proposed = value
         state.missed = False
+        state.refused.clear()
         state.delay_s = self._settings.repeat_s
         state.takeover_s = now.monotonic_s + self._settings.patience_s * (1.0 + self._share())
         question = _new(Propose, (decree, value))
@@ -310,7 +312,7 @@ class FastPaxosReplica(Desk):
     def _take_over(self, state: OpenDecree, decree: bytes, now: Instant) -> None:
         """The fast ballot was waited for long enough: recover it from its votes, or begin a round."""
         value, ballot = state.proposed, state.tally.highest
-        if ballot is None or state.collided < ballot:
+        if not state.refused and (ballot is None or state.collided < ballot):
             self._give_up_fast(state, decree, ballot, now)
         if ballot is None or not self._recover(state, decree, ballot, now):
             self._lead(state, decree, value, now)
@@ -601,13 +603,16 @@ class FastPaxosReplica(Desk):
 
     def _on_nack(self, sender: NodeId, message: Nack, now: Instant) -> None:
         state = self._open.get(message.decree)
-        if state is None or state.coordinator is None:
+        if state is None or not state.at_work:
             return
         if message.promised.round > self._highest:
             reason = f"round {message.promised.round} is beyond any honest use"
             self._context.event("refused", "Nack", sender=sender, decree=message.decree, reason=reason)
             return
         leader = state.coordinator
+        if leader is None:
+            self._on_refused(state, sender, message, now)
+            return
         leader.on_nack(message)
         if leader.state is not CoordinatorState.PREEMPTED or state.stage in (BACKOFF, PARKED):
             return
@@ -620,6 +625,24 @@ class FastPaxosReplica(Desk):
         )
         # Half a window at least; the rest by rank and by draw, so that even equal draws end a duel.
         self._wake(state, message.decree, BACKOFF, now.monotonic_s + window_s * (0.5 + self._share()))
+
+    def _on_refused(self, state: OpenDecree, sender: NodeId, message: Nack, now: Instant) -> None:
+        """The own proposal was refused: somebody began a round, and perhaps it came to nothing.
+
+        As a reader's does. When no fast quorum is left that may vote for it, there is nothing to wait for.
+        """
+        if sender in state.refused or state.stage is not PROPOSING:
+            return
+        members, quorums = self._context.members, self._context.quorums
+        left = [member for member in members if member not in state.refused]
+        state.refused.add(sender)
+        left_now = [member for member in left if member != sender]
+        if quorums.is_quorum(left_now, Phase.FAST) or not quorums.is_quorum(left, Phase.FAST):
+            return
+        self._context.event("closed", "Nack", decree=message.decree, by=message.promised)
+        at_s = now.monotonic_s + self._settings.backoff_s * (0.5 + self._share())
+        state.takeover_s = min(state.takeover_s, at_s)
+        self._wake(state, message.decree, PROPOSING, min(state.deadline_s, state.takeover_s))
 
     # --- errands, news, and rounds ------------------------------------------------------------------
 

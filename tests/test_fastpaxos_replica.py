@@ -300,6 +300,22 @@ def test_a_read_finds_nothing_and_proposes_nothing() -> None:
     assert c.result(later) == b"v"
 
 
+def test_who_proposes_after_a_read_does_not_wait_for_nothing() -> None:
+    """The read's round closed the fast ballot, and ended: the proposer begins one at once."""
+    c = cluster(5)
+    asked = c.decided(2, "d")
+    c.settle(asked)
+    assert c.result(asked) is None
+    began_s = c.now_s
+    later = c.decide(1, "d", b"v")
+    c.settle(later, step_s=0.01)
+    assert c.result(later) == b"v"
+    assert c.did("closed") == 1
+    assert c.now_s - began_s <= 2 * c.settings.backoff_s
+    assert c.did("missed") == 0  # nothing was amiss with fast ballots
+    assert c.violations == {}
+
+
 def test_a_read_completes_what_it_finds() -> None:
     c = cluster(3)
     c.decide(1, "d", b"v")
