@@ -6,7 +6,9 @@ import pytest
 
 from epaxos import EPaxosSettings
 from epaxos.messages import PreAccept, Recover
+from paxos import sim
 from paxos.ballot import NodeId
+from paxos.sim import Topology, Workload
 from tests.epaxos_net import Sent, reads
 from tests.epaxos_timed import Timed
 
@@ -114,6 +116,27 @@ def test_a_key_that_everybody_writes_without_waiting_for_answers(nodes: int, gap
         assert not site.waits
         assert max(site.answered.values()) < 1.2
     assert agreed(net)
+
+
+def test_clients_of_five_regions_who_write_one_key_and_do_not_wait() -> None:
+    """The same between five regions, with the service and its batches: 200 requests a second."""
+    result = sim.run(
+        "epaxos",
+        5,
+        3,
+        topology=Topology.named("nsdi21"),
+        workload=Workload(
+            operations=600, clients=5, rate=200.0, names=1, reads=0.2, logged=1.0, timeout_s=2.0, audit=False
+        ),
+        duration_s=5.0,
+        check=False,
+    )
+    assert result.ok, result.violations
+    waits = [op.return_s - op.call_s for op in result.operations if op.return_s is not None]
+    assert len(waits) == 600
+    # Two rounds of 0.26 s at most, and as much for what came before. Nobody asks again.
+    assert max(waits) < 1.1
+    assert "retry" not in result.seen
 
 
 def test_what_is_held_back_holds_back_nothing_else_and_keeps_its_order() -> None:
