@@ -13,6 +13,7 @@ __all__ = [
     "ConfigurationError",
     "DiskLost",
     "NodeStopped",
+    "NotTaken",
     "OutcomeUnknown",
     "PaxosError",
     "ProtocolBreach",
@@ -89,6 +90,15 @@ class Rejected(PaxosError):
     """The operation was certainly not applied and never will be under this request id."""
 
     exit_code = EXIT_NO
+
+
+class NotTaken(Rejected):
+    """No node took the operation while there was time: none led, or all were too busy.
+
+    Nothing is wrong with it, and it was certainly not applied: ask again when a quorum is there.
+    """
+
+    exit_code = EXIT_UNREACHABLE
 
 
 class OutcomeUnknown(PaxosError):

@@ -301,7 +301,7 @@ def test_without_a_quorum_nothing_leads(capsys: Capture) -> None:
         at = ["--cluster", ",".join(opened.addresses), "--timeout", "1"]
         opened.stop_node(2)
         opened.stop_node(3)
-        assert main(["get", "k", *at]) != EXIT_DONE
+        assert main(["get", "k", *at]) == EXIT_UNREACHABLE  # and not 1, which says that there is no such key
         assert capsys.readouterr().out == ""
         assert main(["get", "k", "--stale", *at]) == EXIT_DONE
         assert capsys.readouterr().out == "v"
@@ -311,6 +311,10 @@ def test_without_a_quorum_nothing_leads(capsys: Capture) -> None:
             time.sleep(0.05)
         assert main(["transfer", "2", *at]) == EXIT_UNREACHABLE
         assert "nothing to hand over" in capsys.readouterr().err
+        # Each of these has a plain no of its own, which is another answer than none.
+        for command in (["cas", "k", "v", "w"], ["delete", "k"], ["increment", "k"], ["scan"], ["watch"]):
+            assert main([*command, *at]) == EXIT_UNREACHABLE, command
+            assert "knows of no leader; try again" in capsys.readouterr().err
 
 
 def test_nobody_there_is_unreachable(capsys: Capture) -> None:

@@ -63,7 +63,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
 )
 _EPILOG: Final = """\
 first steps:
-  paxos demo                                  three real processes, one of them killed; about ten seconds
+  paxos demo                                  five real processes, two of them killed; half a minute
   paxos demo --protocol multipaxos            the same with a key-value store, whose leader is killed
   paxos init shop --protocol multipaxos       write a cluster file to start from, for three nodes
   paxos serve --config shop/cluster.toml --node 1          (and 2, and 3: each in a terminal of its own)
@@ -72,9 +72,9 @@ first steps:
 
 exit codes:
   0    done
-  1    a plain no: undecided, rejected, no such key, another value than expected
+  1    a plain no: undecided, refused, no such key, another value than expected
   2    usage, configuration, or a store refused at start, one damaged beyond reading included
-  3    no node could be reached within --timeout, or no quorum for a read; nothing is unknown
+  3    no node could be reached, or took it, within --timeout, as without a quorum; nothing was done
   4    outcome unknown: it may or may not have happened; deciding again is safe, `increment` again is not
   5    a check failed: a violation, a difference, a damaged record
   6    a node stopped itself, because going on could lose or change a decision

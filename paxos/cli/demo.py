@@ -58,7 +58,7 @@ def add(commands: Commands) -> None:
         commands,
         "demo",
         run,
-        "see it work: real processes, one of them killed",
+        "see it work: real processes, some of them killed",
         "Starts nodes as processes of their own on loopback ports, with stores in a temporary directory. "
         "EPaxos: five replicas, as far from each other as five cloud regions, each with a client beside it; "
         "shows what a write takes in each region and what the distances allow, kills two replicas with "

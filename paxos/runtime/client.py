@@ -103,7 +103,7 @@ class Client:
 
         Raises:
             OutcomeUnknown: no answer in time; `value` may have been chosen, or may still be.
-            Rejected: every node was too busy, or not ready; certainly nothing was proposed.
+            NotTaken: every node was too busy, or not ready; certainly nothing was proposed.
             Unreachable: no node could be reached.
             ClusterMismatch: the nodes that answer are not this client's.
             ConfigurationError: a name or value that no node takes.
@@ -124,7 +124,7 @@ class Client:
 
         Raises:
             Unreachable: no node could be reached, or none that reaches a quorum.
-            Rejected: every node was too busy, or not ready.
+            NotTaken: every node was too busy, or not ready.
             ClusterMismatch, ConfigurationError: as `decide`.
         """
         what = f"decided {name!r:.80}"
@@ -150,8 +150,9 @@ class Client:
 
         Raises:
             OutcomeUnknown: no answer in time; it may have been carried out, or may still be.
-            Rejected: every node was too busy, none leads, or this client has too much under way; or no node
-                will ever take it, which is told at once. Certainly nothing was done.
+            NotTaken: every node was too busy, none leads, or this client has too much under way. Certainly
+                nothing was done.
+            Rejected: nor was it, and no node will ever take it, which is told at once.
             Unreachable: no node could be reached.
             ClusterMismatch: the nodes that answer are not this client's.
             ConfigurationError: a command that no node takes.
@@ -170,7 +171,8 @@ class Client:
 
         Raises:
             OutcomeUnknown: not all were answered in time; it says how many were.
-            Rejected, Unreachable, ClusterMismatch, ConfigurationError: as `submit`; none was carried out.
+            NotTaken, Rejected, Unreachable, ClusterMismatch, ConfigurationError: as `submit`; none was
+                carried out.
         """
         bodies = list(commands)
         for command in bodies:
@@ -188,7 +190,7 @@ class Client:
 
         Raises:
             Unreachable: no node could be reached, or none that reaches a quorum.
-            Rejected: every node was too busy, or not ready.
+            NotTaken: every node was too busy, or not ready.
             ClusterMismatch, ConfigurationError: as `submit`.
         """
         _check_command(query)
@@ -360,7 +362,7 @@ class Client:
 
         Raises:
             Unreachable: no node could be reached, or the one that made it is gone: begin anew.
-            Rejected: every node was too busy, or not ready.
+            NotTaken: every node was too busy, or not ready.
             ClusterMismatch: as `submit`.
         """
         name, index, limit_s = os.urandom(16), 0, self._limit(timeout_s)

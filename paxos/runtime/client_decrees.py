@@ -1,7 +1,7 @@
 """The calls of a client to a cluster that decides decrees.
 
 A call has a request id, and keeps it on every node that it is tried on, so that trying again is the same
-request and not a second one.  A call ends in one of four ways: with its result; `Rejected`, when no node
+request and not a second one.  A call ends in one of four ways: with its result; `NotTaken`, when no node
 took it and it was certainly not carried out; `OutcomeUnknown`, when it was sent and nobody said what became
 of it; `Unreachable`, when it could not be sent at all, or only wanted to know something.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final
 import anyio
 
 from paxos.command import RequestId, digest_of
-from paxos.errors import ClusterMismatch, OutcomeUnknown, PaxosError, Rejected, Unreachable
+from paxos.errors import ClusterMismatch, NotTaken, OutcomeUnknown, PaxosError, Unreachable
 from paxos.runtime.client_link import Link
 from paxos.service import Cancel, Reply, ReplyKind, Submit
 
@@ -72,7 +72,7 @@ class DecreeTraffic:
             limit_s: how long to try, seconds.
 
         Raises:
-            OutcomeUnknown, Rejected, Unreachable, ClusterMismatch: see the room's header.
+            OutcomeUnknown, NotTaken, Unreachable, ClusterMismatch: see the room's header.
         """
         link = self._link
         self._sequence += 1
@@ -127,7 +127,7 @@ class DecreeTraffic:
         if call.reply is None:
             return self._link.unreachable(what, limit_s)
         if call.reply.kind == ReplyKind.REJECTED:
-            return Rejected(f"{what}: {call.reply.detail}")
+            return NotTaken(f"{what}: {call.reply.detail}")
         # A node that sends a request elsewhere did nothing with it, and promises nothing.
         return Unreachable(
             f"{what}: sent on to node {call.reply.detail}, not taken there within {limit_s:g} s"

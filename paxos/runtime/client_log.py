@@ -25,6 +25,7 @@ from paxos.ballot import NodeId
 from paxos.errors import (
     ClusterMismatch,
     ConfigurationError,
+    NotTaken,
     OutcomeUnknown,
     PaxosError,
     Rejected,
@@ -187,8 +188,8 @@ class LogTraffic:
 
         Raises:
             OutcomeUnknown: some were sent, and nobody said what became of them.
-            Rejected: no node took them, or this client has too much under way already; certainly none was
-                carried out.
+            Rejected: no node will ever take them; certainly none was carried out.
+            NotTaken: nor was one, since no node took them, or this client has too much under way already.
             Unreachable, ClusterMismatch: they could not be sent.
             ConfigurationError: one is too long.
         """
@@ -221,7 +222,7 @@ class LogTraffic:
         """Wait until there is room for so much; the seconds that are left then.
 
         Raises:
-            Rejected: there was none in time.
+            NotTaken: there was none in time.
             Unreachable, ClusterMismatch: it is over meanwhile.
         """
         gate = self._gate
@@ -235,7 +236,7 @@ class LogTraffic:
         if not entered:
             if self._link.node is None:
                 raise self._link.unreachable(what, limit_s)
-            raise Rejected(f"{what}: not sent within {limit_s:g} s: {gate}")
+            raise NotTaken(f"{what}: not sent within {limit_s:g} s: {gate}")
         try:
             self._require_link(what)
         except PaxosError:
@@ -255,7 +256,8 @@ class LogTraffic:
 
         Raises:
             Unreachable: nobody answered in time. News are waited for longer, if a node knows of the question.
-            Rejected: every node was too busy, or not ready; this client asks for too many news at once.
+            NotTaken: every node was too busy, or not ready.
+            Rejected: the machine can not answer it; this client asks for too many news at once.
             ClusterMismatch: no node there will ever answer.
         """
         self._sequence += 1
@@ -312,7 +314,7 @@ class LogTraffic:
                 raise type(ask.error)(f"{what}: {ask.error}") from ask.error
             if ask.reply is None:
                 if ask.detail:
-                    raise Rejected(f"{what}: {ask.detail}")
+                    raise NotTaken(f"{what}: {ask.detail}")
                 if sequence in self._asks_in_flight:
                     raise Unreachable(f"{what}: no node answered within {limit_s:g} s; is there a quorum?")
                 raise self._link.unreachable(what, limit_s)
@@ -357,7 +359,7 @@ class LogTraffic:
                 "would be another request"
             )
         if call.detail:
-            return Rejected(f"{what}: {call.detail}")
+            return NotTaken(f"{what}: {call.detail}")
         return self._link.unreachable(what, limit_s)
 
     # --- what the link calls ------------------------------------------------------------------------
