@@ -295,7 +295,9 @@ class FastPaxosReplica(Desk):
         leader = state.coordinator
         assert leader is not None
         question = leader.question
-        if state.stage is BACKOFF or question is None:
+        # An Accept may only be repeated as long as the own acceptor stands by it. Nobody else need refuse it.
+        left = isinstance(question, Accept) and state.acceptor.promised > question.ballot
+        if state.stage is BACKOFF or question is None or left:
             self._begin(state, leader, decree, now)
             return
         if isinstance(question, AnyValue) and now.monotonic_s >= state.takeover_s:

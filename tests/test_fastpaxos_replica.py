@@ -185,6 +185,25 @@ def test_after_the_last_fast_step_the_coordinator_recovers() -> None:
     assert {sent.message for sent in c.pick(Accept)} == {Accept(D, Ballot(0, 0, 4), b"of 2")}
 
 
+def test_a_coordinator_whose_acceptor_went_on_to_another_round_goes_on_too() -> None:
+    """Its Accept was lost, and is not repeated since its acceptor voted higher up: so nobody refuses it."""
+    c = cluster(3)
+    first = collide(c, {1: 1, 2: 2, 3: 3})
+    c.deliver(Accepted)
+    assert c.pick(Accept, 1)
+    c.drop()
+    c.advance(1.6, only=3)
+    c.deliver(Prepare, 3)
+    c.deliver(Promise, to=3)
+    c.deliver(Accept, 3)
+    c.deliver(Accepted, to=(2, 3))
+    c.drop()
+    assert c.known(D).keys() == {2, 3}
+    c.settle(first[0])
+    assert c.result(first[0]) == c.known(D)[2]
+    assert c.violations == {}
+
+
 def test_what_may_have_been_chosen_is_recovered() -> None:
     """Four of five voted for v; three of them are heard, and the one that voted otherwise."""
     c = cluster(5)
