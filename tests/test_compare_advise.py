@@ -66,6 +66,11 @@ def test_smaller_quorums_are_bought_with_fewer_failures() -> None:
     one, two = (advise(place, failures, ["multipaxos"]).choices[0] for failures in (1, 2))
     assert (one.quorums, two.quorums) == ("phase 1 4, phase 2 2 of 5", "3 of 5")
     assert one.mean_ms < two.mean_ms
+    # Conflicts are nothing to it.
+    assert (one.conflict_ms, two.conflict_ms) == (one.mean_ms, two.mean_ms)
+    assert advise(place, 2).breaks_even(advise(place, 2, ["epaxos"]).choices[0], two) == pytest.approx(
+        44.9, abs=0.1
+    )
     for failures in (0, 1, 2):
         for protocol in PROTOCOLS:
             for _, system in systems_for(find_protocol(protocol), 5, failures):

@@ -22,7 +22,7 @@ from paxos.compare.places import rtt_of
 from paxos.compare.plan import compared, default_protocols
 from paxos.contract import ProtocolDescription
 from paxos.errors import ConfigurationError, QuorumError
-from paxos.quorum import FlexibleQuorums, Majority, Phase, QuorumSystem
+from paxos.quorum import FastQuorums, FlexibleQuorums, Majority, Phase, QuorumSystem
 
 __all__ = ["Advice", "Choice", "advise", "systems_for"]
 
@@ -206,6 +206,11 @@ def _smallness(system: QuorumSystem) -> tuple[int, int]:
     return len(system.members) - system.survives(Phase.FAST) if system.has_fast else classic, classic
 
 
+def _has_fast_path(protocol: ProtocolDescription, system: QuorumSystem) -> bool:
+    """Whether there is one that conflicts take away: quorums of its own kind say so, majorities do not."""
+    return system.has_fast and (protocol.failure_quorums is not None or type(system) is FastQuorums)
+
+
 def _words(system: QuorumSystem, nodes: int) -> str:
     if type(system) is Majority:
         return f"{nodes // 2 + 1} of {nodes}"
@@ -235,7 +240,7 @@ def _choices(
             sites_ms = {site: rounded(each or 0.0) for site, each in zip(place.sites, took, strict=True)}
             mean_ms = sum(sites_ms[site] * shares[site] for site in place.sites)
             conflict_ms: float | None = mean_ms
-            if system.has_fast:
+            if _has_fast_path(protocol, system):
                 slow = [_slow_ms(protocol, system, node, between) for node in nodes]
                 conflict_ms = None
                 if all(each is not None for each in slow):
