@@ -7,7 +7,7 @@ and files, byte for byte, wherever it runs.
 import argparse
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,7 +64,7 @@ def add(commands: Commands) -> None:
     add_load(parser)
     add_machines(parser)
     files = parser.add_argument_group("what comes of it")
-    files.add_argument("--out", type=Path, metavar="DIR", help="write JSON, CSV and pictures there")
+    files.add_argument("--out", type=Path, metavar="DIR", help="write a page, figures, JSON and CSV there")
     files.add_argument("--full", action="store_true", help="also what each replica does")
     files.add_argument("--csv", action="store_true", help="CSV on standard output, and no tables")
     files.add_argument(
@@ -154,14 +154,14 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     if arguments.csv and out.as_json:
         raise UsageError("--csv and --json are two forms of one result; choose one")
     plan, place = in_words_of_arguments(lambda: planned(arguments))
-    from paxos.compare.files import check_directory, contents_of, write_files
+    from paxos.compare.files import check_directory
+    from paxos.compare.report import report_of
 
     if arguments.out is not None:
         check_directory(arguments.out)
     comparison = carried_out(plan, place, arguments.workers, out)
     if arguments.out is not None:
-        write_files(contents_of(comparison), arguments.out)
-        out.say(f"wrote {arguments.out}")
+        write(arguments.out, [comparison], lambda advance: report_of(comparison, advance=advance), out)
     show(comparison, arguments.csv, arguments.full, out)
     return EXIT_DONE
 
@@ -213,9 +213,36 @@ def show(comparison: "Comparison", as_csv: bool, full: bool, out: Output) -> Non
     out.result(comparison.to_json())
 
 
+def write(
+    directory: Path,
+    comparisons: "Sequence[Comparison]",
+    make: Callable[[Callable[[], None]], Mapping[str, bytes]],
+    out: Output,
+) -> None:
+    """Write a report, with a bar while its figures are drawn.
+
+    Args:
+        directory: where.
+        comparisons: what it is about.
+        make: its files by name; called with what to call after each figure.
+        out: the way out.
+    """
+    from paxos.compare.figures_style import EXTRA, can_draw
+    from paxos.compare.files import write_files
+    from paxos.compare.report import figures_in
+
+    if not can_draw():
+        out.say(f"the report has no figures: pip install '{EXTRA}' installs what draws them")
+    with out.progress("drawing", figures_in(*comparisons)) as bar:
+        contents = make(bar.advance)
+    write_files(contents, directory)
+    out.say(f"wrote {directory / 'index.html'}")
+
+
 def _run_preset(arguments: argparse.Namespace, out: Output) -> int:
-    from paxos.compare.files import check_directory, contents_of, write_files
+    from paxos.compare.files import check_directory
     from paxos.compare.presets import PRESETS, run_preset, table_of
+    from paxos.compare.report import preset_report
 
     given = (*_FIELDS, "protocols", "topology", "keys", "faults", "leader", "sites", "nodes")
     refused = [name for name in given if name != "commands" and getattr(arguments, name) is not None]
@@ -233,8 +260,7 @@ def _run_preset(arguments: argparse.Namespace, out: Output) -> int:
             advance=bar.advance,
         )
     if arguments.out is not None:
-        write_files(contents_of(result.comparisons[0]), arguments.out)
-        out.say(f"wrote {arguments.out}")
+        write(arguments.out, result.comparisons, lambda advance: preset_report(result, advance), out)
     out.table(*table_of(result))
     out.result(result.to_json())
     return EXIT_DONE

@@ -8,24 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-from paxos.compare.model import Comparison
-from paxos.compare.tables import csv_of
+from paxos.compare.figures import FIGURE
+from paxos.compare.report import COMPARISON, FIGURES
 from paxos.errors import ConfigurationError
 
-__all__ = ["check_directory", "contents_of", "write_files"]
-
-#: What says that a directory was written by this, so that it may be written again.
-_OURS: Final = "comparison.json"
-
-
-def contents_of(comparison: Comparison) -> dict[str, bytes]:
-    """The files of a comparison, by name."""
-    return {
-        _OURS: comparison.dumps().encode() + b"\n",
-        "comparison.csv": csv_of(comparison).encode(),
-    }
+__all__ = ["check_directory", "write_files"]
 
 
 def check_directory(directory: Path) -> None:
@@ -35,7 +23,7 @@ def check_directory(directory: Path) -> None:
         ConfigurationError: it is a file, or holds what is not from here, or can not be made.
     """
     if directory.is_dir():
-        if any(directory.iterdir()) and not (directory / _OURS).exists():
+        if any(directory.iterdir()) and not (directory / COMPARISON).exists():
             raise ConfigurationError(
                 f"{directory}: not empty, and not written by paxos compare; name another"
             )
@@ -60,15 +48,25 @@ def write_files(contents: Mapping[str, bytes], directory: Path) -> None:
         made = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         try:
             for name, content in contents.items():
+                (made / name).parent.mkdir(parents=True, exist_ok=True)
                 (made / name).write_bytes(content)
             made.chmod(0o755)
             if directory.exists():
                 # A directory can not be replaced at once; each file of it can.
                 for name in contents:
+                    (directory / name).parent.mkdir(parents=True, exist_ok=True)
                     os.replace(made / name, directory / name)
+                _tidy(contents, directory)
             else:
                 os.rename(made, directory)
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
         raise ConfigurationError(f"{directory}: can not be written: {error.strerror}") from error
+
+
+def _tidy(contents: Mapping[str, bytes], directory: Path) -> None:
+    """Take away figures of an earlier comparison, which this one does not have; nothing else."""
+    for path in sorted((directory / FIGURES).glob("*")):
+        if FIGURE.fullmatch(path.name) and f"{FIGURES}/{path.name}" not in contents:
+            path.unlink()
