@@ -5,7 +5,7 @@ repeated up to its first, second, third step, and so on; there a node is killed,
 what it began.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 
 import attrs
@@ -172,6 +172,31 @@ def test_the_recoverer_is_killed_at_every_step_of_recovery(
             break
         count += 1
     assert count > 8
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["sent arrives", "sent is lost"])
+@pytest.mark.parametrize(("nodes", "begins"), [(3, range(16)), (5, (2, 9, 18))])
+def test_the_owner_is_killed_at_every_step_of_a_recovery_that_began_while_it_lived(
+    nodes: int, begins: Iterable[int], lost: bool
+) -> None:
+    """Somebody suspects the owner after so many steps of its commit; both go on, and then it dies."""
+    runs = 0
+    for begin in begins:
+        for count in range(10_000):
+            net = cluster(nodes)
+            fast(net)
+            for _ in range(begin):
+                net.advance(net.now_s)
+            begin_recovery(net, 2)
+            for _ in range(count):
+                net.advance(net.now_s)
+            is_over = not (net.network or any(net.queues.values()))
+            kill(net, 1, False, lost)
+            finish(net, [node for node in net.everyone if node != 1])
+            runs += 1
+            if is_over:
+                break
+    assert runs > 60
 
 
 @pytest.mark.parametrize(("nodes", "knows"), [(3, (2,)), (5, (2, 3)), (5, (3,))])
