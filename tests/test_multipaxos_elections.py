@@ -14,6 +14,7 @@ from multipaxos.messages import (
     Promise,
     TakeOver,
 )
+from multipaxos.records import MAX_HINTS
 from paxos.ballot import Ballot
 from paxos.basic.election import Role
 from paxos.contract import Instant, OutcomeKind
@@ -402,4 +403,29 @@ def test_an_observer_that_missed_much_gets_it() -> None:
     net.submit(leader, b"tail")
     net.start(4)
     net.settle(lambda: net.applied(4) == net.applied(leader))
+    assert net.violations == {}
+
+
+# --- what a restart finds -----------------------------------------------------------------------------
+
+
+def test_a_long_office_leaves_one_hint_and_many_offices_no_more_than_there_may_be() -> None:
+    net = Net(settings=settings(hint_slots=1))
+    for node, slots in ((1, 3), (2, 2 * MAX_HINTS)):
+        leader = net.elect(node)
+        for number in range(slots):
+            net.submit(leader, b"%d %d" % (leader, number))
+            net.deliver()
+    done = net.applied(1)
+    assert len(done) == 3 + 2 * MAX_HINTS
+    net.restart(1)
+    assert net.applied(1) == done, "the first office is not forgotten over the length of the second"
+    for number in range(MAX_HINTS + 4):
+        net.submit(net.elect(number % 3 + 1), b"%d" % number)
+        net.deliver()
+    assert len(net.happened("elected")) > MAX_HINTS
+    for node in net.everyone:
+        net.restart(node)  # it can read what it wrote
+    net.elect()
+    net.settle(lambda: all(net.applied(node)[: len(done)] == done for node in net.everyone))
     assert net.violations == {}

@@ -2,7 +2,6 @@
 
 from multipaxos import MultiPaxosReplica, MultiPaxosSettings
 from multipaxos.messages import Accept, Accepted, Chosen, Fetch, Heartbeat, Prepare, Promise
-from multipaxos.records import MAX_HINTS
 from paxos.ballot import Ballot
 from paxos.contract import OutcomeKind
 from paxos.quorum import FlexibleQuorums
@@ -413,30 +412,6 @@ def test_a_leader_that_gets_what_it_lacks_page_by_page_goes_on() -> None:
             peer.heard_s = net.now_s
         reasons.append(bool(office.tick(net.now_s)))
     assert reasons == [False, True, False, False, False]
-
-
-# --- what a restart finds -----------------------------------------------------------------------------
-
-
-def test_a_long_office_leaves_one_hint_and_many_offices_no_more_than_there_may_be() -> None:
-    net = Net(settings=settings(hint_slots=1))
-    for leader, slots in ((1, 3), (2, 2 * MAX_HINTS)):
-        net.elect(leader)
-        for number in range(slots):
-            net.submit(leader, b"%d %d" % (leader, number))
-            net.deliver()
-    done = net.applied(1)
-    assert len(done) == 3 + 2 * MAX_HINTS
-    net.restart(1)
-    assert net.applied(1) == done, "the first office is not forgotten over the length of the second"
-    for number in range(MAX_HINTS + 4):
-        leader = number % 3 + 1
-        stand(net, leader)
-        net.submit(leader, b"%d" % number)
-        net.deliver()
-    for node in net.everyone:
-        net.restart(node)  # it can read what it wrote
-    assert everywhere(net)[0][: len(done)] == done
 
 
 def test_what_is_chosen_beyond_what_a_node_was_told_is_left_for_later() -> None:
