@@ -83,6 +83,16 @@ def test_the_settings_are_those_that_there_are() -> None:
     assert rows == [[f"`{field.name}`", f"`{field.default!r}`"] for field in attrs.fields(FastPaxosSettings)]
 
 
+@pytest.mark.parametrize("arguments", ["--ballots 0..2", "--acceptors 5"])
+def test_the_small_worlds_are_as_large_as_it_says(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS / "exhaust.md").read_text(encoding="utf-8")
+    command = f"paxos exhaust --protocol fastpaxos {arguments}"
+    shown = page[page.index(f"$ {command}\n") + len(command) + 3 :].split("\n$ ")[0].split("\n```")[0]
+    assert main(command.split()[1:]) == 0
+    timed = re.compile(r"^  time .*$", re.MULTILINE)
+    assert timed.sub("", capsys.readouterr().out).strip() == timed.sub("", shown).strip()
+
+
 def test_the_planted_mistakes_are_as_many_as_it_says() -> None:
     (said,) = re.findall(r"(\d+) \[planted mistakes\]", PAGE)
     assert int(said) == sum(mutant.protocol == "fastpaxos" for mutant in mutants().values())

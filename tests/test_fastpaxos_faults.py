@@ -109,6 +109,8 @@ def kill_everywhere(make: Any, victim: NodeId = 1) -> int:
     ways = list(product((0, 99), (False, True), (False, True)))
     if len(base.members) > 4:  # half of them, each two of which differ in two things
         ways = [way for way in ways if (bool(way[0]) + way[1] + way[2]) % 2 == 0]
+    if len(base.members) > 5:
+        ways = ways[:2]
     for moment in moments:
         for keep, lose, back in ways:
             c, asked = make()
