@@ -315,7 +315,10 @@ class Loop:
         now_ns, _, _, site, session, message, queued = event
         asked: list[tuple[Session, Message]] = queued or [(session, message)]
         heap = self._heap
-        while not queued and heap and heap[0][0] == now_ns and heap[0][2] == _REQUEST and heap[0][3] is site:
+        while not queued and heap and heap[0][0] == now_ns and heap[0][2] == _REQUEST:
+            # What waited its turn already is a piece of work of its own.
+            if heap[0][3] is not site or heap[0][6]:
+                break
             other = heapq.heappop(heap)
             asked.append((other[4], other[5]))
         asked = [each for each in asked if self.clients.expects(*each) and each[0].site is site]
