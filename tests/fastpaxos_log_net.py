@@ -86,7 +86,9 @@ class Net:
         self.quorums = quorums or Majority(range(1, nodes + 1))
         self.everyone = tuple(sorted((*self.quorums.members, *observers)))
         self.observers = observers
-        self.settings = settings or FastLogSettings(reserve_rounds=4, hint_slots=4)
+        self.settings = settings or FastLogSettings(
+            reserve_rounds=4, hint_slots=4, collisions_before_classic=3
+        )
         self.draws = Draws(draw)
         self.make, self.trace = make, trace
         self.now_s = 100.0

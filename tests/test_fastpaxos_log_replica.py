@@ -38,7 +38,8 @@ POLICIES = ("coordinated", "uncoordinated")
 
 
 def settings(**changes: object) -> FastLogSettings:
-    return FastLogSettings(**({"reserve_rounds": 4, "hint_slots": 4} | changes))  # type: ignore[arg-type]
+    given = {"reserve_rounds": 4, "hint_slots": 4, "collisions_before_classic": 3} | changes
+    return FastLogSettings(**given)  # type: ignore[arg-type]
 
 
 def same_everywhere(net: Net, *payloads: bytes) -> list[bytes]:

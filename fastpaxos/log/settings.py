@@ -33,7 +33,7 @@ class FastLogSettings:
             succeeded; above, a lost vote or a gap holds up everything behind it for so long.
         collisions_before_classic: so many recoveries in a row, without a slot chosen fast in between, make
             the coordinator go classic; 0 for never. A classic ballot costs a message delay more and knows no
-            collisions.
+            collisions; where sites compete at all it soon pays, so one is enough.
         quiet_s: seconds without competition after which the coordinator opens a fast ballot again. Each time
             that fast ballots are given up within `quiet_max_s` it is twice as long. Much below a second,
             ballots change more often than commands come.
@@ -70,7 +70,7 @@ class FastLogSettings:
         metadata={"agreed": True},  # told to peers when nodes meet
     )
     recover_s: float = attrs.field(default=0.4, validator=seconds(0.001, 60))
-    collisions_before_classic: int = attrs.field(default=3, validator=count(0, 1_000_000))
+    collisions_before_classic: int = attrs.field(default=1, validator=count(0, 1_000_000))
     quiet_s: float = attrs.field(default=2.0, validator=seconds(0.001, 3600))
     quiet_max_s: float = attrs.field(default=60.0, validator=seconds(0.001, 86_400))
     rival_s: float = attrs.field(default=0.25, validator=seconds(0.0, 60))

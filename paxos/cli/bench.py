@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from paxos.cli.arguments import Commands, Parser, add_command, count, seconds
+from paxos.cli.bench_contention import bench_contention
 from paxos.cli.bench_memory import bench_memory
 from paxos.cli.bench_proposers import bench_proposers
 from paxos.cli.bench_regions import bench_regions
@@ -53,6 +54,7 @@ def add(commands: Commands) -> None:
         "  catch-up seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
         "  regions  a log between published regions, in virtual time: latency, messages, and throughput\n"
         "  proposers decrees that several sites propose at once, in virtual time: collisions and latency\n"
+        "  contention a log in which several sites place commands at once, likewise\n"
         "  memory   memory and disk over very many commands of a log, one node down for half of them\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
@@ -67,7 +69,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|proposers|memory|history",
+        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|proposers|contention|memory|history",
         help="what to measure",
     )
     parser.add_argument(
@@ -83,8 +85,8 @@ def add(commands: Commands) -> None:
         "--operations",
         type=count(1, 100_000_000),
         metavar="N",
-        help="in each run of sim (6000) and regions (1000), decrees of proposers (200), in each history "
-        "(5000), commands of catch-up and memory (1000000)",
+        help="in each run of sim (6000) and regions (1000), decrees of proposers (200), commands of "
+        "contention (600), in each history (5000), commands of catch-up and memory (1000000)",
     )
     cluster = parser.add_argument_group("cluster only")
     cluster.add_argument(
@@ -97,7 +99,9 @@ def add(commands: Commands) -> None:
         "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
     )
     _add_log_options(parser)
-    parser.add_argument("--chart", metavar="FILE", help="proposers: draw what was measured, as SVG")
+    parser.add_argument(
+        "--chart", metavar="FILE", help="proposers, contention: draw what was measured, as SVG"
+    )
     parser.add_argument(
         "--directory", metavar="DIR", help="cluster, log: on the disk to measure (a temporary one)"
     )
@@ -405,6 +409,7 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "catch-up": _catch_up,
     "regions": bench_regions,
     "proposers": bench_proposers,
+    "contention": bench_contention,
     "memory": bench_memory,
     "history": bench_histories,
 }
