@@ -256,6 +256,29 @@ def test_results_that_nobody_acknowledges_are_bounded_at_a_marker() -> None:
     assert len(worker.done) == 7
 
 
+def test_results_of_all_clients_are_bounded_at_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(answer(b"1"))
+    monkeypatch.setattr(module, "MAX_ALL_KEPT_BYTES", 6 * size)
+    table, worker = Sessions(), Worker()
+    for client, many in ((0, 1), (1, 4), (2, 2), (3, 4), (4, 1)):
+        table.apply(make(1, *[b"%d" % number for number in range(many)], client=name(client)), worker)
+    table.mark()
+    kept = {client: table.get(name(client)).kept_bytes // size for client in range(5)}  # type: ignore[union-attr]
+    # Who keeps most loses all, and nobody more than needed.
+    assert kept == {0: 1, 1: 0, 2: 2, 3: 0, 4: 1}
+    # That it was carried out is not forgotten.
+    done = len(worker.done)
+    told = table.apply(make(1, *[b"%d" % number for number in range(4)], client=name(1)), worker)
+    assert [each.applied for each in told] == [True] * 4
+    assert table.apply(make(1, b"0", b"1", client=name(2)), worker) == [answer(b"0"), answer(b"1")]
+    assert len(worker.done) == done
+    # What comes after is kept as before.
+    table.apply(make(5, b"5", client=name(1)), worker)
+    table.mark()
+    assert table.apply(make(5, b"5", client=name(1)), worker) == [answer(b"5")]
+    again(table)
+
+
 # --- BarrierCut: any order between two markers ----------------------------------------------------------
 
 
@@ -271,7 +294,9 @@ def test_in_any_order_the_table_is_the_same_at_the_marker(epochs: list[list[Do]]
         for table, worker, doings in ((one, done_by_one, epoch), (other, done_by_other, shuffled)):
             for do in doings:
                 table.apply(run_of(do, name(do.client), 0), worker)
-            table.mark()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(module, "MAX_ALL_KEPT_BYTES", 30)
+                table.mark()
         assert sorted(done_by_one.done) == sorted(done_by_other.done)
         assert packed(one) == packed(other)
     assert packed(again(one)) == packed(other)

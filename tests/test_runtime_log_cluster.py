@@ -224,6 +224,11 @@ async def test_followers_answer_and_send_on() -> None:
         await until(lambda: nothing_open(cluster))
 
 
+async def test_a_time_beyond_all_floats_is_for_ever() -> None:
+    async with open_cluster("multipaxos", 3, timeout_s=PATIENCE_S) as cluster:
+        assert await cluster.client().increment(b"n", timeout_s=10**400) == 1
+
+
 async def test_who_was_told_one_address_finds_every_next_leader() -> None:
     async with open_cluster("multipaxos", 3, timeout_s=PATIENCE_S) as cluster:
         one, other = [node for node in (1, 2, 3) if node != await leader_of(cluster)]

@@ -5,6 +5,7 @@ What is asked of a cluster depends on what it decides: `decide` and `decided` fo
 """
 
 import json
+import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any, Final
@@ -424,4 +425,7 @@ def check_timeout(timeout_s: object) -> float:
     """A time limit, in seconds. Raises ConfigurationError."""
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s > 0:
         raise ConfigurationError(f"timeout_s: expected seconds above 0, got {timeout_s!r}")
-    return float(timeout_s)
+    try:
+        return float(timeout_s)
+    except OverflowError:
+        return math.inf  # a number beyond all floats

@@ -36,6 +36,7 @@ from paxos.wire import expect_fields, take_bytes, take_int, take_list, take_opti
 
 __all__ = [
     "IDLE_MARKERS",
+    "MAX_ALL_KEPT_BYTES",
     "MAX_CLIENTS",
     "MAX_INTERVALS",
     "MAX_KEPT_BYTES",
@@ -57,6 +58,8 @@ MAX_RESULT_BYTES: Final = 4 << 20
 #: Of one client so many bytes of results are kept over a marker that it has not acknowledged; the lowest
 #: numbers lose theirs first.
 MAX_KEPT_BYTES: Final = 32 << 20
+#: And so many of all clients together, of which there may be any number: those that keep most lose all first.
+MAX_ALL_KEPT_BYTES: Final = 256 << 20
 #: Of one client so many intervals of settled numbers are remembered at a marker; the lowest go first.
 MAX_INTERVALS: Final = 65_536
 
@@ -246,13 +249,16 @@ class Session:
             kept -= self.held[at].size
         return kept
 
-    def settle(self) -> None:
+    def settle(self, most: int | None = None) -> None:
         """At a marker: of what is acknowledged, only the numbers are kept; and of what is too much.
 
         What is left must follow from what was applied and acknowledged, and not from the order: so whatever
         was applied together is taken apart, and put together anew.
+
+        Args:
+            most: bytes of results that may be kept; None for as many as of any client.
         """
-        if not self._changed:
+        if not self._changed and most is None:
             return
         self._changed = False
         rest: list[tuple[int, bytes, bytes]] = []
@@ -268,18 +274,20 @@ class Session:
                 self._settle_one(number, digest, result, rest)
         rest.sort()
         self.held, self.others, self._released = [], {}, 0
-        self._hold(self._within_bounds(rest))
+        self._hold(self._within_bounds(rest, MAX_KEPT_BYTES if most is None else most))
         if len(self.settled) > MAX_INTERVALS:
             gone = self.settled[:-MAX_INTERVALS]
             del self.settled[: len(gone)]
             # Numbers below it that were held may be settled only now: it never falls.
             self.floor = max(self.floor, gone[-1][1])
 
-    def _within_bounds(self, rest: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
+    def _within_bounds(
+        self, rest: list[tuple[int, bytes, bytes]], most: int
+    ) -> list[tuple[int, bytes, bytes]]:
         """What is kept of results that are not acknowledged; of the others that they were carried out."""
         kept = sum(len(result) for _, _, result in rest)
         first = 0
-        while kept > MAX_KEPT_BYTES:
+        while kept > most:
             number = rest[first][0]
             _add(self.settled, number, number)
             # All that bear the number: it stands for every one of them.
@@ -463,8 +471,21 @@ class Sessions:
             self.horizon = max(self.horizon, min(lasts[self._max_clients] + 1, self.markers - 1))
         for client in [client for client, session in sessions.items() if session.last < self.horizon]:
             del sessions[client]
+        kept = 0
         for session in sessions.values():
             session.settle()
+            kept += session.kept_bytes
+        if kept > MAX_ALL_KEPT_BYTES:
+            self._release(kept)
+
+    def _release(self, kept: int) -> None:
+        """All clients together have so many bytes of results, which is too much."""
+        most_first = sorted((-session.kept_bytes, client) for client, session in self._sessions.items())
+        for size, client in most_first:
+            self._sessions[client].settle(0)
+            kept += size
+            if kept <= MAX_ALL_KEPT_BYTES:
+                return
 
     # --- in a snapshot -------------------------------------------------------------------------------
 
