@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from paxos.compare import figures_draw as draw
+from paxos.compare.figures_map import draw_map, flat_positions
 from paxos.compare.model import Comparison, Latency, Run
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _of_place(comparison: Comparison) -> Iterator[Picture]:
 
 
 def _map(place: Any, figure: "Figure") -> None:
-    draw.draw_map(figure, place, draw.flat_positions(place)[0])
+    draw_map(figure, place, flat_positions(place))
 
 
 # --- latency ----------------------------------------------------------------------------------------------
@@ -193,6 +194,7 @@ def _of_latency(comparison: Comparison, looks: draw.Looks) -> Iterator[Picture]:
                 f"{run.protocol} at {site.name}: commit {_ms(_p50(site.commit_ms))} in the median, execution "
                 f"{_ms(_p50(site.execute_ms))}, its 99th percentile {_ms(_p99(site.execute_ms))}, "
                 f"bound {_ms(site.bound_ms)}"
+                + ("" if site.read_ms is None else f", reads {_ms(site.read_ms.p50)}")
                 for run in runs
                 for site in run.sites
             ]
@@ -222,7 +224,8 @@ def _of_latency(comparison: Comparison, looks: draw.Looks) -> Iterator[Picture]:
 def _cdf_words(runs: Sequence[Run]) -> str:
     parts = []
     for run in runs:
-        for what, latency in (("commits", run.commit_ms), ("executions", run.execute_ms)):
+        of = (("commits", run.commit_ms), ("executions", run.execute_ms), ("reads", run.read_ms))
+        for what, latency in of:
             if latency is not None:
                 parts.append(
                     f"of {run.protocol} half of the {what} took at most {_ms(latency.p50)}, "

@@ -22,13 +22,12 @@ __all__ = [
     "draw_bars",
     "draw_cdf",
     "draw_lines",
-    "draw_map",
     "draw_matrix",
     "draw_published",
     "draw_ranges",
     "draw_strips",
     "draw_timeline",
-    "flat_positions",
+    "short_name",
 ]
 
 _INK: Final = PALETTE["ink"].light
@@ -39,10 +38,13 @@ _SURFACE: Final = PALETTE["surface"].light
 #: A wide and pale line, and a thin and strong one.
 _WIDE: Final[Mapping[str, Any]] = {"linewidth": 5.0, "alpha": 0.32}
 _THIN: Final[Mapping[str, Any]] = {"linewidth": 1.4}
+_DOTTED: Final[Mapping[str, Any]] = {"linewidth": 1.6, "linestyle": ":"}
 #: From which ratio of the largest to the smallest on an axis is logarithmic.
 _LOGARITHMIC: Final = 12.0
-#: How wide the sites of a map stand apart.
-_MAP_WIDTH_IN: Final = 3.4
+#: Letters below a figure that still stand beside each other.
+_ROW: Final = 40
+#: Letters of a site's name in a figure.
+_NAME: Final = 16
 #: Entries of a legend beside each other.
 _COLUMNS: Final = 3
 #: Levels of a strip: up to which share of the usual rate it is drawn in which strength.
@@ -76,6 +78,11 @@ class Looks(NamedTuple):
             Line2D([], [], color=self.colour(each), marker=self.marker(each), markersize=4.5, label=each)
             for each in shown
         ]
+
+
+def short_name(name: str) -> str:
+    """A site's name for a figure: both ends of a long one."""
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[-(_NAME // 2) + 1 :]}"
 
 
 def _legend(figure: "Figure", *groups: Sequence[Any]) -> None:
@@ -115,7 +122,7 @@ def _scale_ms(axis: Any, values: Sequence[float], label: str) -> None:
     name = axis.axis_name
     low, high = (min(some), max(some)) if some else (1.0, 1.0)
     limits = getattr(axis.axes, f"set_{name}lim")
-    if high / low <= _LOGARITHMIC:
+    if high / low <= _LOGARITHMIC or min(values, default=0.0) <= 0:
         limits(0, high * 1.06)
         axis.set_major_locator(_round_steps())
         axis.set_label_text(label)
@@ -153,7 +160,7 @@ def draw_ranges(figure: "Figure", looks: Looks, runs: Sequence[Run]) -> None:
     """For each site and protocol: bound, median commit, median and 99th percentile of execution."""
     axes = figure.add_subplot()
     _plain(axes, y=False)
-    names = [site.name for site in runs[0].sites]
+    names = [short_name(site.name) for site in runs[0].sites]
     shown, step = [], 0.74 / len(runs)
     for at, run in enumerate(runs):
         colour, marker = looks.colour(run.protocol), looks.marker(run.protocol)
@@ -172,6 +179,8 @@ def draw_ranges(figure: "Figure", looks: Looks, runs: Sequence[Run]) -> None:
         _sign("commit p50", marker="o", markersize=5, linestyle=""),
         _sign("execution p50 to p99", marker="o", markersize=5, markerfacecolor=_SURFACE, linewidth=1.2),
     ]
+    if any(site.read_ms is not None for run in runs for site in run.sites):
+        signs.append(_sign("read p50", marker="x", markersize=5, markeredgewidth=1.4, linestyle=""))
     _legend(figure, looks.entries([run.protocol for run in runs]), signs)
 
 
@@ -187,6 +196,9 @@ def _draw_range(axes: "Axes", site: Site, level: float, colour: str, marker: str
     if site.commit_ms is not None:
         shown.append(site.commit_ms.p50)
         axes.plot([site.commit_ms.p50], [level], marker, markersize=4.2, color=colour)
+    if site.read_ms is not None:
+        shown.append(site.read_ms.p50)
+        axes.plot([site.read_ms.p50], [level], "x", markersize=5, markeredgewidth=1.4, color=colour)
     if site.bound_ms is not None:
         shown.append(site.bound_ms)
         axes.plot([site.bound_ms] * 2, [level - step * 0.46, level + step * 0.46], color=_INK, linewidth=1.6)
@@ -213,7 +225,8 @@ def draw_published(figure: "Figure", looks: Looks, rows: "Sequence[Row]") -> Non
         if level and row.site != rows[level - 1].site:
             axes.axhline(level - 0.5, color=_GRID, linewidth=0.7)
     names = [
-        f"{row.site}  {row.protocol}" + (f" {row.conflict:g} %" if row.protocol in several else "")
+        f"{short_name(row.site)}  {row.protocol}"
+        + (f" {row.conflict:g} %" if row.protocol in several else "")
         for row in rows
     ]
     axes.set_yticks(range(len(rows)), names)
@@ -229,15 +242,17 @@ def draw_published(figure: "Figure", looks: Looks, rows: "Sequence[Row]") -> Non
 
 
 def draw_cdf(figure: "Figure", looks: Looks, runs: Sequence[Run | tuple[str, Site]]) -> None:
-    """What share of the commands took no longer than how long: commit and execution of each protocol."""
+    """What share of the commands took no longer than how long: commit, execution and reads."""
     axes = figure.add_subplot()
     _plain(axes)
     protocols: list[str] = []
     values: list[float] = []
+    shown: list[Run | Site] = []
     for each in runs:
         protocol, of = each if isinstance(each, tuple) else (each.protocol, each)
         protocols.append(protocol)
-        for latency, how in ((of.commit_ms, _WIDE), (of.execute_ms, _THIN)):
+        shown.append(of)
+        for latency, how in ((of.commit_ms, _WIDE), (of.execute_ms, _THIN), (of.read_ms, _DOTTED)):
             if latency is not None:
                 values += latency.cdf
                 axes.plot(
@@ -247,7 +262,9 @@ def draw_cdf(figure: "Figure", looks: Looks, runs: Sequence[Run | tuple[str, Sit
     axes.set_ylim(0, 100.8)
     axes.set_yticks([0, 25, 50, 75, 90, 100])
     axes.set_ylabel("% of commands, at most so long")
-    _legend(figure, looks.entries(protocols), _commit_and_execution())
+    signs = _commit_and_execution() if any(of.execute_ms for of in shown) else []
+    signs += [_sign("read", **_DOTTED)] if any(of.read_ms for of in shown) else []
+    _legend(figure, looks.entries(protocols), signs)
 
 
 class Line(NamedTuple):
@@ -399,7 +416,7 @@ def draw_strips(figure: "Figure", looks: Looks, runs: Sequence[Run], end_s: floa
                 axes.broken_barh(
                     spans, (row - 0.36, 0.72), color=looks.colour(run.protocol), alpha=strength, linewidth=0
                 )
-        names = list(run.timeline.sites)
+        names = list(map(short_name, run.timeline.sites))
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_title(run.protocol, loc="left", color=_INK, pad=3)
@@ -447,7 +464,7 @@ def draw_bars(
     """A bar for each site and protocol."""
     axes = figure.add_subplot()
     _plain(axes, y=False)
-    names = [site.name for site in runs[0].sites]
+    names = [short_name(site.name) for site in runs[0].sites]
     step, most = 0.78 / len(runs), 0.0
     for at, run in enumerate(runs):
         for row, site in enumerate(run.sites):
@@ -466,72 +483,6 @@ def draw_bars(
 
 
 # --- where the sites are ---------------------------------------------------------------------------------
-
-
-def flat_positions(place: Place) -> tuple[list[tuple[float, float]], float]:
-    """Where sites are on a plane whose distances are the round trips as nearly as can be.
-
-    Classical scaling (Torgerson 1952), refined by majorisation (de Leeuw 1977). Turned so that the longest
-    distance lies flat.
-
-    Returns:
-        Positions, milliseconds; and by how many percent a distance is off, in the mean.
-    """
-    import numpy as np
-
-    rtt = np.array(place.rtt_ms, dtype=float)
-    many = len(rtt)
-    centred = np.eye(many) - 1 / many
-    _, vectors = np.linalg.eigh(-0.5 * centred @ rtt**2 @ centred)
-    values = np.linalg.eigvalsh(-0.5 * centred @ rtt**2 @ centred)
-    at = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0.0))
-
-    def apart(points: Any) -> Any:
-        return np.sqrt(((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=2))
-
-    for _ in range(300):
-        now = apart(at)
-        ratio = np.divide(rtt, now, out=np.zeros_like(rtt), where=now > 1e-9)
-        step = -ratio
-        step[np.diag_indices(many)] = ratio.sum(axis=1)
-        at = step @ at / many
-    at -= at.mean(axis=0)
-    # Mirrored the one way that does not hang on the sign that a solver happens to choose.
-    _, _, axes = np.linalg.svd(at, full_matrices=False)
-    at = at @ axes.T
-    for column in range(2):
-        first = next((value for value in at[:, column] if abs(value) > 1e-6), 1.0)
-        at[:, column] *= -1 if first > 0 else 1
-    pairs = np.triu_indices(many, 1)
-    off = np.abs(apart(at)[pairs] - rtt[pairs]) / np.maximum(rtt[pairs], 1e-9)
-    return [(round(float(x), 1), round(float(y), 1)) for x, y in at], float(100 * off.mean())
-
-
-def draw_map(figure: "Figure", place: Place, positions: Sequence[tuple[float, float]]) -> None:
-    """The sites on a plane, with a rule to measure by."""
-    axes = figure.add_subplot()
-    axes.set_axis_off()
-    axes.set_aspect("equal")
-    xs, ys = [x for x, _ in positions], [y for _, y in positions]
-    width, height = max(xs) - min(xs) or 1.0, max(ys) - min(ys)
-    figure.set_figheight(min(max(_MAP_WIDTH_IN * height / width + 1.1, 1.6), 4.2))
-    for at, (ax, ay) in enumerate(positions):
-        for bx, by in positions[at + 1 :]:
-            axes.plot([ax, bx], [ay, by], color=_GRID, linewidth=0.8, zorder=1)
-    for name, (x, y) in zip(place.sites, positions, strict=True):
-        leads = name == place.leader
-        axes.plot([x], [y], "*" if leads else "o", markersize=12 if leads else 7, color=_BLUE, zorder=3)
-        axes.annotate(
-            name, (x, y), (0, 7), textcoords="offset points", ha="center", va="bottom", color=_INK, zorder=4,
-            bbox={"facecolor": _SURFACE, "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
-        )  # fmt: skip
-    rule = next(
-        (m * 10.0**p for p in range(4, -4, -1) for m in (5, 2, 1) if m * 10.0**p <= width / 3), width / 3
-    )
-    left, below = min(xs), min(ys) - 0.14 * width
-    axes.plot([left, left + rule], [below, below], color=_INK, linewidth=1.6)
-    axes.text(left, below - 0.02 * width, f"{rule:g} ms there and back", fontsize=8, va="top", color=_MUTED)
-    axes.margins(0.14, 0.12)
 
 
 def draw_matrix(figure: "Figure", place: Place) -> None:
@@ -556,8 +507,9 @@ def draw_matrix(figure: "Figure", place: Place) -> None:
     axes.set_xlim(-0.5, many - 0.5)
     axes.set_ylim(many - 0.5, -0.5)
     axes.set_aspect("equal")
-    axes.set_xticks(range(many), place.sites, rotation=90 if small else 0)
-    axes.set_yticks(range(many), place.sites)
+    names = list(map(short_name, place.sites))
+    axes.set_xticks(range(many), names, rotation=90 if max(map(len, names)) * many > _ROW else 0)
+    axes.set_yticks(range(many), names)
     axes.tick_params(labelcolor=_INK, top=False)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -221,6 +221,7 @@ class _Reading:
             faults=self._faults(),
             timeline=self._timeline(),
             checked=self._checked(),
+            read_ms=Latency.of([_took_ms(op) for op in self._done if not _is_write(op)]),
         )
 
     def _site(self, name: str) -> Site:

@@ -265,6 +265,7 @@ class Run:
         faults: what each fault did, in order of time.
         timeline: the run, bucket by bucket.
         checked: how the history was judged.
+        read_ms: from asking until the answer, of the reads of all sites; None where there were none.
     """
 
     protocol: str
@@ -290,6 +291,7 @@ class Run:
     faults: tuple[FaultEffect, ...]
     timeline: Timeline
     checked: Checked
+    read_ms: Latency | None = None
 
     @property
     def site(self) -> Mapping[str, Site]:
@@ -309,6 +311,7 @@ class Run:
             "unanswered": self.unanswered,
             "commit_ms": _json(self.commit_ms),
             "execute_ms": _json(self.execute_ms),
+            "read_ms": _json(self.read_ms),
             "bound_ms": self.bound_ms,
             "commands_per_s": self.commands_per_s,
             "fast_share": self.fast_share,
@@ -449,6 +452,7 @@ def _run_from(data: Any) -> Run:
         "sites": tuple(_site_from(name, each) for name, each in data["sites"].items()),
         "commit_ms": _latency_from(data["commit_ms"]),
         "execute_ms": _latency_from(data["execute_ms"]),
+        "read_ms": _latency_from(data.get("read_ms")),
         "components": {int(size): times for size, times in data["components"].items()},
         "faults": tuple(FaultEffect(**each) for each in data["faults"]),
         "timeline": _timeline_from(data["timeline"]),

@@ -179,7 +179,7 @@ class _Page:
 
     def _glance(self) -> str:
         found = "".join(f"<li>{each}</li>\n" for each in self._findings())
-        return f'{self._summary()}\n<ul class="found">\n{found}</ul>'
+        return self._summary() + (f'\n<ul class="found">\n{found}</ul>' if found else "")
 
     def _published(self) -> str:
         tables = "\n".join(plain_table(each, self._protocols) for each in self._tables)
@@ -188,6 +188,8 @@ class _Page:
 
     def _summary(self) -> str:
         heads = ["", "commit p50, ms", "execution p50, ms", "p99, ms", "bound, ms", "fast path", "answered/s"]
+        if any(run.read_ms for run in self._of.runs):
+            heads.insert(4, "read p50, ms")
         heads += ["messages", "bytes", "syncs"]
         if self._faulty:
             heads += ["longest silence, s", "recovered after, s"]
@@ -203,13 +205,16 @@ class _Page:
         return grid(caption, heads, groups)
 
     def _summary_rows(self, runs: Sequence[Run]) -> list[list[Cell]]:
+        closed = all(run.rate is None for run in runs)
         columns: list[tuple[Callable[[Run], float | None], Callable[[float | None], str], int]] = [
             (lambda run: _p50(run.commit_ms), _ms, -1),
             (lambda run: _p50(run.execute_ms), _ms, -1),
             (lambda run: _p99(run.execute_ms), _ms, -1),
+            *(((_read_p50, _ms, -1),) if any(run.read_ms for run in self._of.runs) else ()),
             (lambda run: run.bound_ms, _ms, 0),
             (lambda run: run.fast_share, lambda value: "–" if value is None else f"{value:.0f} %", 0),
-            (lambda run: run.commands_per_s, lambda value: f"{value:.0f}", 1),
+            # What arrives at some rate is answered at that rate.
+            (lambda run: run.commands_per_s, lambda value: f"{value:.0f}", 1 if closed else 0),
             (lambda run: run.messages_per_command, lambda value: f"{value:.1f}", -1),
             (lambda run: run.bytes_per_command, lambda value: f"{value:.0f}", -1),
             (lambda run: run.syncs_per_command, lambda value: f"{value:.1f}", -1),
@@ -320,7 +325,8 @@ class _Page:
             return ""
         words = (
             '<p class="lead">What share of the commands took at most how long. The wide line is the commit, '
-            "the thin one the execution; where one lies on the other, nothing waited after its commit.</p>"
+            "the thin one the execution; where one lies on the other, nothing waited after its commit."
+            + (" Reads are dotted.</p>" if any(run.read_ms for run in self._of.runs) else "</p>")
         )
         single = self._figures("cdf-sites")
         return f"{words}\n{drawn}\n{_folded('Each site by itself', single) if single else ''}"
@@ -396,7 +402,8 @@ class _Page:
             "and execution are of writes. Throughput is of the middle three fifths of a run.</p>"
         )
         searched = sum(run.checked.searched for run in of.runs)
-        checked = f"{sum(run.checked.operations for run in of.runs)} operations of {len(of.runs)} runs"
+        checked = f"{sum(run.checked.operations for run in of.runs)} operations of {len(of.runs)} run"
+        checked += "s" if len(of.runs) > 1 else ""
         witnesses = _joined(sorted({run.checked.witness for run in of.runs}))
         lines = {
             "Checked": f"{checked}, against {witnesses}"
@@ -449,9 +456,13 @@ def _asked(comparison: Comparison) -> str:
 
 def _fault_names(comparison: Comparison) -> list[str]:
     run = next(run for run in comparison.runs if run.faults)
-    return [f"{each.what}, at {each.at_s:g} s" for each in run.faults[:3]] + (
+    return [f"at {each.at_s:g} s, {each.what}" for each in run.faults[:3]] + (
         [f"and {len(run.faults) - 3} more"] if len(run.faults) > 3 else []
     )
+
+
+def _read_p50(run: Run) -> float | None:
+    return _p50(run.read_ms)
 
 
 def _silence_s(run: Run) -> float | None:

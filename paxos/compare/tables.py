@@ -116,7 +116,7 @@ def _latency(comparison: Comparison) -> Table:
     rows = []
     for run in comparison.runs:
         rows += [row(run, site, site.name, site.read_ms) for site in run.sites]
-        rows.append(row(run, run, _ALL, None))
+        rows.append(row(run, run, _ALL, run.read_ms))
     return Table("Latency at each site, milliseconds:", columns, tuple(rows))
 
 
@@ -236,7 +236,7 @@ def _lines(runs: Iterable[Run]) -> Iterator[Sequence[object]]:
             )
         yield _filled(
             (*before, _ALL, run.commands, run.commands_per_s, run.bound_ms),
-            (run.commit_ms, run.execute_ms, None),
+            (run.commit_ms, run.execute_ms, run.read_ms),
             (
                 run.fast_share,
                 run.messages_per_command,
