@@ -38,6 +38,8 @@ LONGEST = {
     ("paxos", 3): 40,
     ("fastpaxos", 2): 40,
     ("fastpaxos", 3): 40,
+    ("fastpaxos-log", 2): 80,
+    ("fastpaxos-log", 3): 80,
     ("multipaxos", 2): 80,
     ("multipaxos", 3): 80,
 }
@@ -62,6 +64,7 @@ def test_there_are_enough_and_each_has_its_scenario() -> None:
     assert of.count("multipaxos") >= 20
     assert of.count("epaxos") >= 50
     assert of.count("fastpaxos") >= 15
+    assert of.count("fastpaxos-log") >= 12
     assert len(of) == len(mutants())
     assert sorted(path.stem for path in SCENARIOS.glob("*.json")) == NAMES
     assert registry.stale_read is registry.stale_read

@@ -15,11 +15,13 @@ import attrs
 
 import epaxos
 import fastpaxos
+import fastpaxos.log
 import multipaxos
 import paxos.basic
 import paxos.service.node as node_room
 from epaxos import EPaxosReplica
 from fastpaxos import FastPaxosReplica
+from fastpaxos.log import FastLogReplica
 from multipaxos import MultiPaxosReplica
 from paxos.basic import BasicReplica
 from paxos.contract import ProtocolDescription
@@ -27,6 +29,7 @@ from paxos.quorum import Phase, QuorumSystem
 from paxos.service.log import LogService
 from paxos.wire import MessageTable
 from tests.mutants.epaxos_patches import EPAXOS
+from tests.mutants.fastpaxos_log_patches import FASTPAXOS_LOG
 from tests.mutants.fastpaxos_patches import FASTPAXOS
 from tests.mutants.log_patches import MULTIPAXOS
 from tests.mutants.patches import BASIC, Mutant, Patch
@@ -77,6 +80,22 @@ _BASES: Final = {
         ),
         FastPaxosReplica,
     ),
+    "fastpaxos-log": _Base(
+        fastpaxos.log.protocol,
+        "fastpaxos.log",
+        (
+            "acceptor",
+            "learner",
+            "votes",
+            "candidate",
+            "proposer",
+            "reads",
+            "campaign",
+            "coordinator",
+            "replica",
+        ),
+        FastLogReplica,
+    ),
     "epaxos": _Base(
         epaxos.protocol,
         "epaxos",
@@ -110,7 +129,9 @@ class HalfQuorums(QuorumSystem):
 
 def mutants() -> Mapping[str, Mutant]:
     """All of them, by name."""
-    return {mutant.name: mutant for mutant in (*BASIC, *MULTIPAXOS, *FASTPAXOS, *EPAXOS, *SERVICE)}
+    return {
+        mutant.name: mutant for mutant in (*BASIC, *MULTIPAXOS, *FASTPAXOS, *FASTPAXOS_LOG, *EPAXOS, *SERVICE)
+    }
 
 
 def sound(mutant: Mutant) -> ProtocolDescription:

@@ -24,6 +24,7 @@ from paxos.sim.ledger import Ledger, State
 from paxos.sim.log_verdict import judge_log
 from tests.multipaxos_net import Net, Sent
 from tests.mutants.epaxos_directed import EPAXOS_DIRECTED
+from tests.mutants.fastpaxos_log_directed import FASTPAXOS_LOG_DIRECTED
 from tests.mutants.patches import Mutant
 
 __all__ = ["DIRECTED"]
@@ -232,16 +233,20 @@ def a_number_used_twice(mutant: Mutant | None) -> _Shown:
     return _carried_out(mutant, log, {})
 
 
-DIRECTED: Final[Mapping[str, Callable[[Mutant | None], _Shown]]] = {
-    direct.__name__: direct
-    for direct in (
-        a_vote_of_an_observer,
-        an_index_of_a_higher_ballot,
-        what_a_deposed_leader_says,
-        a_slow_clock,
-        a_late_grant,
-        a_grantor_that_restarts,
-        a_forgotten_client,
-        a_number_used_twice,
-    )
-} | EPAXOS_DIRECTED
+DIRECTED: Final[Mapping[str, Callable[[Mutant | None], _Shown]]] = (
+    {
+        direct.__name__: direct
+        for direct in (
+            a_vote_of_an_observer,
+            an_index_of_a_higher_ballot,
+            what_a_deposed_leader_says,
+            a_slow_clock,
+            a_late_grant,
+            a_grantor_that_restarts,
+            a_forgotten_client,
+            a_number_used_twice,
+        )
+    }
+    | EPAXOS_DIRECTED
+    | FASTPAXOS_LOG_DIRECTED
+)
