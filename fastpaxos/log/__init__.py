@@ -19,7 +19,7 @@ from fastpaxos.log.replica import FastLogReplica
 from fastpaxos.log.settings import FastLogSettings
 from fastpaxos.log.stored import stored_log
 from paxos.ballot import NodeId
-from paxos.contract import Decides, ProtocolDescription
+from paxos.contract import Commitment, Decides, Event, ProtocolDescription
 from paxos.quorum import FastQuorums, Phase, QuorumSystem
 
 __all__ = [
@@ -48,6 +48,14 @@ def _bound_ms(
     return max(map(distance_ms, quorums.best_quorum(distance_ms, Phase.FAST)))
 
 
+def _commits(event: Event) -> Sequence[Commitment]:
+    """A command that was submitted here is known to be chosen: as fast as can be, or why not."""
+    if event.action != "chosen":
+        return ()
+    reason = str(event.arguments["reason"])
+    return (Commitment(event.arguments["slot"], fast=not reason, reason=reason),)
+
+
 #: The log of Fast Paxos as drivers and tools see it.
 protocol: ProtocolDescription = ProtocolDescription(
     name="fastpaxos-log",
@@ -59,6 +67,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("lost slot", "collision", "recovered", "fell back", "fast again", "gap filled", "fetched"),
     bound_ms=_bound_ms,
+    commits=_commits,
     record_name=record_name,
     stored_log=stored_log,
     documentation=(

@@ -51,9 +51,10 @@ class Pending:
         slot: where it was placed last; 0 for nowhere, -1 for with the coordinator.
         ballot: in which ballot that was.
         repeat_at_s: when to ask again; `delay_s` after that.
+        lost: whether it lost a slot.
     """
 
-    __slots__ = ("ballot", "delay_s", "repeat_at_s", "slot", "value")
+    __slots__ = ("ballot", "delay_s", "lost", "repeat_at_s", "slot", "value")
 
     def __init__(self, value: bytes) -> None:
         self.value: bytes = value
@@ -61,11 +62,12 @@ class Pending:
         self.ballot: Ballot = OPEN
         self.repeat_at_s: float = NEVER_S
         self.delay_s: float = 0.0
+        self.lost: bool = False
 
     def clone(self) -> "Pending":
         """An independent copy."""
         other = Pending(self.value)
-        other.slot, other.ballot = self.slot, self.ballot
+        other.slot, other.ballot, other.lost = self.slot, self.ballot, self.lost
         other.repeat_at_s, other.delay_s = self.repeat_at_s, self.delay_s
         return other
 
@@ -130,20 +132,39 @@ class LogProposer:
         if slot >= self.next:
             self.next = slot + 1
 
-    def chosen(self, slot: int, value: bytes, context: Context) -> None:
-        """Something was chosen in a slot: if it is of here that is the end of it, if not it may have lost."""
+    def chosen(self, slot: int, value: bytes, ballot: Ballot | None, context: Context) -> None:
+        """Something was chosen in a slot: if it is of here that is the end of it, if not it may have lost.
+
+        Args:
+            slot: where.
+            value: what.
+            ballot: by votes of which ballot; None where another node told.
+            context: the replica's.
+        """
         self.saw(slot)
         pending = self.pending.pop(value, None)
         if pending is not None:
             self.size_bytes -= len(value)
             self.queue.pop(value, None)
+            context.event("chosen", "Voted", slot=slot, reason=self._slow(pending, ballot))
         placed = self.mine.pop(slot, None)
         if placed is None or placed == value:
             return
         lost = self.pending.get(placed)
         if lost is not None and lost.slot == slot:
+            lost.lost = True
             self._queue(lost)
             context.event("lost slot", "Voted", slot=slot)
+
+    def _slow(self, pending: Pending, ballot: Ballot | None) -> str:
+        """Why a command took longer than two message delays; empty if it did not."""
+        if ballot is None:
+            return "told"
+        if pending.lost:
+            return "lost a slot"
+        if not self.view.is_fast:
+            return "classic"
+        return "recovered" if ballot.step else ""
 
     def forget(self, slot: int, context: Context) -> None:
         """All slots up to this one are in a snapshot: what was placed there is chosen or it is lost."""

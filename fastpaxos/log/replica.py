@@ -449,7 +449,7 @@ class FastLogReplica:
         for learned in found:
             if learner.learn(learned, self._acceptor, context):
                 slot, ballot, value = learned
-                proposer.chosen(slot, value, context)
+                proposer.chosen(slot, value, ballot if cause == "Voted" else None, context)
                 if self._office is not None:
                     self._office.learned(slot, ballot if cause == "Voted" else None)
         learner.advance(context, now_s)

@@ -29,8 +29,10 @@ _LEVELS: Final[Mapping[str, int]] = {
     "exhausted": logging.ERROR,
     "refused": logging.WARNING,
 }
-#: Events that operators ask about, and that are rare by their nature: who leads, and why.
-_LEADERSHIP: Final = frozenset(("elected", "deposed", "stepped-down", "transfer", "transfer failed"))
+#: Events that operators ask about, and that are rare by their nature: who leads and how, and why.
+_LEADERSHIP: Final = frozenset(
+    ("elected", "deposed", "stepped-down", "transfer", "transfer failed", "fell back", "fast again")
+)
 #: Of how many kinds of these it is counted how often they were.
 _COUNTED_MAX: Final = 256
 
