@@ -149,6 +149,8 @@ class Loop:
         #: Whether what is asked of a node at one moment goes into its log together.
         self.gathers: bool = False
         self._observed = trace is not None or watch is not None or ledger is not None
+        # A ledger by itself wants to see nothing but what is applied, and told of.
+        self._ledger_only = trace is None and watch is None
         self._commands = watch is not None and ledger is None
         self._max_steps = max_steps
         self._sync_ns = round(sync_s * NS)
@@ -266,7 +268,7 @@ class Loop:
             self._sync(site)
         self._leave(site, released)
         self.steps += 1
-        if self._observed:
+        if self._observed and not self._ledger_only:
             self.observe(site, "durable", None, None, None, NO_TURN, released, None)
 
     def crashed(self, site: Site) -> None:
@@ -407,7 +409,7 @@ class Loop:
         wake_s = turn.wake_at_s
         if wake_s != site.wake_s or site.wanted_ns <= self.now_ns:
             self._set_wake(site, wake_s)
-        if self._observed:
+        if self._observed and (turn.applies or turn.events or not self._ledger_only):
             self.observe(site, action, sender, message, sent_ns, turn, left, submitted)
         if turn.answers:
             self._answer(site, turn)
