@@ -1,5 +1,6 @@
 """A turn: everything a node wants done since the last one, for its driver to carry out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from typing import TypeAlias
 
@@ -13,7 +14,7 @@ __all__ = ["ClientKey", "Reader", "Turn"]
 ClientKey: TypeAlias = Hashable
 
 
-class Reader:
+class Reader(ABC):
     """A client of which the driver says whether it reads what it is told.
 
     A question of a few bytes may have an answer of megabytes.  So it is looked at before each answer, and not
@@ -23,13 +24,13 @@ class Reader:
     __slots__ = ()
 
     @property
+    @abstractmethod
     def keeps_up(self) -> bool:
         """Whether another answer may be made for it; else it is told to ask again later."""
-        raise NotImplementedError
 
+    @abstractmethod
     def owe(self, size: int) -> None:
         """An answer of so many bytes was made, and comes with the answers of this turn."""
-        raise NotImplementedError
 
 
 class Turn:

@@ -35,7 +35,13 @@ SERVICE: Final = (
         "retry_applied_twice",
         "A request that comes again is carried out again.",
         _STATE,
-        Patch("service.sessions", "        if not remember:\n", "        if True:\n"),
+        Patch(
+            "service.sessions",
+            "        if sequence > session.highest or",
+            "        if sequence <= session.highest:\n"
+            "            return apply(sequence, bodies)\n"
+            "        if sequence > session.highest or",
+        ),
     ),
     _mutant(
         "acknowledged_means_applied",
@@ -113,8 +119,8 @@ SERVICE: Final = (
         ("AtMostOnce", "SnapshotExact", "StateExact"),
         Patch(
             "service.sessions",
-            "        for client in sorted(self._sessions):\n            session = self._sessions[client]\n",
-            "        for client in []:\n            session = self._sessions[client]\n",
+            "        for client, session in sorted(self._sessions.items(), key=_client):\n",
+            "        for client, session in sorted(list(self._sessions.items())[:0], key=_client):\n",
         ),
         ground=_AGAIN,
         budget=2000,
