@@ -18,6 +18,7 @@ from fastpaxos.replica import FastPaxosReplica
 from fastpaxos.rounds import OPEN, Recovery, Rounds
 from fastpaxos.scope import FastScope
 from fastpaxos.settings import FastPaxosSettings
+from fastpaxos.tracing import SPECIFICATION
 from paxos.ballot import NodeId
 from paxos.basic.records import record_name
 from paxos.contract import Commitment, Decides, Event, ProtocolDescription
@@ -82,6 +83,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     commits=_commits,
     scope=FastScope,
     record_name=record_name,
+    specification=SPECIFICATION,
     documentation=(
         "Fast Paxos agrees on single values, each under a name of its own. Any node sends its value straight "
         "to all acceptors, and everybody knows it chosen two message delays and one write later, if three "

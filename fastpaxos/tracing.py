@@ -1,4 +1,4 @@
-"""What a traced replica tells of its handlers: one event for each, in the words of a specification.
+"""What a traced replica tells of its handlers, in the words of `specs/FastPaxos.tla`.
 
 Each function here is called by a handler after it has done its work, and only when the replica traces.  It
 adds one event, named as the action that the handler took, with what the handler was given and the state that
@@ -17,17 +17,23 @@ counted at a ballot.  What changed nothing and answered nothing is not told.
     Free, Preempt, Stop                    a round that ends without a proposal
 """
 
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar, Final
 
 from fastpaxos.acceptor import FastAcceptor
 from fastpaxos.coordinator import Coordinator
 from fastpaxos.learner import Choice, Tally
 from fastpaxos.messages import Accept, Accepted, AnyValue, Nack, Prepare, Promise, Propose
+from fastpaxos.rounds import OPEN, Recovery, Rounds, coordinator
+from fastpaxos.settings import FastPaxosSettings
 from paxos.ballot import BOTTOM, Ballot, NodeId
 from paxos.basic.records import FoundRecords
-from paxos.contract import Event
+from paxos.contract import Event, Specification
+from paxos.contract.traces import Given, PlainEvent, TraceForm
+from paxos.errors import ConfigurationError
+from paxos.quorum import QuorumSystem
 
-__all__ = ["ACTIONS", "Tracer"]
+__all__ = ["ACTIONS", "SPECIFICATION", "Tracer"]
 
 #: Every action that is told.
 ACTIONS: Final = frozenset(
@@ -37,7 +43,84 @@ ACTIONS: Final = frozenset(
         *("RecoverVote", "CountVote", "Learn", "LearnNews", "Tell", "Free", "Preempt", "Stop"),
     )
 )
-_QUESTIONS: Final = {Prepare: "Phase1a", Accept: "Phase2a", AnyValue: "Phase2aAny", Propose: "Propose"}
+
+
+# --- the form of the traces --------------------------------------------------------------------------
+
+
+def _ballots(event: PlainEvent) -> Iterator[Ballot]:
+    for value in event.values():
+        if isinstance(value, list) and len(value) == 3 and value[0] >= 0:
+            yield Ballot(*value)
+
+
+def _constants(events: Iterable[PlainEvent], quorums: QuorumSystem) -> dict[str, object]:
+    """Of each ballot whose it is and which one follows it, where it is fast; and which ones begin a round."""
+    found, policies = {OPEN}, set[int]()
+    for event in events:
+        found.update(_ballots(event))
+        if "fast_steps" in event:
+            policies.add(event["fast_steps"])
+    if len(policies) > 1:
+        raise ConfigurationError(
+            f"traces of clusters that recover differently can not be checked together: last fast steps are "
+            f"{sorted(policies)}"
+        )
+    rounds = Rounds(*policies)
+    for ballot in sorted(found):
+        following = rounds.successor(ballot)
+        while following is not None:
+            found.add(following)
+            following = rounds.successor(following)
+    # Sequences, by rank: TLC reads a function of hundreds of ballots with a recursion for each.
+    ranked = sorted(found)
+    first = {ballot for ballot in ranked if ballot.round and ballot.step in (0, rounds.last_fast_step + 1)}
+    return {
+        "Opening": OPEN,
+        "Follows": tuple(rounds.successor(ballot) or BOTTOM for ballot in ranked),
+        "Owners": tuple(coordinator(ballot, quorums.members) for ballot in ranked),
+        "Firsts": frozenset(first),
+    }
+
+
+def _rough(nodes: int) -> FastPaxosSettings:
+    """Settings below a round trip, so that proposers are in each other's way for a while."""
+    return FastPaxosSettings(
+        recovery=(Recovery.UNCOORDINATED if nodes <= 3 else Recovery.COORDINATED).value,
+        repeat_s=0.08,
+        repeat_max_s=0.16,
+        patience_s=0.15,
+        recover_s=0.15,
+        backoff_s=0.02,
+        backoff_max_s=0.3,
+        collisions_before_classic=0,
+        reopen=True,
+        reserve_rounds=16,
+    )
+
+
+#: The module, and its actions as they are traced.
+SPECIFICATION: Final = Specification(
+    "FastPaxos",
+    {name: name for name in sorted(ACTIONS)} | {"Persist": "durable"},
+    TraceForm(
+        constants=_constants,
+        settings=_rough,
+        given={
+            "None": Given.NONE,
+            "Acceptor": Given.MEMBERS,
+            "Quorum1": Given.PHASE_1,
+            "Quorum2": Given.PHASE_2,
+            "QuorumFast": Given.FAST,
+            "Ballot": Given.BALLOTS,
+            "Value": Given.VALUES,
+            "Owner": "OwnerOf",
+            "Fast": "IsFast",
+            "Next1": "Following",
+            "First": "IsFirst",
+        },
+    ),
+)
 
 
 class Tracer:
@@ -46,6 +129,13 @@ class Tracer:
     Args:
         node: the replica's id.
     """
+
+    _QUESTIONS: ClassVar[Mapping[type, str]] = {
+        Prepare: "Phase1a",
+        Accept: "Phase2a",
+        AnyValue: "Phase2aAny",
+        Propose: "Propose",
+    }
 
     def __init__(self, node: NodeId) -> None:
         self._node = node
@@ -80,7 +170,7 @@ class Tracer:
 
     def asks(self, events: list[Event], question: Prepare | Accept | AnyValue | Propose) -> None:
         """A question is put for the first time: to all acceptors, an Accept to the own one."""
-        self._tell(events, _QUESTIONS[type(question)], "propose", **question._asdict())
+        self._tell(events, self._QUESTIONS[type(question)], "propose", **question._asdict())
 
     def sends(self, events: list[Event], question: Accept) -> None:
         """The own vote is durable, and the others are asked."""
@@ -145,6 +235,7 @@ class Tracer:
             vote=acceptor.accepted_ballot,
             voted=acceptor.accepted_value,
             opened=acceptor.opened,
+            fast_steps=acceptor.rounds.last_fast_step,
         )
 
     # --- learners ------------------------------------------------------------------------------
