@@ -1,7 +1,7 @@
 """`run`: a whole comparison, spread over the cores."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from typing import Any, Final
 
 import attrs
@@ -103,7 +103,13 @@ def compare(
     try:
         under_way = [(at, pool.submit(_measured, plan, place, cells[at])) for at in _longest_first(cells)]
         for at, future in under_way:
-            runs[at] = future.result()
+            try:
+                runs[at] = future.result()
+            except BrokenExecutor as error:
+                raise ConfigurationError(
+                    f"compare: a process died while {cells[at]} or another run was under way, most likely "
+                    "for want of memory; fewer commands or `workers=1` need less"
+                ) from error
             if advance is not None:
                 advance()
     finally:

@@ -95,10 +95,14 @@ class Meter:
         make = self._protocol.replica
 
         def replica(configuration: Configuration, records: Records, draw: Draw, now: Instant) -> Any:
-            made = make(configuration, records, draw, now)
+            made = self.looked_at(make(configuration, records, draw, now), configuration.node, now)
             return _Metering(made, configuration.node, self, self._protocol.commits, now)
 
         return attrs.evolve(self._protocol, replica=replica)
+
+    def looked_at(self, replica: Any, node: NodeId, now: Instant) -> Any:
+        """The replica as it is measured. Who wants to see more puts something else around it."""
+        return replica
 
     def of(self, node: NodeId) -> Metered:
         """What was seen at a node."""
