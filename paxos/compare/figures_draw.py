@@ -41,6 +41,8 @@ _THIN: Final[Mapping[str, Any]] = {"linewidth": 1.4}
 _DOTTED: Final[Mapping[str, Any]] = {"linewidth": 1.6, "linestyle": ":"}
 #: From which ratio of the largest to the smallest on an axis is logarithmic.
 _LOGARITHMIC: Final = 12.0
+#: What a letter takes of the height of a figure under which names stand upright.
+_LETTER_IN: Final = 0.075
 #: Letters below a figure that still stand beside each other.
 _ROW: Final = 40
 #: Letters of a site's name in a figure.
@@ -351,7 +353,7 @@ def _shade(axes: "Axes", faults: Sequence[FaultEffect], end_s: float) -> None:
     """When something was wrong, and which fault it was."""
     for number, fault in enumerate(faults, 1):
         until_s = end_s if fault.until_s is None else fault.until_s
-        axes.axvspan(fault.at_s, until_s, color=_MUTED, alpha=0.13, linewidth=0)
+        axes.axvspan(fault.at_s, until_s, color=_MUTED, alpha=0.13, linewidth=0, zorder=0)
         axes.axvline(fault.at_s, color=_MUTED, linewidth=1)
         axes.annotate(
             str(number),
@@ -508,7 +510,10 @@ def draw_matrix(figure: "Figure", place: Place) -> None:
     axes.set_ylim(many - 0.5, -0.5)
     axes.set_aspect("equal")
     names = list(map(short_name, place.sites))
-    axes.set_xticks(range(many), names, rotation=90 if max(map(len, names)) * many > _ROW else 0)
+    turned = max(map(len, names)) * many > _ROW
+    if turned:
+        figure.set_figheight(figure.get_figheight() + _LETTER_IN * max(map(len, names)))
+    axes.set_xticks(range(many), names, rotation=90 if turned else 0)
     axes.set_yticks(range(many), names)
     axes.tick_params(labelcolor=_INK, top=False)
     for spine in axes.spines.values():

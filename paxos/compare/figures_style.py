@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from html import escape
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,13 +49,13 @@ PALETTE: Final[Mapping[str, Colour]] = {
     "ink": Colour("#1a2230", "#e8ecf2"),
     "muted": Colour("#566173", "#a3aebd"),
     "grid": Colour("#dde2ea", "#343d4a"),
-    # Blue, vermilion, green, purple, ochre, cyan: apart in hue and in lightness.
-    "c1": Colour("#0a5fb4", "#62aef5"),
-    "c2": Colour("#cf4a0a", "#ff8f5a"),
-    "c3": Colour("#0b7d68", "#3fd0b0"),
-    "c4": Colour("#8a2f9e", "#dd8cf0"),
-    "c5": Colour("#8a6d00", "#e3c04a"),
-    "c6": Colour("#23808f", "#8fe3f0"),
+    # Blue, orange, green, purple, ochre, steel: apart in lightness too, which everybody sees.
+    "c1": Colour("#0b3fb5", "#5c92ff"),
+    "c2": Colour("#e35f0e", "#ff7a52"),
+    "c3": Colour("#14997a", "#4fdfa8"),
+    "c4": Colour("#5c1a55", "#e29ada"),
+    "c5": Colour("#675310", "#eed94a"),
+    "c6": Colour("#246d8c", "#d3f3fa"),
 }
 #: The colours of protocols, in order, and their markers.
 SERIES: Final = tuple(name for name in PALETTE if name.startswith("c"))
@@ -126,6 +126,8 @@ def rendered(draw: "Callable[[Figure], None]", height_in: float) -> Drawn:
         height_in: how high it is, inches; all are of one width, which a phone can show.
     """
     import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -136,11 +138,14 @@ def rendered(draw: "Callable[[Figure], None]", height_in: float) -> Drawn:
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
         draw(figure)
         vector, raster = io.StringIO(), io.BytesIO()
-        figure.draw_without_rendering()
-        # Everything has its place now; to find it again for each format would take most of the time.
+        # By the canvases themselves: `savefig` draws everything once more each time, to measure it.
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(vector, metadata={"Date": None, "Creator": None})
+        # Everything has its place now; to find it again would take most of the time.
         figure.set_layout_engine("none")
-        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(raster, format="png", dpi=_PNG_DPI, metadata={"Software": None})
+        figure.set_dpi(_PNG_DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.print_png(raster, metadata={"Software": None})
     return Drawn(_tidied(vector.getvalue()), raster.getvalue())
 
 
