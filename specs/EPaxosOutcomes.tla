@@ -93,10 +93,11 @@ OutcomeNext ==
   \/ \E n \in Alive : Accept(n)
   \/ \E n \in Recoverers : LearnCommit(n)
 
-\* What recoveries propose is looked at, and not accepted.
+\* What recoveries propose is looked at, and not accepted; what owners propose they have accepted themselves at most.
 AcceptOfOwners(n) == \E m \in msgs :
   /\ m.type = "accept"
   /\ m.bal = 0
+  /\ n = Owner(m.id)
   /\ Present(n, m.id)
   /\ LET record == mem[n][m.id]
      IN  /\ ~Committed(record)

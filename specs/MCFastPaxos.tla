@@ -64,6 +64,9 @@ GatheredAtOnce(n) ==
 \* What is proposed at the last ballot is looked at (AcceptSafe), and nobody votes for it.
 NotAtTheLast == \A m \in msgs' \ msgs : m.type = "2b" => \E b \in Ballot : b > m.bal
 
+\* And round 0 is not recovered.
+NotRoundZero == NotAtTheLast /\ \A m \in msgs' \ msgs : m.type = "2a" => Round(m.bal) > 0
+
 NotInTheLast == \A m \in msgs' \ msgs : m.type = "2b" => Round(m.bal) < Rounds - 1
 
 \* Five nodes: two voted for one value, one for the other, two for none.
