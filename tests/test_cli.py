@@ -51,6 +51,7 @@ COMMANDS = (
     "restore",
     "decide", "decided", "put", "get", "delete", "cas", "increment",
     "scan", "watch", "submit", "leader", "transfer",
+    "compare", "advise", "explain",
     "simulate", "explore", "exhaust", "torture", "replay", "spec", "bench",
     "version",
 )  # fmt: skip
@@ -162,12 +163,12 @@ def test_help_loads_nothing_heavy() -> None:
         (["init"], "required: DIR"),
         (["init", "x", "--nodes", "0"], "1..1000"),
         (["init", "x", "--nodes", "3", "--base-port", "65534"], "--base-port 65533 or lower"),
-        (["init", "x", "--protocol", "raft"], "known here: epaxos, multipaxos, paxos"),
+        (["init", "x", "--protocol", "raft"], "known here: epaxos, fastpaxos, fastpaxos-log, multipaxos"),
         (["init", "x", "--id", "my shop"], "nothing was written: cluster id"),
         (["init", "x", "--host", "a b"], "nothing was written: [[node]] number 1"),
         (["simulate", "--faults", "gremlins"], "no fault named 'gremlins'"),
         (["simulate", "--topology", "mars"], "mars"),
-        (["simulate", "--protocol", "raft"], "known here: epaxos, multipaxos, paxos"),
+        (["simulate", "--protocol", "raft"], "known here: epaxos, fastpaxos, fastpaxos-log, multipaxos"),
         (["simulate", "--runs", "2", "--timeline"], "leave out --runs"),
         (["simulate", "--replay", "absent.json"], "absent.json: can not be read"),
         (["bench", "nothing"], "invalid choice"),
@@ -175,7 +176,10 @@ def test_help_loads_nothing_heavy() -> None:
         (["bench", "cluster", "--directory", "absent"], "absent"),
         (["demo", "--nodes", "2"], "3..15"),
         (["demo", "--keep", "."], "--keep .: can not be made"),
-        (["demo", "--protocol", "raft", "--decrees", "1"], "known here: epaxos, multipaxos, paxos"),
+        (
+            ["demo", "--protocol", "raft", "--decrees", "1"],
+            "known here: epaxos, fastpaxos, fastpaxos-log, multipaxos",
+        ),
         (["version", "--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
@@ -293,7 +297,7 @@ def test_progress_is_for_terminals(capsys: Capture, monkeypatch: pytest.MonkeyPa
 
 def test_version(capsys: Capture) -> None:
     assert main(["version"]) == EXIT_DONE
-    assert "protocols  epaxos, multipaxos, paxos" in capsys.readouterr().out
+    assert "protocols  epaxos, fastpaxos, fastpaxos-log, multipaxos, paxos" in capsys.readouterr().out
     assert main(["version", "--json"]) == EXIT_DONE
     found = json_of(capsys)
     assert found["version"] in (paxos.__version__, "unknown (not installed)")

@@ -190,7 +190,7 @@ BAD_FILES = {
     "unknown protocol": (
         GOOD.replace('"paxos"', '"raft"'),
         "'raft'",
-        "known here: epaxos, multipaxos, paxos",
+        "known here: epaxos, fastpaxos, fastpaxos-log, multipaxos",
     ),
     "protocol is no text": (GOOD.replace('"paxos"', "3"), "[cluster]: protocol: expected a text, got 3"),
     "cluster id is no text": (GOOD.replace('"shop"', "3"), "cluster id: expected a text, got 3"),

@@ -351,7 +351,7 @@ def test_a_campaign_that_found_something_says_so(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--protocol", "raft"], "known here: epaxos, multipaxos, paxos"),
+        (["--protocol", "raft"], "known here: epaxos, fastpaxos, fastpaxos-log, multipaxos"),
         (["--directory", "{path}"], "is there already"),
         (["--nodes", "0"], "1..9"),
         (["--seconds", "-1"], "expected seconds above 0"),
