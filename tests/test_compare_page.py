@@ -18,7 +18,7 @@ import pytest
 
 from paxos import compare
 from paxos.cli import main
-from paxos.compare import Comparison, Place
+from paxos.compare import Comparison, Place, Run
 from paxos.compare.figures import FIGURE, pictures_of, pictures_of_rows
 from paxos.compare.figures_map import flat_positions
 from paxos.compare.figures_style import EXTRA, PALETTE, SERIES, rendered
@@ -193,6 +193,30 @@ def test_without_what_draws_there_are_the_tables_and_a_word_about_it(
     assert main(["compare", *arguments, "--out", str(tmp_path / "report")]) == EXIT_DONE
     assert EXTRA in capsys.readouterr().err
     assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_what_looks_alike_is_marked_alike_and_a_bound_that_is_passed_is_explained(
+    comparison: Comparison, undrawn: None
+) -> None:
+    one, other = (comparison.find(each, 0, 1) for each in ("multipaxos", "epaxos"))
+    one = attrs.evolve(one, messages_per_command=3.001, syncs_per_command=2.0, bytes_per_command=100)
+    other = attrs.evolve(other, messages_per_command=3.0, syncs_per_command=1.5, bytes_per_command=100)
+
+    def page(*runs: Run) -> str:
+        return report_of(attrs.evolve(comparison, runs=runs))["index.html"].decode()
+
+    def glance(*runs: Run) -> str:
+        return page(*runs).split("</section>")[0]
+
+    text = glance(one, other)
+    assert text.count('<td class="n">3.0</td>') == 2
+    assert text.count('<td class="n">100</td>') == 2
+    assert ('<td class="n best">1.5</td>' in text, '<td class="n best">2.0</td>' in text) == (True, False)
+    third = attrs.evolve(one, protocol="third", messages_per_command=9.0)
+    assert glance(one, other, third).count('<td class="n best">3.0</td>') == 2
+    for bound_ms, passed in ((0.0, False), (9999.0, True)):
+        sites = tuple(attrs.evolve(each, bound_ms=bound_ms) for each in one.sites)
+        assert ("left of its bar" in page(attrs.evolve(one, sites=sites))) == passed
 
 
 # --- what is odd ------------------------------------------------------------------------------------------

@@ -230,8 +230,9 @@ class _Page:
             known = [each for each in found if each is not None]
             best = (min(known) if better < 0 else max(known)) if known and better else None
             for row, each in zip(rows, found, strict=True):
-                # Where all are alike none is best.
-                row.append(Cell(shown(each), each is not None and each == best and len(set(found)) > 1))
+                # Who looks alike is as good, and where all do none is best.
+                alike = best is not None and shown(each) == shown(best)
+                row.append(Cell(shown(each), alike and len(set(map(shown, found))) > 1))
         return rows
 
     def _findings(self) -> Iterator[str]:
@@ -316,8 +317,25 @@ class _Page:
             "bound: what the round trips imply for the protocol's usual path when nothing conflicts, nothing "
             "queues and nothing fails, with the leader where it was when clients began.</p>"
         )
+        if self._below():
+            words += (
+                '<p class="note">Where a median is left of its bar, most commands took another path than '
+                "the one that the bound is of, such as classic rounds behind a leader in place of fast "
+                "ones.</p>"
+            )
         drawn = self._figures("sites")
         return f"{words}\n{drawn}\n{self._table('latency', 'Every site and run in numbers' if drawn else '')}"
+
+    def _below(self) -> bool:
+        """Whether somewhere half of the commits were sooner than the usual path can be."""
+        return any(
+            site.commit_ms is not None
+            and site.bound_ms is not None
+            and site.commit_ms.p50 < site.bound_ms - 0.01
+            for conflict in shown_rates(self._of)
+            for run in base_runs(self._of, conflict)
+            for site in run.sites
+        )
 
     def _distribution(self) -> str:
         drawn = self._figures("cdf")
