@@ -119,12 +119,12 @@ class World(Loop):
 
     def _study(self, study: Study) -> None:
         """Have the run measured, and the right node lead when clients begin."""
-        self.meter = study.meter
+        self.meter: Meter | None = study.meter
         if study.leader not in self.sites:
             raise ConfigurationError(f"leader: node {study.leader!r:.40} is none of {list(self.sites)}")
         self._place(self.sites[study.leader])
         self.at(int(self._workload.start_s * NS), self._count, study.meter)
-        self.gathers = study.mix.batch > 1
+        self.gathers: bool = study.mix.batch > 1
         for link in study.lossy:
             ends_s = link.at_s + link.for_s
             self.at(int(link.at_s * NS), self.network.lose, link.sender, link.recipient, link.share)
