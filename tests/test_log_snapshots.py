@@ -514,4 +514,21 @@ def test_what_is_not_what_was_offered_is_none() -> None:
 
 def test_pieces_that_are_cut_elsewhere_have_another_digest() -> None:
     # Else two pieces could trade a border and still be "the same".
-    assert _digest([b"ab", b"c"]) != _digest([b"a", b"bc"]) != _digest([b"abc"])
+    assert _digest([b"", b"ab", b"c"]) != _digest([b"", b"a", b"bc"]) != _digest([b"", b"abc"])
+
+
+def test_equal_states_have_equal_digests_whatever_a_protocol_adds_of_its_own() -> None:
+    """A ballot that one node has promised and another has not is no difference between their states."""
+    table, ledger = filled()
+    one, other = (written(17, part, table, ledger) for part in (b"promised 1.1", b"promised 2.3"))
+    assert one.chunks != other.chunks
+    assert one.digest == other.digest
+    ledger.lines.append(b"more")
+    assert written(17, b"promised 1.1", table, ledger).digest != one.digest
+
+
+def written(mark: int, part: bytes, table: Sessions, machine: Ledger) -> Snapshot:
+    writer, snapshot = SnapshotWriter(mark, part, table, machine), None
+    while snapshot is None:
+        _, snapshot = writer.step()
+    return snapshot

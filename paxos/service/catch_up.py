@@ -278,7 +278,7 @@ class CatchUp:
             return
         incoming = self._incoming
         if incoming is not None:
-            if (incoming.number, incoming.digest) == (offer.number, offer.digest):
+            if incoming.is_offered(offer.number, offer.chunks, offer.digest):
                 self._ask_from(sender)
                 return
             if self._now_s < self._doubt_at_s:

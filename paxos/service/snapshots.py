@@ -81,7 +81,7 @@ class Snapshot(NamedTuple):
 
     Args:
         number: of the marker at which it was made.
-        digest: of all pieces.
+        digest: of all pieces but the first, which is the header.
         chunks: the pieces.
     """
 
@@ -109,16 +109,24 @@ class Content(NamedTuple):
 
 
 class _Digest:
-    """The digest of pieces, of which each is taken in when it is there."""
+    """The digest of pieces, of which each is taken in when it is there.
 
-    __slots__ = ("_whole",)
+    The first, which is the header, does not count: what a protocol adds may be the node's own, such as the
+    ballot it has promised. So equal digests are equal states, and nodes whose digests differ hold different
+    ones. Where a header travels and is kept it has a checksum of its own.
+    """
+
+    __slots__ = ("_begun", "_whole")
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
+        self._begun = False
 
     def add(self, chunk: bytes) -> None:
-        self._whole.update(len(chunk).to_bytes(8, "big"))
-        self._whole.update(chunk)
+        if self._begun:
+            self._whole.update(len(chunk).to_bytes(8, "big"))
+            self._whole.update(chunk)
+        self._begun = True
 
     def value(self) -> bytes:
         return self._whole.digest()
@@ -403,6 +411,10 @@ class Incoming:
         self.chunks: dict[int, bytes] = {}
         # All before it are here.
         self._first_missing = 0
+
+    def is_offered(self, number: int, count: int, digest: bytes) -> bool:
+        """Whether it is this one, so that whoever offers it can go on with it."""
+        return (self.number, self.count, self.digest) == (number, count, digest)
 
     def begin(self) -> Writes:
         """What notes that it is on its way."""
