@@ -403,9 +403,37 @@ def test_another_sender_of_the_same_goes_on_with_it() -> None:
     del pair.hosts[1]
     other.replica.want_transfer(2)
     pair.gather()
+    # Not at once: the first may only be slow, and what was asked of it is on its way.
+    assert asked(pair.deliver_all()) == []
+    pair.two.wait(1.0)
+    pair.wires.clear()
+    other.replica.want_transfer(2)
+    pair.gather()
     seen = pair.deliver_all()
     assert min(asked(seen)) == here
     assert pair.two.lines == other.lines
+
+
+def test_two_senders_of_the_same_that_offer_it_again_and_again_do_not_keep_it_away() -> None:
+    """Where no leader speaks alone everybody offers it whenever it is asked about, on ways of any length."""
+    pair = Pair()
+    other = pair.hosts[3] = Host(3)
+    other.replica.learn(*pair.log)
+    other.run()
+    other.wait(ticks=60)
+    # Pieces take longer than it takes until another one speaks.
+    seen: list[Any] = []
+    for turn in range(200):
+        pair.hosts[1 + 2 * (turn % 2)].replica.want_transfer(2)
+        pair.gather()
+        pair.two.wait(0.1)
+        for _ in range(min(4, len(pair.wires))):
+            seen.append(pair.deliver())
+        if pair.two.lines:
+            break
+    assert pair.two.lines == other.lines
+    count = next(message.chunks for message in seen if isinstance(message, SnapshotOffer))
+    assert sorted(asked(seen)) == list(range(count)), "no piece is asked for twice"
 
 
 def test_one_that_catches_up_by_itself_lets_the_rest_go() -> None:

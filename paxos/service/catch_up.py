@@ -43,6 +43,8 @@ _PATIENCE_S: Final = 10.0
 _LOG_PATIENCE_S: Final = 2.0
 #: Who has sent no piece for so many repetitions is given up for another that offers its own.
 _REPEATS: Final = 3
+#: The same for another that offers the very same.
+_REPEATS_OF_SAME: Final = 1
 _NEVER_S: Final = float("inf")
 #: A step takes about as long as so many requests, divided by the share of the node's time that it may take.
 _STEP_REQUESTS: Final = 3000
@@ -161,7 +163,7 @@ class CatchUp:
         # Whoever sent what is here of it may go on with it, so others wait.
         self._incoming: Incoming | None = incoming
         self._source: NodeId | None = None
-        # Who was asked for pieces of it.
+        # Who offered it, and so may be asked for pieces of it.
         self._sources: set[NodeId] = set()
         self._asked: set[int] = set()
         self._repeat_at_s = _NEVER_S
@@ -279,11 +281,17 @@ class CatchUp:
         incoming = self._incoming
         if incoming is not None:
             if incoming.is_offered(offer.number, offer.chunks, offer.digest):
-                self._ask_from(sender)
+                self._sources.add(sender)
+                # Where several offer it again and again, one that sends is not left for another: all that it
+                # was asked for would be asked for once more, and where the way is long never come.
+                silence_s = (_REPEATS - _REPEATS_OF_SAME) * self._settings.repeat_s
+                if self._source is None or self._now_s >= self._doubt_at_s - silence_s:
+                    self._ask_from(sender)
                 return
             if self._now_s < self._doubt_at_s:
                 return  # it is coming in well, or was before a restart: another one would only be later
             self._writes += incoming.discard()
+        self._sources.clear()
         self._incoming = incoming = Incoming(offer.number, offer.chunks, offer.digest)
         self._writes += incoming.begin()
         self._tell("snapshot wanted", f"node {sender} sends snapshot {offer.number}: {offer.chunks} pieces")
@@ -323,12 +331,17 @@ class CatchUp:
 
     def _on_chunk(self, sender: NodeId, chunk: SnapshotChunk, markers: int) -> None:
         incoming = self._incoming
-        if incoming is None or sender != self._source or chunk.number != incoming.number:
+        if incoming is None or sender not in self._sources or chunk.number != incoming.number:
             return
-        if chunk.number <= markers or chunk.data is None:
+        if chunk.number <= markers:
             self._drop_incoming()
             return
-        self._hope()
+        if chunk.data is None:
+            if sender == self._source:
+                self._drop_incoming()
+            return
+        if sender == self._source:
+            self._hope()
         self._asked.discard(chunk.piece)
         self._writes += incoming.take(chunk.piece, chunk.data)
         if len(incoming.chunks) < incoming.count:
