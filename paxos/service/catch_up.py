@@ -333,15 +333,13 @@ class CatchUp:
         incoming = self._incoming
         if incoming is None or sender not in self._sources or chunk.number != incoming.number:
             return
-        if chunk.number <= markers:
-            self._drop_incoming()
-            return
-        if chunk.data is None:
-            if sender == self._source:
-                self._drop_incoming()
-            return
         if sender == self._source:
             self._hope()
+        elif chunk.data is None:
+            return  # it has another one by now, which is nothing to who is asked
+        if chunk.number <= markers or chunk.data is None:
+            self._drop_incoming()
+            return
         self._asked.discard(chunk.piece)
         self._writes += incoming.take(chunk.piece, chunk.data)
         if len(incoming.chunks) < incoming.count:
