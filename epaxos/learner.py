@@ -295,8 +295,9 @@ class EPaxosLearner:
         """Whether there may be something to carry out at once."""
         return self._stirred
 
-    def stir(self) -> None:
-        """Something may be carried out now."""
+    def on_installed(self, floor: Deps) -> None:
+        """A snapshot with this floor was installed: what it holds is not asked for any more."""
+        self.news = {name: said for name, said in self.news.items() if name[1] > floor[name[0]]}
         self._stirred = True
 
     # --- copies ------------------------------------------------------------------------------------

@@ -539,6 +539,7 @@ class Recoveries:
         executor = self._learner.executor
         for key in [key for key in self.running if executor.is_committed(*key)]:
             del self.running[key]
+        self._seen = {key: ballot for key, ballot in self._seen.items() if not executor.is_committed(*key)}
         self.on_decided((), context, now_s)
 
     # --- time --------------------------------------------------------------------------------------

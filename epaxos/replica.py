@@ -221,7 +221,7 @@ class EPaxosReplica:
                 if (context.own_rank, number) not in taken.cut.exceptions:
                     self._proposer.drop(number)
         learner.executor.install(floor, [self._node_of(*key) for key in sorted(taken.cut.exceptions)])
-        learner.stir()
+        learner.on_installed(floor)
         context.event("installed", "install", instance=taken.cut.mark)
         self._recoveries.on_installed(context, now_s)
         if learner.decided:

@@ -18,12 +18,15 @@ from fastpaxos.log.messages import Prepare, Promise
 from fastpaxos.rounds import Rounds
 from paxos.ballot import BOTTOM, Ballot, NodeId
 from paxos.basic.values import NOP_VALUE
+from paxos.errors import ProtocolBreach
 from paxos.quorum import Phase, QuorumSystem
 
 __all__ = ["Candidate", "Debts"]
 
 _ONE: Final = Phase.ONE
 _SILENT: Final = (BOTTOM, None)
+#: More slots than this are never open at once, however wide the window.
+_MOST_GAPS: Final = 4 * 65_536
 
 
 class Debts(NamedTuple):
@@ -135,7 +138,8 @@ class Candidate:
         """What follows from the promises of a quorum.
 
         Raises:
-            ProtocolBreach: as `fastpaxos.choosing.pick`.
+            ProtocolBreach: as `fastpaxos.choosing.pick`; or a slot was reported so far above all others that
+                nobody honest voted there.
         """
         floor, reports = self._compacted, self._reports
         values: list[bytes] = []
@@ -148,6 +152,11 @@ class Candidate:
             if picked is None or picked.freedom is Freedom.FREE or picked.value is None:
                 values.append(NOP_VALUE)
                 gaps += 1
+                if gaps > _MOST_GAPS:
+                    raise ProtocolBreach(
+                        f"phase 1 of {self.ballot} was told of a vote in slot {max(reports)}, and of none in "
+                        f"{gaps} slots below; a member is not what it says"
+                    )
             else:
                 values.append(picked.value)
         return Debts(floor, tuple(values), gaps, self._source)

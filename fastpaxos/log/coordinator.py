@@ -139,6 +139,7 @@ class Office:
         is_fast: whether it began with a fast ballot.
         recovery_ballot: the classic ballot of the round.
         floor: what was chosen before; nothing is proposed at or below it.
+        source: who compacted up to the floor; None if this node knew all that is below.
         first: nothing was reported from this slot on.
         next: in a classic ballot: the next slot to place something in.
         debts: values still to be proposed, in order.
@@ -155,6 +156,7 @@ class Office:
         "_asked_s",
         "_context",
         "_flying",
+        "_lack",
         "_last_source",
         "_learner",
         "_proposer",
@@ -172,6 +174,7 @@ class Office:
         "recoveries",
         "recovery_ballot",
         "sequence",
+        "source",
         "wish",
     )
 
@@ -195,6 +198,7 @@ class Office:
         self.is_fast: bool = context.rounds.is_fast(ballot)
         self.recovery_ballot: Ballot = context.rounds.classic(ballot.round, ballot.node)
         self.floor: int = debts.floor
+        self.source: NodeId | None = debts.source
         self.first: int = debts.first
         self.next: int = debts.floor + 1
         self.debts: deque[bytes] = deque(debts.values)
@@ -209,6 +213,8 @@ class Office:
         self.heir: NodeId | None = None
         # Whose command came last, and when.
         self._last_source: tuple[NodeId, float] = (0, -NEVER_S)
+        # Until when what is chosen below the floor must come, and how far this node was when that was set.
+        self._lack: tuple[float, int] = (NEVER_S, 0)
 
     @property
     def coordinator(self) -> NodeId:
@@ -219,8 +225,14 @@ class Office:
 
     def begin(self, now_s: float) -> None:
         """Say that phase 1 is done, and propose what it obliged to."""
+        self._wait_for_floor(now_s)
         self._beat(now_s)
         self._pay(now_s)
+
+    def _wait_for_floor(self, now_s: float) -> None:
+        """Until all up to the floor is here, it must get on."""
+        done, patience_s = self._learner.committed, self._context.settings.election_max_s
+        self._lack = (now_s + patience_s if done < self.floor else NEVER_S, done)
 
     def _room(self) -> int:
         """Slots that may be proposed in now."""
@@ -358,6 +370,11 @@ class Office:
         if ballot is not None and self.is_fast and self._context.rounds.is_fast(ballot):
             self.mood.contention.chose_fast()
 
+    def forget(self, slot: int) -> None:
+        """All slots up to this one are in a snapshot: nothing is under way there any more."""
+        for each in [each for each in (*self.flights, *self.recoveries) if each <= slot]:
+            self.learned(each, None)
+
     # --- staying in office --------------------------------------------------------------------------------
 
     def _beat(self, now_s: float) -> None:
@@ -375,8 +392,7 @@ class Office:
         peer.committed = max(peer.committed, message.committed)
         learner, context = self._learner, self._context
         learner.hear(message.committed, sender, context, now_s)
-        if learner.in_reach(message.highest, context):
-            learner.mention(message.highest, now_s)
+        learner.mention_near(message.highest, now_s)
         self._hand_over()
 
     def hears(self, phase: Phase, since_s: float) -> bool:
@@ -385,13 +401,17 @@ class Office:
         nodes.add(self._context.node)
         return self._context.quorums.is_quorum(nodes, phase)
 
-    def tick(self, now_s: float) -> bool:
-        """Send a heartbeat, recover and repeat, when due; False when no quorum is left."""
+    def tick(self, now_s: float) -> str:
+        """Send a heartbeat, recover and repeat, when due; why to coordinate no more, or nothing."""
         settings = self._context.settings
         if now_s < self.heartbeat_at_s:
-            return True
+            return ""
         if not self.hears(Phase.TWO, now_s - settings.election_max_s):
-            return False
+            return "no quorum answers"
+        if now_s >= self._lack[0]:
+            if self._learner.committed == self._lack[1]:
+                return self._give_up()
+            self._wait_for_floor(now_s)
         self._beat(now_s)
         self._look(now_s)
         if self.is_fast:
@@ -403,7 +423,14 @@ class Office:
             ):
                 self.wish = Wish(True, f"nobody competed for {self.mood.quiet_s:g} s")
         self._hand_over()
-        return True
+        return ""
+
+    def _give_up(self) -> str:
+        """What is chosen below the floor does not come: let who has it coordinate, if it is there; else
+        phase 1 without it finds less compacted. The reason."""
+        if self.source in self.peers:
+            self._context.send(self.source, TakeOver(self.ballot))
+        return f"what is chosen up to slot {self.floor} does not come from node {self.source}"
 
     def _look(self, now_s: float) -> None:
         """See to slots that were heard of and are not decided in time."""
@@ -477,14 +504,14 @@ class Office:
         self, context: Context, acceptor: LogAcceptor, learner: LogLearner, proposer: LogProposer, mood: Mood
     ) -> Self:
         """An independent copy, in the midst of the copies of the other rooms."""
-        debts = Debts(self.floor, (), 0, None)
+        debts = Debts(self.floor, (), 0, self.source)
         other = type(self)(context, acceptor, learner, proposer, mood, self.ballot, debts, 0.0)
         other.debts, other._flying = deque(self.debts), set(self._flying)
         other.flights = {slot: flight.clone() for slot, flight in self.flights.items()}
         other.recoveries = {slot: dict(reports) for slot, reports in self.recoveries.items()}
         other._asked_s = dict(self._asked_s)
         other.peers = {node: peer.clone() for node, peer in self.peers.items()}
-        for name in ("first", "next", "sequence", "heartbeat_at_s", "wish", "heir", "_last_source"):
+        for name in ("first", "next", "sequence", "heartbeat_at_s", "wish", "heir", "_lack", "_last_source"):
             setattr(other, name, getattr(self, name))
         return other
 

@@ -24,6 +24,8 @@ __all__ = ["Learned", "LogLearner"]
 
 #: Votes are counted for slots so many windows above the last one committed.
 HORIZON_WINDOWS: Final = 4
+#: The same in slots, for a learner by itself.
+_HORIZON: Final = 4096
 
 
 class Learned(NamedTuple):
@@ -37,6 +39,10 @@ class Learned(NamedTuple):
 class LogLearner:
     """How far one node has committed the log, and what it knows beyond.
 
+    Args:
+        committed: every slot up to this one is in the snapshot.
+        horizon: so many slots above what is chosen may be taken part in.
+
     Attributes:
         committed: every slot up to this one was committed here, and applied, or is in the snapshot.
         known: every slot up to this one is chosen, as far as anybody said.
@@ -44,7 +50,7 @@ class LogLearner:
         tallies: the votes in slots above `committed` in which nothing is known to be chosen.
         highest: the last slot that was heard of in any way.
         since_s: for each slot above `committed` in which nothing is known to be chosen: since when it was
-            heard of, or of one above it.
+            heard of, or of one above it. Of those that others know to be chosen only the next `horizon`.
         source: whom to ask first for what is missing; None for anybody.
         fetch_at_s: when to ask for it.
     """
@@ -53,6 +59,7 @@ class LogLearner:
         "_attempt",
         "_delay_s",
         "_hint",
+        "_horizon",
         "_settled",
         "_wishes",
         "chosen",
@@ -65,7 +72,8 @@ class LogLearner:
         "tallies",
     )
 
-    def __init__(self, committed: int = 0) -> None:
+    def __init__(self, committed: int = 0, horizon: int = _HORIZON) -> None:
+        self._horizon = horizon
         self.committed: int = committed
         self.known: int = committed
         self.highest: int = committed
@@ -104,15 +112,26 @@ class LogLearner:
     def mention(self, slot: int, now_s: float) -> None:
         """Somebody voted in this slot, or knows of it: it is to be decided, and all below it."""
         if slot > self.highest:
-            since_s = self.since_s
-            for each in range(max(self.highest, self.committed) + 1, slot + 1):
-                if each not in self.chosen:
-                    since_s[each] = now_s
-            self.highest = slot
+            low, self.highest = self.highest, slot
+            near = self.committed + self._horizon
+            self._watch(low + 1, min(slot, near), now_s)
+            # What is known to be chosen will come; be it a million slots, they are not all kept in mind.
+            known = max(near, self.known)
+            self._watch(max(low, known) + 1, min(slot, known + self._horizon), now_s)
 
-    def in_reach(self, slot: int, context: Context) -> bool:
+    def mention_near(self, slot: int, now_s: float) -> None:
+        """Somebody says that it knows of this slot; as far as it is near."""
+        self.mention(min(slot, self.committed + self._horizon), now_s)
+
+    def _watch(self, first: int, last: int, now_s: float) -> None:
+        """From now on these slots are waited for."""
+        for slot in range(max(first, self.committed + 1), last + 1):
+            if slot not in self.chosen:
+                self.since_s.setdefault(slot, now_s)
+
+    def in_reach(self, slot: int) -> bool:
         """Whether a slot is near enough to be taken part in."""
-        return slot <= max(self.committed, self.known) + HORIZON_WINDOWS * context.settings.window
+        return slot <= max(self.committed, self.known) + self._horizon
 
     def count(self, sender: NodeId, vote: Voted, context: Context, now_s: float) -> Learned | None:
         """Count one vote; what was chosen, when this vote completes it.
@@ -121,7 +140,7 @@ class LogLearner:
             ProtocolBreach: as `fastpaxos.learner.Tally.count`, with the slot.
         """
         ballot, slot, value = vote
-        if slot <= self.committed or slot in self.chosen or not self.in_reach(slot, context):
+        if slot <= self.committed or slot in self.chosen or not self.in_reach(slot):
             return None
         self.mention(slot, now_s)
         tally = self.tallies.get(slot)
@@ -168,9 +187,14 @@ class LogLearner:
         while (value := chosen.pop(slot + 1, None)) is not None:
             slot += 1
             applies.append((slot, take_value(value)))
-        self.committed = slot
-        self.known, self.highest = max(self.known, slot), max(self.highest, slot)
+        self._go_on(slot, now_s)
         self._schedule(context, now_s)
+
+    def _go_on(self, slot: int, now_s: float) -> None:
+        """All up to this slot is committed."""
+        near, self.committed = self.committed + self._horizon, slot
+        self.known, self.highest = max(self.known, slot), max(self.highest, slot)
+        self._watch(near + 1, min(self.highest, slot + self._horizon), now_s)
 
     def _schedule(self, context: Context, now_s: float) -> None:
         if self.committed >= self.known:
@@ -199,10 +223,10 @@ class LogLearner:
             del self.since_s[old]
         if slot <= self.committed:
             return False
-        self.committed = self._hint = self._settled = slot
-        self.known, self.highest = max(self.known, slot), max(self.highest, slot)
         self.chosen = {each: value for each, value in self.chosen.items() if each > slot}
         self.tallies = {each: tally for each, tally in self.tallies.items() if each > slot}
+        self._hint = self._settled = slot
+        self._go_on(slot, now_s)
         if self.known == slot:
             self.fetch_at_s = NEVER_S
         elif self.fetch_at_s < NEVER_S:
@@ -270,7 +294,7 @@ class LogLearner:
 
     def clone(self) -> Self:
         """An independent copy."""
-        other = type(self)(self.committed)
+        other = type(self)(self.committed, self._horizon)
         for name in ("known", "highest", "source", "fetch_at_s", "_delay_s", "_attempt", "_hint", "_settled"):
             setattr(other, name, getattr(self, name))
         other.chosen, other.since_s = dict(self.chosen), dict(self.since_s)

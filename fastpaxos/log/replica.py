@@ -22,7 +22,7 @@ from fastpaxos.log.campaign import Campaign, view_of
 from fastpaxos.log.candidate import Candidate, Debts
 from fastpaxos.log.context import NEVER_S, Context
 from fastpaxos.log.coordinator import Mood, Office
-from fastpaxos.log.learner import Learned, LogLearner
+from fastpaxos.log.learner import HORIZON_WINDOWS, Learned, LogLearner
 from fastpaxos.log.messages import (
     Accept,
     Chosen,
@@ -94,7 +94,7 @@ class FastLogReplica:
         found = read_records(records)
         limits = PageLimits(settings.page_slots, settings.page_bytes)
         self._acceptor = LogAcceptor(context.rounds, found.floor, found.slots, found.compacted, limits)
-        self._learner = LogLearner(found.compacted)
+        self._learner = LogLearner(found.compacted, HORIZON_WINDOWS * settings.window)
         self._learner.restore(self._acceptor, found.hint, context, now_s)
         reservation = Rounds(found.reserved, RESERVATION_KEY)
         reservation.reserve(reservation.life, context)
@@ -155,9 +155,9 @@ class FastLogReplica:
         """Handle one message of a member or observer; anything else changes nothing.
 
         Raises:
-            ProtocolBreach: something else turns out chosen than what was committed here, or votes can not be
-                what they are. Going on would hide it. What one message alone gets wrong is refused, told in
-                an event, and changes nothing.
+            ProtocolBreach: something else turns out chosen than what was committed here, or reports of a
+                quorum can not be what they are. Going on would hide it. What one message alone gets wrong
+                is refused, told in an event, and changes nothing.
         """
         handler = self._handlers.get(message.__class__)
         if handler is None:
@@ -173,8 +173,9 @@ class FastLogReplica:
         self._now_s = now_s = now[0]
         office = self._office
         if office is not None:
-            if not office.tick(now_s):
-                self._step_down(office, "stepped-down", "no quorum answers", "tick", now_s)
+            reason = office.tick(now_s)
+            if reason:
+                self._step_down(office, "stepped-down", reason, "tick", now_s)
         else:
             self._campaign.tick(now_s)
         if now_s >= self._reads.repeat_at_s:
@@ -397,7 +398,7 @@ class FastLogReplica:
 
     def _is_near(self, sender: NodeId, message: Message, slot: int) -> bool:
         """Whether a slot is near enough to what is committed to be taken part in."""
-        if self._learner.in_reach(slot, self._context):
+        if self._learner.in_reach(slot):
             return True
         self._refused(sender, message, f"slot {slot} is too far above what is committed")
         return False
@@ -432,8 +433,15 @@ class FastLogReplica:
         ballot, slot, _ = message
         if sender not in context.members or not self._believes(sender, message, ballot):
             return
+        if not learner.in_reach(slot):
+            return
         self._proposer.saw(slot)
-        learned = learner.count(sender, message, context, now_s)
+        try:
+            learned = learner.count(sender, message, context, now_s)
+        except ProtocolBreach as breach:
+            # Who votes twice, or otherwise than others at a classic ballot, is not counted.
+            self._refused(sender, message, str(breach), "breach")
+            return
         if learned is not None:
             self._learn((learned,), "Voted", now_s)
             return
@@ -642,9 +650,7 @@ class FastLogReplica:
             return
         before = self._learner.committed
         entries = enumerate(message.entries, message.first)
-        found = [
-            Learned(slot, *entry) for slot, entry in entries if self._learner.in_reach(slot, self._context)
-        ]
+        found = [Learned(slot, *entry) for slot, entry in entries if self._learner.in_reach(slot)]
         self._learn(found, "Chosen", now_s)
         self._learner.fetched(before, self._context, now_s)
 
@@ -668,6 +674,8 @@ class FastLogReplica:
         if learner.skip(mark, now_s):
             context.event("installed", cause, slot=mark)
             self._proposer.forget(mark, context)
+            if self._office is not None:
+                self._office.forget(mark)
             learner.advance(context, now_s)
 
     def _refused(self, sender: NodeId, message: Message, reason: str, action: str = "refused") -> None:

@@ -2,7 +2,8 @@
 
 Several things, each with its own question: `core` asks what the algorithm costs, `wire` what the format
 costs, `sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `log` the
-same of a replicated log, with others beside it; `regions` what distance costs, `proposers` what contention;
+same of a replicated log, with others beside it; `regions` what distance costs, `real` whether that is so on
+real processes; `proposers` what contention costs;
 `memory` whether it stays bounded; `history` how long the checker looks for an order.
 """
 
@@ -19,6 +20,7 @@ from paxos.cli.arguments import Commands, Parser, add_command, count, seconds
 from paxos.cli.bench_contention import bench_contention
 from paxos.cli.bench_memory import bench_memory
 from paxos.cli.bench_proposers import bench_proposers
+from paxos.cli.bench_real import add_real_options, bench_real
 from paxos.cli.bench_regions import bench_regions
 from paxos.cli.histories import bench_histories
 from paxos.cli.output import Output, Progress
@@ -34,8 +36,9 @@ __all__ = ["add"]
 _SECONDS: Final = 0.5
 _CLUSTER_SECONDS: Final = 5.0
 _COLUMNS: Final = ("what", "median", "range")
+_NODES: Final = 3
 #: What is about a log without a leader, if nothing else is said.
-_LEADERLESS: Final = ("regions", "memory")
+_USUAL: Final = {"regions": "epaxos", "memory": "epaxos"}
 
 
 def add(commands: Commands) -> None:
@@ -53,6 +56,7 @@ def add(commands: Commands) -> None:
         "  log      commands a second of a replicated log, and others beside it\n"
         "  catch-up seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
         "  regions  a log between published regions, in virtual time: latency, messages, and throughput\n"
+        "  real     what `paxos compare` simulates, on real processes and a relay, side by side\n"
         "  proposers decrees that several sites propose at once, in virtual time: collisions and latency\n"
         "  contention a log in which several sites place commands at once, likewise\n"
         "  memory   memory and disk over very many commands of a log, one node down for half of them\n"
@@ -60,26 +64,34 @@ def add(commands: Commands) -> None:
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
         "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
         "in core and wire the garbage collector rests, as with timeit. The cluster is measured once, in real "
-        "time.",
+        "time, and so is `real`, which prints by how much reality is slower than distances, measured in the "
+        "same go: what commands take without distances, and how late its relay is.",
         "  paxos bench core\n"
         "  paxos bench core --repeats 9 --seconds 1\n"
         "  paxos bench cluster --loop uvloop --seconds 10\n"
-        "  paxos bench cluster --directory /mnt/disk --json | jq .decisions_per_s",
+        "  paxos bench cluster --directory /mnt/disk --json | jq .decisions_per_s\n"
+        "  paxos bench real --topology pings.txt --protocols multipaxos,epaxos,paxos --conflict 0,2,100",
     )
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|proposers|contention|memory|history",
+        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|real|proposers|contention|memory|history",
         help="what to measure",
     )
     parser.add_argument(
         "--repeats", type=count(1, 1000), default=5, metavar="N", help="how often, cluster once (5)"
     )
     parser.add_argument(
-        "--seconds", type=seconds, metavar="S", help="core, wire: about how long each (0.5); cluster (5)"
+        "--seconds",
+        type=seconds,
+        metavar="S",
+        help="core, wire: about how long each (0.5); cluster (5); real: at most, each load (15)",
     )
     parser.add_argument(
-        "--nodes", type=count(1, 99), default=3, metavar="N", help="sim, explore, cluster, log: nodes (3)"
+        "--nodes",
+        type=count(1, 99),
+        metavar="N",
+        help="sim, explore, cluster, log: nodes (3); real: the first so many sites",
     )
     parser.add_argument(
         "--operations",
@@ -90,7 +102,10 @@ def add(commands: Commands) -> None:
     )
     cluster = parser.add_argument_group("cluster only")
     cluster.add_argument(
-        "--loop", choices=("asyncio", "uvloop", "trio"), default="asyncio", help="of the nodes (asyncio)"
+        "--loop",
+        choices=("asyncio", "uvloop", "trio"),
+        default="asyncio",
+        help="of the nodes, of `real` too (asyncio)",
     )
     cluster.add_argument(
         "--in-flight", type=count(1, 100_000), default=512, metavar="N", help="calls under way at once (512)"
@@ -99,27 +114,31 @@ def add(commands: Commands) -> None:
         "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
     )
     _add_log_options(parser)
+    add_real_options(parser)
     parser.add_argument(
         "--chart", metavar="FILE", help="proposers, contention: draw what was measured, as SVG"
     )
     parser.add_argument(
-        "--directory", metavar="DIR", help="cluster, log: on the disk to measure (a temporary one)"
+        "--directory", metavar="DIR", help="cluster, log, real: on the disk to measure (a temporary one)"
     )
 
 
 def _add_log_options(parser: Parser) -> None:
-    log = parser.add_argument_group("log only")
+    log = parser.add_argument_group("log, and others as they say")
     log.add_argument(
         "--protocol",
+        "--protocols",
         metavar="P,P",
-        help="what our nodes run; catch-up, memory, regions: one (multipaxos; regions, memory: epaxos)",
+        help="what our nodes run; catch-up, memory, regions: one (multipaxos; regions, memory: epaxos; "
+        "real: the logs that come along)",
     )
     log.add_argument(
         "--conflicts",
+        "--conflict",
         type=_percentages,
-        default=(0,),
         metavar="N,N",
-        help="percent of the commands that touch one key, for what orders only what conflicts (0)",
+        help="percent of the commands that touch one key, for what orders only what conflicts (0; real: "
+        "0,100)",
     )
     log.add_argument(
         "--outstanding", type=count(3, 1_000_000), default=1500, metavar="N", help="commands at once (1500)"
@@ -130,7 +149,9 @@ def _add_log_options(parser: Parser) -> None:
     log.add_argument(
         "--batching", default="together", metavar="B,B", help="of together and apart, likewise (together)"
     )
-    log.add_argument("--stores", default="sqlite", metavar="S,S", help="of sqlite and memory (sqlite)")
+    log.add_argument(
+        "--stores", metavar="S,S", help="of sqlite and memory (sqlite); real: one of them (memory)"
+    )
     log.add_argument(
         "--others", action="store_true", help="PySyncObj and etcd as well, where they are installed"
     )
@@ -148,8 +169,11 @@ def _percentages(text: str) -> tuple[int, ...]:
 
 def run(arguments: argparse.Namespace, out: Output) -> int:
     """Measure, and print what came out."""
-    if arguments.protocol is None:
-        arguments.protocol = "epaxos" if arguments.what in _LEADERLESS else "multipaxos"
+    if arguments.what != "real":
+        arguments.protocol = arguments.protocol or _USUAL.get(arguments.what, "multipaxos")
+        arguments.nodes = arguments.nodes or _NODES
+        arguments.conflicts = arguments.conflicts or (0,)
+        arguments.stores = arguments.stores or "sqlite"
     measured = _BENCHES[arguments.what](arguments, out)
     machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores"
     out.result({"bench": arguments.what, "machine": machine, **measured}, f"on {machine}")
@@ -408,6 +432,7 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "log": _log,
     "catch-up": _catch_up,
     "regions": bench_regions,
+    "real": bench_real,
     "proposers": bench_proposers,
     "contention": bench_contention,
     "memory": bench_memory,

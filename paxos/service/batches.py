@@ -16,6 +16,7 @@ The bytes are a format: they are in the logs on disk.
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from paxos.ballot import NodeId
@@ -69,6 +70,12 @@ _BODY_BYTES: Final = 13
 _CLIENT_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
 _MAX_SEQUENCE: Final = (1 << 62) - 1
+# What was read of so many payloads is kept, of short ones: where nodes share a process, as simulated ones do,
+# each of them reads what all of them apply.
+_KEPT: Final = 1024
+_KEPT_BYTES: Final = 1024
+
+_new: Final = tuple.__new__
 
 
 class BatchKind(IntEnum):
@@ -78,6 +85,9 @@ class BatchKind(IntEnum):
     MARKER = 2
     SKIP = 3
     READ = 4
+
+
+_REQUESTS: Final = int(BatchKind.REQUESTS)
 
 
 class Run(NamedTuple):
@@ -165,7 +175,8 @@ def batch_command(
         footprint: of all its requests together; protocols that order everything do not look at it.
         life: the number of this life of the owner, where that is known.
     """
-    payload = dumps((BatchKind.REQUESTS, *runs))
+    # Plain values: what is derived from them the encoder looks up anew each time.
+    payload = dumps((_REQUESTS, *map(tuple, runs)))
     return Command(RequestId(owner, life, sequence, digest_of(payload)), footprint, payload)
 
 
@@ -206,10 +217,15 @@ def read_batch(command: Command) -> Batch | None:
         NodeStopped: it is no batch that this release knows. Skipping it would make this node's state differ
             from that of a node which knows it.
     """
-    if not command.payload and command.request == NOP.request:
+    payload = command.payload
+    if not payload and command.request == NOP.request:
         return None
+    return _read(payload) if len(payload) > _KEPT_BYTES else _read_once(payload)
+
+
+def _read(payload: bytes) -> Batch:
     try:
-        items = loads_strict(command.payload)
+        items = loads_strict(payload)
         if type(items) is not list or not items:
             raise WireError("a batch is an array that is not empty")
         kind, *fields = items
@@ -231,6 +247,9 @@ def read_batch(command: Command) -> Batch | None:
             f"a decided command is no batch that this release can apply: {error}; if a newer release runs "
             "elsewhere in the cluster, run that one here too"
         ) from error
+
+
+_read_once: Final = lru_cache(maxsize=_KEPT)(_read)
 
 
 def take_run(client: object, birth: object, acknowledged: object, sequence: object, bodies: object) -> Run:
@@ -257,9 +276,9 @@ def _take_packed_run(value: object) -> Run:
         raise WireError(f"{where}.digests: {len(digests)} bytes for {len(checked)} requests")
     return Run(
         _client(client, where),
-        take_int(birth, f"{where}.birth", 0, _MAX_SEQUENCE),
-        take_int(acknowledged, f"{where}.acknowledged", 0, _MAX_SEQUENCE),
-        take_int(sequence, f"{where}.sequence", 1, _MAX_SEQUENCE - len(checked) + 1),
+        take_int(birth, "batch.run.birth", 0, _MAX_SEQUENCE),
+        take_int(acknowledged, "batch.run.acknowledged", 0, _MAX_SEQUENCE),
+        take_int(sequence, "batch.run.sequence", 1, _MAX_SEQUENCE - len(checked) + 1),
         digests,
         checked,
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from paxos.ballot import NodeId
-from paxos.command import Command, RequestId
+from paxos.command import HOUSEKEEPING, Command, RequestId
 from paxos.contract import (
     Effects,
     Event,
@@ -33,7 +33,6 @@ from paxos.service.batches import (
     BatchKind,
     Run,
     batch_command,
-    is_housekeeping,
     marker_command,
     read_batch,
     read_command,
@@ -339,14 +338,6 @@ class LogService:
             self.placed += commands
         self._replica.submit(commands, self._now)
 
-    @property
-    def room(self) -> int:
-        """Requests that would be taken now."""
-        settings = self._settings
-        if self._gathered.size_bytes >= settings.waiting_bytes:
-            return 0
-        return max(settings.waiting_requests - self._gathered.requests, 0)
-
     # --- from the replica ---------------------------------------------------------------------------
 
     def settle(self, effects: Effects, turn: Turn) -> bool:
@@ -354,19 +345,22 @@ class LogService:
         told = False
         if effects.applies:
             self._apply(effects.applies)
-        for outcome in effects.outcomes:
-            self._conclude(outcome)
-        if self._queries.ready:
-            self._queries.answer_ready(self.applied, self._now.monotonic_s)
-        for recipient, _ in effects.transfers:
-            self._catch_up.offer(recipient, self._now)
+        if effects.outcomes:
+            for outcome in effects.outcomes:
+                self._conclude(outcome)
+        queries, gathered = self._queries, self._gathered
+        if queries.ready:
+            queries.answer_ready(self.applied, self._now.monotonic_s)
+        if effects.transfers:
+            for recipient, _ in effects.transfers:
+                self._catch_up.offer(recipient, self._now)
         self._room = effects.room
         since, due = self._since_marker, self._mark_at
         if since[0] >= due[0] or since[1] >= due[1] or since[2] >= due[2]:
             told = self._mark()
         if self._unlogged is not None:
             told |= self._log_skip(self._unlogged)
-        if self._room > 0 and self._begun and (self._gathered.requests or self._queries.asked):
+        if (gathered.requests or queries.asked) and self._room > 0 and self._begun:
             self.flush()
             told = True
         if not self._catch_up.is_idle:
@@ -380,7 +374,10 @@ class LogService:
         if not self._written_life and self._conflicts is not None:
             self._written_life = True
             turn.writes.append(self._conflicts.write)
-        turn.room = self.room
+        settings = self._settings
+        turn.room = room = settings.waiting_requests - gathered.requests
+        if room < 0 or gathered.size_bytes >= settings.waiting_bytes:
+            turn.room = 0
         return told
 
     def _take_snapshots(self, turn: Turn) -> bool:
@@ -403,7 +400,7 @@ class LogService:
         """
         for _, command in applies:
             # What comes later in the order may say of a request that it need not be carried out.
-            if is_housekeeping(command):
+            if command[0][0] == HOUSEKEEPING:
                 self._note_skip(command)
         for mark, command in applies:
             mine = self._submitted.pop(command.request, None)

@@ -209,7 +209,8 @@ class Node:
         turn.writes, turn.sends, turn.held, turn.answers = [], [], [], []
         turn.applies, turn.events = effects.applies, effects.events
         turn.wake_at_s = effects.wake_at_s
-        self._carry(effects, turn)
+        if effects.writes or effects.sends:
+            self._carry(effects, turn)
         while service.settle(effects, turn):
             # The replica was told something, and may want something for it.
             effects = self.replica.effects()

@@ -70,6 +70,8 @@ _MAX_NUMBER: Final = (1 << 62) - 1
 _GROUP_BYTES: Final = 1 << 18
 _INTERVAL: Final = Struct(">QQ")
 
+_new: Final = tuple.__new__
+
 #: Carries out commands, one after the other; the first one's number comes with them.
 Apply: TypeAlias = Callable[[int, Sequence[bytes]], list[bytes]]
 
@@ -172,13 +174,15 @@ class Session:
         """Remember that these were applied; none of their numbers is remembered yet."""
         self._changed = True
         last = first + len(results) - 1
-        held = Held(first, digests, results if last > self.acknowledged else None)
-        self.kept_bytes += held.size
+        held = _new(Held, (first, digests, results if last > self.acknowledged else None))
+        if held[2] is not None:
+            self.kept_bytes += held.size
         if first > self.highest:
             self.held.append(held)
         else:
             self.held.insert(bisect_right(self.held, first, key=_first), held)
-        self.highest = max(self.highest, last)
+        if last > self.highest:
+            self.highest = last
 
     def note_again(self, number: int, digest: bytes, result: bytes | None) -> None:
         """Remember that this was applied; its number may be held for another command."""
@@ -234,9 +238,13 @@ class Session:
         self.acknowledged = number
         held, at = self.held, self._released
         # A run of which the client lacks something is kept whole.
-        while at < len(held) and held[at].last <= number:
-            self.kept_bytes -= held[at].size
-            held[at] = Held(held[at].first, held[at].digests, None)
+        while at < len(held):
+            first, digests, results = held[at]
+            if first + len(digests) // _DIGEST - 1 > number:
+                break
+            if results is not None:
+                self.kept_bytes -= held[at].size
+                held[at] = _new(Held, (first, digests, None))
             at += 1
         self._released = at
 
