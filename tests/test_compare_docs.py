@@ -67,7 +67,7 @@ def test_the_advice_is_what_is_computed() -> None:
 
 
 def test_every_command_line_is_taken() -> None:
-    lines = re.findall(r"^    paxos ((?:compare|advise|explain) .*)$", PAGE, re.MULTILINE)
+    lines = re.findall(r"^    paxos ((?:compare|advise|explain|bench) .*)$", PAGE, re.MULTILINE)
     assert len(lines) > 8
     parser = build_parser()
     for line in lines:

@@ -100,6 +100,18 @@ def add(commands: Commands) -> None:
         help="in each run of sim (6000) and regions (1000), decrees of proposers (200), commands of "
         "contention (600), in each history (5000), commands of catch-up and memory (1000000)",
     )
+    _add_cluster_options(parser)
+    _add_log_options(parser)
+    add_real_options(parser)
+    parser.add_argument(
+        "--chart", metavar="FILE", help="proposers, contention: draw what was measured, as SVG"
+    )
+    parser.add_argument(
+        "--directory", metavar="DIR", help="cluster, log, real: on the disk to measure (a temporary one)"
+    )
+
+
+def _add_cluster_options(parser: Parser) -> None:
     cluster = parser.add_argument_group("cluster only")
     cluster.add_argument(
         "--loop",
@@ -112,14 +124,6 @@ def add(commands: Commands) -> None:
     )
     cluster.add_argument(
         "--value-bytes", type=count(1, 1 << 20), default=64, metavar="N", help="length of a value (64)"
-    )
-    _add_log_options(parser)
-    add_real_options(parser)
-    parser.add_argument(
-        "--chart", metavar="FILE", help="proposers, contention: draw what was measured, as SVG"
-    )
-    parser.add_argument(
-        "--directory", metavar="DIR", help="cluster, log, real: on the disk to measure (a temporary one)"
     )
 
 
