@@ -198,6 +198,7 @@ class Recoveries:
 
     Attributes:
         running: by rank and number.
+        seen: likewise, ballots that others have joined, above the own attempt that this ended.
         tick_at_s: when to look next.
     """
 
@@ -215,8 +216,7 @@ class Recoveries:
         self.tick_at_s: float = now_s if context.is_member else NEVER_S
         self._left_behind = left_behind
         self._watches: dict[int, _Watch] = {}
-        # Ballots that others were said to have joined, above the own attempt that this ended.
-        self._seen: dict[_Key, Ballot] = {}
+        self.seen: dict[_Key, Ballot] = {}
 
     # --- who recovers, and when --------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ class Recoveries:
         instance = self._table.find_or_make(rank, number, context)
         if instance is None or instance.phase == COMMITTED:
             return
-        highest = max(instance.ballot, self._seen.get(key, instance.ballot))
+        highest = max(instance.ballot, self.seen.get(key, instance.ballot))
         if highest.round >= MAX_ROUND:
             return  # no honest ballot is that high
         ballot = highest.above(context.node)
@@ -508,7 +508,7 @@ class Recoveries:
         """Somebody joined a higher ballot: another recovers this, and goes first."""
         recovery = self.running.get((rank, number))
         if recovery is not None and recovery.ballot == ballot and joined > ballot:
-            self._seen[rank, number] = max(joined, self._seen.get((rank, number), joined))
+            self.seen[rank, number] = max(joined, self.seen.get((rank, number), joined))
             del self.running[rank, number]
 
     def on_joined(self, instance: Instance) -> None:
@@ -522,7 +522,7 @@ class Recoveries:
         """These are decided."""
         for instance in instances:
             key = (instance.rank, instance.number)
-            self._seen.pop(key, None)
+            self.seen.pop(key, None)
             if self.running.pop(key, None) is None:
                 continue
             watch = self._watches.get(instance.rank)
@@ -539,7 +539,7 @@ class Recoveries:
         executor = self._learner.executor
         for key in [key for key in self.running if executor.is_committed(*key)]:
             del self.running[key]
-        self._seen = {key: ballot for key, ballot in self._seen.items() if not executor.is_committed(*key)}
+        self.seen = {key: ballot for key, ballot in self.seen.items() if not executor.is_committed(*key)}
         self.on_decided((), context, now_s)
 
     # --- time --------------------------------------------------------------------------------------
@@ -610,7 +610,7 @@ class Recoveries:
         }
         other.tick_at_s, other._left_behind = self.tick_at_s, self._left_behind
         other._watches = {rank: watch.clone() for rank, watch in self._watches.items()}
-        other._seen = dict(self._seen)
+        other.seen = dict(self.seen)
         return other
 
     def fingerprint(self) -> tuple[object, ...]:
@@ -618,5 +618,5 @@ class Recoveries:
         return (
             tuple((key, recovery.fingerprint()) for key, recovery in sorted(self.running.items())),
             tuple((rank, watch.fingerprint()) for rank, watch in sorted(self._watches.items())),
-            tuple(sorted(self._seen.items())),
+            tuple(sorted(self.seen.items())),
         )

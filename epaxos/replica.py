@@ -461,7 +461,7 @@ class EPaxosReplica:
         for instance in decided:
             if instance.rank == own_rank:
                 self._proposer.on_decided(instance, context, now_s)
-        if self._recoveries.running:
+        if self._recoveries.running or self._recoveries.seen:
             self._recoveries.on_decided(decided, context, now_s)
 
     def _on_gone(self, node: NodeId) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from epaxos.messages import Ask, Commit, Gossip, PreAccept
+from epaxos.messages import Ask, Commit, Gossip, Known, Nack, PreAccept, Recover
 from tests.epaxos_net import Net, Sent
+from tests.epaxos_script import Script
 
 # What they show does not depend on the interpreter.
 pytestmark = pytest.mark.once
@@ -48,3 +49,19 @@ def test_what_was_said_to_be_decided_is_not_asked_for_when_a_snapshot_holds_it()
     net.run(10.0)
     assert net.sent == {}
     net.check()
+
+
+def test_a_recovery_that_another_went_before_leaves_nothing_behind() -> None:
+    s = Script(3)
+    y = s.ask(1)
+    s.recover(y, 2)
+    s.recover(y, 3, 1)
+    # The owner has joined the higher of the two ballots, and the lower one is told so.
+    s.carry(Recover, y, 2, 1)
+    s.carry(Nack, y, 1, 2)
+    assert list(s.nodes[2].recoveries.seen) == [(0, 1)]
+    s.accept(y, 3, 1)
+    s.carry(Known, y, 3, 2)
+    s.check()
+    assert s.nodes[2].learner.executor.is_committed(0, 1)
+    assert s.nodes[2].recoveries.seen == {}
