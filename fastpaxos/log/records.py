@@ -12,6 +12,7 @@ slots are chosen though nothing is kept of them. The hint only saves a restarted
 has. It is written later than the records that it speaks of, so it is true of any disk that kept it.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -26,6 +27,7 @@ from paxos.errors import RecordError, WireError
 from paxos.wire import (
     MAX_ROUND,
     decode_record,
+    dumps,
     encode_record,
     expect_fields,
     pack_ballot_or_bottom,
@@ -34,6 +36,7 @@ from paxos.wire import (
     take_bool,
     take_int,
 )
+from paxos.wire.records import seal_record
 
 __all__ = [
     "COMPACTION_KEY",
@@ -64,6 +67,9 @@ _COMPACTION: Final = 4
 _HINT: Final = 5
 _VERSION: Final = 1
 _SLOT_BYTES: Final = 8
+# Of slots there are many, and of ballots few: what their records have in common is encoded once.
+_SLOT_HEAD: Final = dumps((_SLOT, _VERSION, None, None, None, None))[:-4]
+_MARKS: Final = (dumps(False), dumps(True))
 
 
 @attrs.frozen
@@ -108,8 +114,14 @@ def pack_floor(ballot: Ballot) -> bytes:
 
 def pack_slot(promised: Ballot, ballot: Ballot, value: bytes | None, chosen: bool) -> bytes:
     """The record of a slot, as `SlotRecord` has it."""
-    fields = (pack_ballot_or_bottom(promised), pack_ballot_or_bottom(ballot), value, chosen)
-    return encode_record(_SLOT, _VERSION, fields)
+    ballots = _pack_ballot(promised) + _pack_ballot(ballot)
+    return seal_record(b"".join((_SLOT_HEAD, ballots, dumps(value), _MARKS[chosen])))
+
+
+@lru_cache(maxsize=64)
+def _pack_ballot(ballot: Ballot) -> bytes:
+    packed = pack_ballot_or_bottom(ballot)
+    return dumps(None if packed is None else tuple(packed))
 
 
 def pack_compaction(slot: int) -> bytes:

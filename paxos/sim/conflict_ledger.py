@@ -304,7 +304,9 @@ class ConflictLedger:
         if touched.everything:
             return self._end_era(node, position, era, mark)
         wrong = self._place_by_key(node, position, era, mark, touched, its is None)
-        return wrong or self._place_by_range(node, position, era, mark, touched, its is None)
+        if wrong is None and (touched[2] or touched[3] or position.ranged or era.behind):
+            wrong = self._place_by_range(node, position, era, mark, touched, its is None)
+        return wrong
 
     def _end_era(self, node: NodeId, position: _Position, era: _Era, mark: Mark) -> Complaint:
         """A node applies what touches everything: all that others applied before it must be applied here."""
@@ -333,8 +335,11 @@ class ConflictLedger:
         """Of each key the writers come in one order, and between two of them the same readers."""
         counts, keys = position.counts, era.keys
         for key in touched.writes:
-            about = keys.setdefault(key, _Key())
-            count = counts.setdefault(key, [0, 0])
+            about, count = keys.get(key), counts.get(key)
+            if about is None:
+                about = keys[key] = _Key()
+            if count is None:
+                count = counts[key] = [0, 0]
             at = count[0]
             if at == len(about.writers):
                 about.writers.append(mark)
@@ -344,7 +349,7 @@ class ConflictLedger:
             if count[1] < len(about.readers[at]):
                 missing = next(each for each in about.readers[at] if each not in position.applied)
                 return _swapped(node, mark, missing, f"touch key {key!r:.60}")
-            counts[key] = [at + 1, 0]
+            count[0], count[1] = at + 1, 0
         for key in touched.reads:
             about = keys.setdefault(key, _Key())
             count = counts.setdefault(key, [0, 0])

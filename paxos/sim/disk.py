@@ -56,6 +56,14 @@ class Disk:
             self._gathering.append((writes, held))
         return False
 
+    def write_at_once(self, writes: _Writes) -> bool:
+        """Write one atomic batch that takes no time; False while others are queued before it."""
+        if self.working or self._gathering:
+            return False
+        if writes:
+            self._write(writes)
+        return True
+
     def start(self) -> bool:
         """Begin a sync of all that has gathered, if none is under way; whether one has begun."""
         if self.working or not self._gathering:

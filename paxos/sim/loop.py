@@ -392,16 +392,17 @@ class Loop:
             self.violate("Bounded", f"no end within {self._max_steps} steps, at {self.now_ns / NS:.3f} s")
         sends, held = turn.sends, turn.held
         left = sends
-        if turn.writes or held:
-            disk = site.disk
-            if disk.take(turn.writes, held):
+        writes = turn.writes
+        if writes or held:
+            disk, meter = site.disk, self.meter
+            if meter is not None and self._at_once and site.doom is None and disk.write_at_once(writes):
+                if writes:
+                    meter.synced(site.id)
+                left = sends + held
+            elif disk.take(writes, held):
                 left = sends + held
             elif not disk.working and disk.start():
-                if self._at_once and self.meter is not None and site.doom is None:
-                    self.meter.synced(site.id)
-                    left = sends + disk.finish()
-                else:
-                    self._sync(site)
+                self._sync(site)
         if left:
             self._leave(site, left)
         if turn.events:

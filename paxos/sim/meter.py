@@ -85,7 +85,8 @@ class Meter:
         self.leader: NodeId | None = None
         self.counts: bool = False
         self._protocol = protocol
-        self._counts: Counter[type] = Counter()
+        #: Messages sent, by type: which of them are weighed follows from that.
+        self.sent: Counter[type] = Counter()
         self._weighed: Counter[type] = Counter()
         self._weights: Counter[type] = Counter()
 
@@ -117,13 +118,10 @@ class Meter:
             self.of(node).syncs += 1
 
     def weigh(self, message: Message) -> None:
-        """Count a message that is sent; encode some of them."""
+        """Encode a message, to see how long those of its type are."""
         kind = message.__class__
-        number = self._counts[kind]
-        self._counts[kind] = number + 1
-        if number < _WEIGHED_FIRST or not number % _WEIGHED_EVERY:
-            self._weighed[kind] += 1
-            self._weights[kind] += len(self._protocol.messages.encode((message,)))
+        self._weighed[kind] += 1
+        self._weights[kind] += len(self._protocol.messages.encode((message,)))
 
     def bytes_of(self, kind: type) -> float:
         """How long messages of a type are, on average."""
@@ -209,11 +207,16 @@ class _Metering:
         if effects.applies and self._committed_s:
             self._apply(effects.applies)
         if effects.sends and self._meter.counts:
-            node, sent, weigh = self._node, self._own.sent, self._meter.weigh
+            node, sent, meter = self._node, self._own.sent, self._meter
+            counts = meter.sent
             for to, message in effects.sends:
                 if to != node:
-                    sent[message.__class__] += 1
-                    weigh(message)
+                    kind = message.__class__
+                    sent[kind] += 1
+                    number = counts[kind]
+                    counts[kind] = number + 1
+                    if number < _WEIGHED_FIRST or not number % _WEIGHED_EVERY:
+                        meter.weigh(message)
         return effects
 
     def _note(self, events: Sequence[Event]) -> None:

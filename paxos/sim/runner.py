@@ -95,7 +95,7 @@ def run(
         machine=maker, log=service, duration_s=duration_s, grace_s=grace_s, max_steps=max_steps,
         trace=trace, check=check, study=study,
     )  # fmt: skip
-    with fewer_collections():
+    with fewer_collections(long=study is not None):
         world.run()
     return attrs.evolve(_result(world, source), wall_s=time.perf_counter() - started_s)
 
@@ -108,11 +108,16 @@ def _protocol(protocol: object) -> ProtocolDescription:
 
 
 @contextlib.contextmanager
-def fewer_collections() -> Iterator[None]:
-    """A run makes many small values and hardly a cycle: looking for cycles is a third of its time."""
+def fewer_collections(*, long: bool = False) -> Iterator[None]:
+    """A run makes many small values and hardly a cycle: looking for cycles is a third of its time.
+
+    Args:
+        long: a run that keeps nearly all that it makes; looking through that again and again finds nothing.
+    """
     thresholds = gc.get_threshold()
     if thresholds[0]:
-        gc.set_threshold(max(thresholds[0], 200_000), *thresholds[1:])
+        older = (1000, 1000) if long else thresholds[1:]
+        gc.set_threshold(max(thresholds[0], 200_000), *older)
     try:
         yield
     finally:
