@@ -30,6 +30,8 @@ import cbor2
 
 from epaxos import messages as epaxos
 from epaxos.values import pack_value as pack_epaxos_value
+from fastpaxos import messages as fast
+from fastpaxos.log import messages as fastlog
 from multipaxos import messages as multi
 from paxos import wire
 from paxos.ballot import BOTTOM, Ballot
@@ -182,6 +184,45 @@ def _a_multipaxos_message(draw: random.Random) -> object:
     )
 
 
+def _a_fastpaxos_message(draw: random.Random) -> object:
+    decree, value = _a_value(draw), _a_value(draw)
+    if draw.random() < 0.6:
+        return _a_basic_message(draw)
+    return draw.choice((fast.Propose(decree, value), fast.AnyValue(decree, _a_ballot(draw))))
+
+
+def _a_fastlog_message(draw: random.Random) -> object:
+    ballot, slot = _a_ballot(draw), draw.choice((1, 7, 70_000, fastlog.MAX_SLOT - 9))
+    values = [_a_log_value(draw) for _ in range(draw.randrange(1, 4))]
+    higher = ballot.above(1)
+    entries = tuple((slot + at, ballot, value) for at, value in enumerate(values))
+    return draw.choice(
+        (
+            fastlog.Propose(ballot, slot, values[0]),
+            fastlog.Accept(ballot, slot, values[0]),
+            fastlog.Voted(ballot, slot, values[0]),
+            fastlog.Prepare(ballot, slot),
+            fastlog.Promise(higher, slot, entries, draw.choice((0, slot + 5)), slot - 1),
+            fastlog.Promise(higher, slot, (), 0, slot),
+            fastlog.Recover(ballot, slot),
+            fastlog.Report(higher, slot, ballot, values[0]),
+            fastlog.Report(ballot, slot, BOTTOM, None),
+            fastlog.Nack(ballot, higher),
+            fastlog.Heartbeat(ballot, draw.randrange(3), slot - 1, slot),
+            fastlog.HeartbeatReply(ballot, 1, slot, slot + 3),
+            fastlog.Forward(ballot, values[0]),
+            fastlog.Fetch(slot, slot + 3),
+            fastlog.Chosen(slot, tuple((ballot, value) for value in values)),
+            fastlog.PreVote(ballot),
+            fastlog.PreVoted(ballot, draw.random() < 0.5, draw.choice((None, ballot))),
+            fastlog.TakeOver(ballot),
+            fastlog.ReadIndex(3, slot),
+            fastlog.ReadAt(3, slot, slot),
+            fastlog.Reserved(ballot.round),
+        )
+    )
+
+
 def _an_epaxos_value(draw: random.Random) -> bytes:
     request = RequestId(draw.randbytes(16), draw.randrange(3), draw.randrange(1, 1 << 40), draw.randbytes(8))
     keys = [draw.randbytes(draw.randrange(5)) for _ in range(draw.randrange(4))]
@@ -255,6 +296,8 @@ def tables() -> list[Subject]:
         Subject("samples", SAMPLES, _a_sample),
         Subject("paxos.basic", basic.MESSAGES, _a_basic_message),
         Subject("multipaxos", multi.MESSAGES, _a_multipaxos_message),
+        Subject("fastpaxos", fast.MESSAGES, _a_fastpaxos_message),
+        Subject("fastpaxos.log", fastlog.MESSAGES, _a_fastlog_message),
         Subject("epaxos", epaxos.MESSAGES, _an_epaxos_message),
         Subject("logs", log.LOG_MESSAGES, _a_service_message),
     ]
