@@ -19,12 +19,14 @@ import pytest
 from paxos import compare
 from paxos.cli import main
 from paxos.compare import Comparison, Place, Run
+from paxos.compare.explain import explain_each
 from paxos.compare.figures import FIGURE, pictures_of, pictures_of_rows
 from paxos.compare.figures_map import flat_positions
 from paxos.compare.figures_style import EXTRA, PALETTE, SERIES, rendered
 from paxos.compare.files import write_files
 from paxos.compare.presets import PresetResult, Row
 from paxos.compare.report import figures_in, preset_report, report_of
+from paxos.compare.running import plan_of
 from paxos.errors import EXIT_DONE
 from tests.browser import SCHEMES, WIDTHS, look_at
 
@@ -120,6 +122,38 @@ def test_a_browser_shows_all_of_it_on_every_screen_and_asks_nobody(
     light, dark = looked.frames[:2]
     assert (light["page"], dark["page"]) == ("rgb(244, 246, 249)", "rgb(14, 18, 24)")
     assert (light["ink"], dark["ink"]) == ("rgb(26, 34, 48)", "rgb(232, 236, 242)")
+
+
+def test_the_slowest_command_of_each_protocol_is_told_in_words_and_as_a_chart(
+    undrawn: None, tmp_path: Path
+) -> None:
+    place = compare.find_place("nsdi21", sites=["CA", "VA", "EU"])
+    plan = plan_of(["epaxos", "fastpaxos"], place, conflict=[0, 100], clients=[2, 4], commands=12)
+    told = explain_each(plan, place)
+    assert [each.protocol for each in told] == ["epaxos", "fastpaxos"]
+    assert told == explain_each(plan, place)
+    assert "slow path" in told[0].path
+    assert "not the fast path: " in told[1].path
+    found = compare.run(["epaxos", "fastpaxos"], place, conflict=[0, 100], clients=[2, 4], commands=12)
+    slowest = found.find("epaxos", 100, 2).execute_ms
+    assert slowest is not None
+    assert told[0].execute_ms == slowest.max
+    text = report_of(found, explanations=told)["index.html"].decode()
+    page = Page(text)
+    assert [each["id"] for each in page.all("section")][-3:] == ["why", "cost", "method"]
+    # A style in the midst of the page would be one for all of it.
+    assert len(page.all("style")) == 1
+    charts = page.all("svg")
+    assert [each["aria-label"] for each in charts] == [
+        "Messages of the slowest command under epaxos", "Messages of the slowest command under fastpaxos"
+    ]  # fmt: skip
+    assert f"answered after {told[0].execute_ms:g}\N{NO-BREAK SPACE}ms" in text
+    assert all(line.strip() in text.replace("\N{NO-BREAK SPACE}", " ") for line in told[0].waited_for)
+    (tmp_path / "index.html").write_text(text, encoding="utf-8")
+    looked = look_at(text, tmp_path)
+    assert looked.said == []
+    # What is wide scrolls by itself.
+    assert all(frame["needs"] <= frame["width"] for frame in looked.frames)
 
 
 def test_the_browser_sees_what_a_page_must_not_do(

@@ -154,6 +154,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
     if arguments.csv and out.as_json:
         raise UsageError("--csv and --json are two forms of one result; choose one")
     plan, place = in_words_of_arguments(lambda: planned(arguments))
+    from paxos.compare.explain import explain_each
     from paxos.compare.files import check_directory
     from paxos.compare.report import report_of
 
@@ -161,7 +162,14 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
         check_directory(arguments.out)
     comparison = carried_out(plan, place, arguments.workers, out)
     if arguments.out is not None:
-        write(arguments.out, [comparison], lambda advance: report_of(comparison, advance=advance), out)
+        with out.progress("explaining", len(plan.protocols)) as bar:
+            told = explain_each(plan, place, workers=arguments.workers, advance=bar.advance)
+        write(
+            arguments.out,
+            [comparison],
+            lambda advance: report_of(comparison, explanations=told, advance=advance),
+            out,
+        )
     show(comparison, arguments.csv, arguments.full, out)
     return EXIT_DONE
 

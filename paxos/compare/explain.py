@@ -10,26 +10,29 @@ Two answers with different `deps` disagree, and what the difference is names the
 seen and the other had not.  What its execution waited for is what the last message before it brought.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import attrs
 
 from paxos.ballot import NodeId
 from paxos.check.chart import CLIENTS, Chart, ChartEvent
+from paxos.check.workers import Inline, Processes
 from paxos.command import Command
 from paxos.compare.measure import START_S, carry_out
 from paxos.compare.model import Place, rounded
 from paxos.compare.plan import Cell, Plan, cells_of, compared
-from paxos.contract import Effects, Event, Instant, Mark, Message, ProtocolDescription
+from paxos.contract import Commitment, Effects, Event, Instant, Mark, Message, ProtocolDescription
 from paxos.errors import ConfigurationError, NodeStopped
 from paxos.service.batches import read_batch
 from paxos.sim.meter import Meter
 from paxos.sim.result import Operation, Result
 
-__all__ = ["Explanation", "Reply", "explain"]
+__all__ = ["Explanation", "Reply", "explain", "explain_each"]
 
 _MS: Final = 1000.0
+#: A run that is made again for a report asks no more commands of each site than this.
+_AGAIN_MAX: Final = 400
 #: So many commands are named that one waited for, at most.
 _NAMED: Final = 8
 
@@ -165,7 +168,57 @@ def explain(plan: Plan, place: Place, which: str = "slowest", site: str | None =
     wanted = _wanted(result, place, which, site)
     log = _Log(protocol, wanted.call_s, wanted.return_s or 0.0)
     carry_out(plan, place, cell, protocol, log)
-    return _Story(place, cell, wanted, meter, log).told()
+    return _Story(protocol, place, cell, wanted, meter, log).told()
+
+
+def explain_each(
+    plan: Plan,
+    place: Place,
+    *,
+    workers: int | None = 1,
+    advance: Callable[[], None] | None = None,
+) -> tuple[Explanation, ...]:
+    """The slowest command of each protocol of a plan: at its highest conflict rate, under its lightest load.
+
+    The runs are made again for it, with at most 400 commands of each site.
+
+    Args:
+        plan: which protocols, and under what.
+        place: where.
+        workers: processes to spread them over; None for one on each core.
+        advance: called after each protocol.
+
+    Raises:
+        WrongRun: a protocol did something wrong.
+    """
+    lightest = attrs.evolve(
+        plan,
+        conflict=(max(plan.conflict),),
+        clients=(min(plan.clients),),
+        rates=tuple(sorted(plan.rates)[:1]),
+        commands=min(plan.commands, _AGAIN_MAX),
+    )
+    plans = [attrs.evolve(lightest, protocols=(protocol,)) for protocol in plan.protocols]
+    pool = Inline() if workers == 1 or len(plans) == 1 else Processes(workers)
+    found = []
+    try:
+        for future in [pool.submit(_slowest, each, place) for each in plans]:
+            explanation = future.result()
+            found += [explanation] if explanation is not None else []
+            if advance is not None:
+                advance()
+    finally:
+        if isinstance(pool, Processes):
+            pool.stop()
+    return tuple(found)
+
+
+def _slowest(plan: Plan, place: Place) -> Explanation | None:
+    """None where no write was answered at all, as with reads alone."""
+    try:
+        return explain(plan, place)
+    except ConfigurationError:
+        return None
 
 
 def _wanted(result: Result, place: Place, which: str, site: str | None) -> Operation:
@@ -255,7 +308,16 @@ class _Logging:
 class _Story:
     """What was written down, as it concerns one command."""
 
-    def __init__(self, place: Place, cell: Cell, op: Operation, meter: Meter, log: _Log) -> None:
+    def __init__(
+        self,
+        protocol: ProtocolDescription,
+        place: Place,
+        cell: Cell,
+        op: Operation,
+        meter: Meter,
+        log: _Log,
+    ) -> None:
+        self._protocol = protocol
         self._place = place
         self._cell = cell
         self._op = op
@@ -416,7 +478,23 @@ class _Story:
             )
         if any(reply.agreed for reply in replies):
             return "the fast path: a fast quorum agreed with the owner, so one round trip was enough"
+        told = self._commitment()
+        if told is not None and told.fast is not None:
+            return "the fast path" if told.fast else f"not the fast path: {told.reason or 'it says no more'}"
         return "one round of questions to a quorum, or as many as the protocol has"
+
+    def _commitment(self) -> Commitment | None:
+        """What the replica that was asked said of its commit, in the protocol's words."""
+        commits = self._protocol.commits
+        if commits is None:
+            return None
+        told = (
+            commitment
+            for seen in self._log.seen
+            if seen.event is not None and seen.node == self._op.node
+            for commitment in commits(seen.event)
+        )
+        return next((each for each in told if each.mark == self._mark), None)
 
     def _waited_for(self) -> Iterator[str]:
         """What came between the commit and the execution, at the replica that answered."""

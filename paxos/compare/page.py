@@ -13,10 +13,11 @@ from importlib.resources import files
 from string import Template
 from typing import Final, NamedTuple
 
+from paxos.compare.explain import Explanation
 from paxos.compare.figures import Picture, base_load, base_runs, shown_rates
 from paxos.compare.figures_style import EXTRA, css_variables, inlined
 from paxos.compare.model import Comparison, Latency, Run
-from paxos.compare.page_parts import Cell, dot, figure, grid, matrix, plain_table
+from paxos.compare.page_parts import Cell, dot, figure, grid, matrix, plain_table, story
 from paxos.compare.tables import Table, tables_by_name
 
 __all__ = ["FIGURES", "page_of"]
@@ -52,6 +53,7 @@ def page_of(
     title: str = "",
     tables: Sequence[Table] = (),
     links: Mapping[str, str] | None = None,
+    explanations: Sequence[Explanation] = (),
 ) -> str:
     """The page.
 
@@ -62,8 +64,9 @@ def page_of(
         title: what is shown; empty for the protocols' names.
         tables: shown before all else.
         links: other pages, by address: what they are called.
+        explanations: of single commands.
     """
-    return _Page(comparison, drawn, can_draw, title, tables, links or {}).html()
+    return _Page(comparison, drawn, can_draw, title, tables, links or {}, explanations).html()
 
 
 def _text(name: str) -> str:
@@ -99,8 +102,10 @@ class _Page:
         title: str,
         tables: Sequence[Table],
         links: Mapping[str, str],
+        explanations: Sequence[Explanation],
     ) -> None:
         self._of = comparison
+        self._explanations = explanations
         self._drawn = drawn
         self._can_draw = can_draw
         self._tables = tables
@@ -145,6 +150,7 @@ class _Page:
         yield _Section("conflicts", "Conflicts", "What conflicts do", self._conflicts())
         yield _Section("load", "Load", "Throughput against latency", self._load())
         yield _Section("faults", "Faults", "Through the faults", self._faults())
+        yield _Section("why", "Why slow", "Why was the slowest command slow?", self._why())
         yield _Section("cost", "Cost", "What a command costs", self._cost())
         yield _Section("method", "Method", "How this was measured", self._method())
 
@@ -386,6 +392,18 @@ class _Page:
             f"nothing for {self._of.inputs.get('timeout_ms', 0) / 1000:g} s asks another site.</p>"
         )
         return f"{words}\n{drawn}\n{note if drawn else ''}\n{self._table('faults')}"
+
+    def _why(self) -> str:
+        if not self._explanations:
+            return ""
+        load = _load_name(*base_load(self._of))
+        words = (
+            f'<p class="lead">The slowest write of each protocol at '
+            f"{max(run.conflict for run in self._of.runs):g} % conflicts, {escape(load)}: who answered what "
+            "when, and what its execution waited for. <code>paxos explain</code> tells of any other.</p>"
+        )
+        stories = [story(each, self._protocols) for each in self._explanations]
+        return "\n".join([words, *stories])
 
     def _cost(self) -> str:
         words = (

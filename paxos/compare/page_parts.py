@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from paxos.check.chart_svg import svg_chart
+from paxos.compare.explain import Explanation
 from paxos.compare.figures_style import PALETTE, SERIES
 from paxos.compare.model import Place
 from paxos.compare.tables import Table
 
-__all__ = ["Cell", "dot", "figure", "grid", "matrix", "plain_table", "scrolled"]
+__all__ = ["Cell", "dot", "figure", "grid", "matrix", "plain_table", "scrolled", "story"]
 
 _NUMBER: Final = re.compile(r"-?\d[\d.]*( %| ms| s)?|not yet|-?")
 #: Columns that name what a row is about.
@@ -135,6 +137,30 @@ def matrix(place: Place) -> str:
         caption,
         f'<thead><tr><td class="first"></td>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>',
         "matrix",
+    )
+
+
+def story(found: Explanation, protocols: Sequence[str]) -> str:
+    """What became of one command: in words, and folded away as a chart of its messages.
+
+    Args:
+        found: what is known of it.
+        protocols: of the page, in order of their colours.
+    """
+    asked, path, *more = found.sentences()
+    replies = "".join(f"<li>{escape(line)}</li>\n" for line in more if not line.startswith("  "))
+    waits = "".join(f"<li>{escape(line.strip())}</li>\n" for line in more if line.startswith("  "))
+    # Its own style would be one for the whole page; the page has one for it, in the page's colours.
+    chart = re.sub(r"<style>.*?</style>\n?", "", svg_chart(found.chart), flags=re.DOTALL)
+    label = f"Messages of the slowest command under {found.protocol}"
+    chart = chart.replace('role="img"', f'role="img" aria-label="{escape(label)}"', 1)
+    return (
+        f"<h3>{dot(found.protocol, protocols)}</h3>\n<p>{escape(asked)}.</p>\n<p>{escape(path)}.</p>\n"
+        f'<ul class="found">\n{replies}</ul>\n'
+        + (f'<ul class="found">\n{waits}</ul>\n' if waits else "")
+        + f"<details>\n<summary>{escape(label)}, one by one</summary>\n"
+        f'<div class="scroll chart" role="region" tabindex="0" aria-label="{escape(label)}">\n{chart}</div>\n'
+        "</details>"
     )
 
 

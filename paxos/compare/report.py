@@ -8,6 +8,7 @@ What `--out` writes is made here in memory, all of it, before anything touches t
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from paxos.compare.explain import Explanation
 from paxos.compare.figures import Picture, pictures_of, pictures_of_rows
 from paxos.compare.figures_style import can_draw, rendered
 from paxos.compare.model import Comparison
@@ -36,6 +37,7 @@ def report_of(
     tables: Sequence[Table] = (),
     pictures: Sequence[Picture] = (),
     links: Mapping[str, str] | None = None,
+    explanations: Sequence[Explanation] = (),
     advance: Callable[[], None] | None = None,
 ) -> dict[str, bytes]:
     """Every file of a report, by name.
@@ -45,6 +47,7 @@ def report_of(
         title: what the page is called; empty for the protocols' names.
         tables, pictures: what the page shows first, beside the comparison's own.
         links: other pages that it names, by address.
+        explanations: of single commands, as `paxos.compare.explain.explain_each` gives them.
         advance: called after each figure.
 
     Returns:
@@ -63,7 +66,15 @@ def report_of(
         drawn.append((picture, made.svg))
         if advance is not None:
             advance()
-    page = page_of(comparison, drawn, can_draw=can_draw(), title=title, tables=tables, links=links)
+    page = page_of(
+        comparison,
+        drawn,
+        can_draw=can_draw(),
+        title=title,
+        tables=tables,
+        links=links,
+        explanations=explanations,
+    )
     # The page is last: who finds it finds all that it speaks of.
     contents[_PAGE] = page.encode()
     return contents
