@@ -29,7 +29,7 @@ of its implementation; what a held no-op is for is EPaxos*'s, and the floor is t
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from operator import gt
-from typing import Final, Self, TypeAlias, cast
+from typing import Final, Self, TypeAlias
 
 from epaxos.instances import Deps
 from epaxos.keytree import PointTree, SpanTree, Vector
@@ -82,30 +82,33 @@ def _merge_any(deps: Sequence[int], vector: Vector, always: Vector) -> Deps:
     )
 
 
-#: Where there is no vector.
-_NONE: Final = id(None)
-
 _Merge: TypeAlias = Callable[[Sequence[int], Vector, Vector], Deps]
 _MERGES: Final[dict[int, _Merge]] = {3: _merge_3, 5: _merge_5}
 
 
-def _higher(vector: Vector | None, members: int, places: Sequence[int], number: int) -> Vector:
-    """A copy, raised to `number` at `places`."""
-    higher = [0] * (2 * members) if vector is None else [*vector]
-    for place in places:
-        if number > higher[place]:
-            higher[place] = number
-    return higher
+class _Entry(Vector):
+    """The vector of a key, or of many that share it: never changed, and told apart by which one it is.
+
+    So what hundreds of keys have is found out by putting it into a set, which looks at no number.
+    """
+
+    __slots__ = ()
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 class _Maxima:
     """Maxima per key, range and rank: what the index is made of."""
 
-    __slots__ = ("_all", "_always", "_floor", "_members", "_ordered", "_points", "_ranged", "_spans", "_top")
+    __slots__ = (
+        "_all", "_always", "_floor", "_members", "_nothing", "_ordered", "_points", "_ranged", "_spans",
+        "_top",
+    )  # fmt: skip
 
     def __init__(self, members: int) -> None:
         self._members = members
-        self._points: dict[bytes, Vector] = {}
+        self._nothing = _Entry([0] * (2 * members))
+        self._points: dict[bytes, _Entry] = {}
         self._spans: SpanTree | None = None
         self._ordered: PointTree | None = None
         # Whether one of the two trees is there, so that a point key has to look further than the dictionary.
@@ -136,15 +139,9 @@ class _Maxima:
             self._gather_ranged(footprint, vectors)
         return tuple(map(max, deps, *vectors))
 
-    def _at(self, keys: Sequence[bytes]) -> list[Vector]:
-        """The vectors of these keys."""
-        found = [*map(self._points.get, keys)]
-        if found and found.count(found[0]) == len(found):
-            # Of a batch whose keys were named together before, or never.
-            del found[1:]
-        distinct = dict(zip(map(id, found), found, strict=True))
-        distinct.pop(_NONE, None)
-        return cast("list[Vector]", [*distinct.values()])
+    def _at(self, keys: Sequence[bytes]) -> "list[_Entry]":
+        """The vectors of these keys, each once."""
+        return [each for each in {*map(self._points.get, keys)} if each is not None]
 
     def _gather_ranged(self, footprint: Footprint, vectors: list[Vector]) -> None:
         """Add to `vectors` what conflicts with `footprint` because one of both is a range."""
@@ -192,18 +189,33 @@ class _Maxima:
             self._add_ranged(rank, number, footprint)
 
     def _raise(self, keys: Sequence[bytes], places: Sequence[int], number: int) -> None:
-        """Raise the vectors of these keys to `number` at `places`; they stay shared."""
-        points, members = self._points, self._members
-        found = [*map(points.get, keys)]
-        if found.count(found[0]) == len(found):
-            points.update(dict.fromkeys(keys, _higher(found[0], members, places, number)))
-            return
-        names = [*map(id, found)]
-        raised = {
-            name: _higher(vector, members, places, number)
-            for name, vector in dict(zip(names, found, strict=True)).items()
-        }
-        points.update(zip(keys, map(raised.__getitem__, names), strict=True))
+        """Raise the vectors of these keys to `number` at `places`; those that were shared stay so."""
+        found = [*map(self._points.get, keys)]
+        self._raise_found(keys, found, {*found}, places, number)
+
+    def _raise_found(
+        self,
+        keys: Sequence[bytes],
+        found: "Sequence[_Entry | None]",
+        distinct: "Iterable[_Entry | None]",
+        places: Sequence[int],
+        number: int,
+    ) -> None:
+        """The same where the vectors of the keys are known, and which they are."""
+        raised: dict[_Entry | None, _Entry] = {}
+        higher = self._nothing
+        for vector in distinct:
+            # Written out, since where every key has a vector of its own this is most of the work.
+            raised[vector] = higher = _Entry(self._nothing if vector is None else vector)
+            for place in places:
+                if number > higher[place]:
+                    higher[place] = number
+        if len(raised) == 1:
+            points = self._points
+            for key in keys:
+                points[key] = higher
+        else:
+            self._points.update(zip(keys, map(raised.__getitem__, found), strict=True))
 
     def _add_ranged(self, rank: int, number: int, footprint: Footprint) -> None:
         """The part of `_add` that concerns the trees; the dictionary is raised already."""
@@ -234,14 +246,10 @@ class _Maxima:
 
         # Shared vectors stay shared. The first half tells whether anything is above: who writes also touches.
         # `map` ends with `floor`.
-        points = self._points
-        names = [*map(id, points.values())]
         rests = {
-            name: rest(vector)
-            for name, vector in dict(zip(names, points.values(), strict=True)).items()
-            if any(map(gt, vector, floor))
+            vector: _Entry(rest(vector)) for vector in {*self._points.values()} if any(map(gt, vector, floor))
         }
-        self._points = {key: rests[name] for key, name in zip(points, names, strict=True) if name in rests}
+        self._points = {key: rests[vector] for key, vector in self._points.items() if vector in rests}
         if self._spans is not None:
             self._spans = self._of_spans((key, rest(vector)) for key, vector in self._spans.segments())
         self._ordered = None
@@ -299,12 +307,11 @@ class ConflictIndex(_Maxima):
         members: how many ranks there are.
     """
 
-    __slots__ = ("_held", "_merge", "_nothing", "_standing")
+    __slots__ = ("_held", "_merge", "_standing")
 
     def __init__(self, members: int) -> None:
         super().__init__(members)
         self._merge = _MERGES.get(members, _merge_any)
-        self._nothing = [0] * (2 * members)
         # By rank: the numbers that are held, rising.
         self._held: list[list[int]] = [[] for _ in range(members)]
         # The floor and what is held: what every footprint conflicts with, also one that touches nothing.
@@ -338,9 +345,9 @@ class ConflictIndex(_Maxima):
             key = writes[0]
         elif len(reads) == 1 and not writes:
             key, only_reads = reads[0], True
-        if key is None and not (reads or self._ranged or read_ranges or write_ranges) and writes:
-            return self._join_writes(rank, number, writes, deps)
         if key is None or self._ranged or read_ranges or write_ranges:
+            if (reads or writes) and not (self._ranged or read_ranges or write_ranges):
+                return self._join_keys(rank, number, reads, writes, deps)
             result = self._found(footprint, deps)
             self._add(rank, number, footprint)
             return result
@@ -355,7 +362,7 @@ class ConflictIndex(_Maxima):
             result = self._merge(deps, vector, self._always)
         if number <= self._floor[rank]:
             return result
-        self._points[key] = vector = [0] * (2 * members) if vector is None else [*vector]
+        self._points[key] = vector = _Entry(self._nothing if vector is None else vector)
         if number > vector[rank]:
             vector[rank] = number
         if not only_reads and number > vector[members + rank]:
@@ -364,28 +371,25 @@ class ConflictIndex(_Maxima):
             self._top[rank] = number
         return result
 
-    def _join_writes(self, rank: int, number: int, keys: Sequence[bytes], deps: Deps) -> Deps:
-        """`join` for what writes these keys and touches nothing else: a batch, so they are looked up once."""
-        points, members = self._points, self._members
-        found = [*map(points.get, keys)]
-        first = found[0]
-        names: list[int] | None = None
+    def _join_keys(
+        self, rank: int, number: int, reads: Sequence[bytes], writes: Sequence[bytes], deps: Deps
+    ) -> Deps:
+        """`join` for what touches these keys: a batch, so what it writes is looked up once."""
+        members = self._members
+        found = [*map(self._points.get, writes)]
         # Those of one batch share their vector until another names some of them.
-        distinct = {id(first): first}
-        if found.count(first) != len(found):
-            names = [*map(id, found)]
-            distinct = dict(zip(names, found, strict=True))
+        distinct = {*found}
+        vectors: list[Sequence[int]] = [each for each in distinct if each is not None]
+        if reads:
+            vectors += [vector[members:] for vector in self._at(reads)]
         if number > self._floor[rank]:
-            places = (rank, members + rank)
-            if names is None:
-                points.update(dict.fromkeys(keys, _higher(first, members, places, number)))
-            else:
-                raised = {name: _higher(each, members, places, number) for name, each in distinct.items()}
-                points.update(zip(keys, map(raised.__getitem__, names), strict=True))
+            if writes:
+                self._raise_found(writes, found, distinct, (rank, members + rank), number)
+            if reads:
+                self._raise(reads, (rank,), number)
             if number > self._top[rank]:
                 self._top[rank] = number
-        distinct.pop(_NONE, None)
-        return tuple(map(max, deps, self._always, *cast("Iterable[Vector]", distinct.values())))
+        return tuple(map(max, deps, self._always, *vectors))
 
     def add(self, rank: int, number: int, footprint: Footprint) -> None:
         """Add an instance. Adding one again changes nothing; one that touches nothing is not kept."""

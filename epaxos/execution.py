@@ -218,6 +218,18 @@ class Executor:
     def _pass_by(self) -> None:
         """Execute what waits for nothing and meets nothing: the common case, and it needs no graph at all."""
         fresh, frontier, graph = self._fresh, self.frontier, self._graph
+        is_empty = self.pending == len(fresh)
+        if is_empty and self._is_apart(fresh):
+            level = self._level + 1
+            for node in fresh:
+                rank, number, _, _, _ = node
+                del self._unexecuted[rank][number]
+                if number > self.executed_top[rank]:
+                    self.executed_top[rank] = number
+                self._found.append((level, (node,), []))
+            self.pending = 0
+            fresh.clear()
+            return
         shared: frozenset[bytes] = frozenset()
         if len(fresh) > 1:
             keys: list[bytes] = []
@@ -227,7 +239,6 @@ class Executor:
                 keys += writes if writes == reads else reads + writes
             if len(set(keys)) < len(keys):
                 shared = frozenset(key for key, times in Counter(keys).items() if times > 1)
-        is_empty = self.pending == len(fresh)
         level = self._level + 1
         left: list[Node] = []
         for node in fresh:
@@ -248,6 +259,27 @@ class Executor:
             left.append(node)
         self.pending -= len(fresh) - len(left)
         self._fresh = left
+
+    def _is_apart(self, fresh: list[Node]) -> bool:
+        """Whether none of these, all that is not executed, depends on another or on what is missing.
+
+        It is seen by their numbers: a batch has too many keys to be compared where it need not be.
+        """
+        frontier = self.frontier
+        limits = frontier
+        if len(fresh) > 1:
+            # Short of the lowest that is not executed.
+            limits = [*frontier]
+            for rank, number, _, _, barrier in fresh:
+                if barrier:
+                    return False
+                if number <= limits[rank]:
+                    limits[rank] = number - 1
+        for _, _, _, deps, _ in fresh:
+            for limit, needed in zip(limits, deps, strict=True):
+                if needed > limit:
+                    return False
+        return True
 
     def _admit(self) -> None:
         """Bring what was learned into the graph; into chains in the order of its owner, as far as reached."""

@@ -69,8 +69,11 @@ def pack_value(command: Command) -> bytes:
     if len(keys) == 1:
         key = keys[0]
         return _ONE_KEY.pack(*request, _KEYS, len(reads), len(writes), len(key)) + key + payload
-    counts = _COUNTS.pack(len(reads), len(writes))
-    lengths = struct.pack(f">{len(keys)}H", *map(len, keys))
+    counts, sizes = _COUNTS.pack(len(reads), len(writes)), [*map(len, keys)]
+    if sizes.count(sizes[0]) == len(sizes):
+        lengths = sizes[0].to_bytes(2, "big") * len(sizes)
+    else:
+        lengths = struct.pack(f">{len(sizes)}H", *sizes)
     return b"".join((_HEAD.pack(*request, _KEYS), counts, lengths, *keys, payload))
 
 
@@ -123,15 +126,22 @@ def _take_keys(value: bytes, where: str) -> tuple[Footprint, int]:
     count = reads + writes
     if not 0 < count <= MAX_KEYS:
         raise WireError(f"{where}: a footprint of {count} keys; the limit is {MAX_KEYS}")
-    lengths = struct.unpack_from(f">{count}H", value, _AT_COUNTS + _COUNTS.size)
-    begin, longest = _AT_COUNTS + _COUNTS.size + 2 * count, max(lengths)
-    end = begin + sum(lengths)
+    at = _AT_COUNTS + _COUNTS.size
+    begin = at + 2 * count
+    packed = value[at:begin]
+    # Keys are often equally long: that is seen, and they are cut, without looking at each. If they are not,
+    # they are cut in one go by a form that nobody keeps.
+    if packed == packed[:2] * count:
+        longest = int.from_bytes(packed[:2], "big")
+        form, end = f"{longest}s" * count, begin + longest * count
+    else:
+        lengths = struct.unpack(f">{count}H", packed)
+        longest = max(lengths)
+        form, end = "".join(map("%ds".__mod__, lengths)), begin + sum(lengths)
     if end > len(value):
         raise WireError(f"{where}: a footprint longer than the command")
     if longest > MAX_KEY_BYTES:
         raise WireError(f"{where}: a key of more than {MAX_KEY_BYTES} bytes")
-    # Keys are often equally long; either way they are cut in one go, by a form that nobody keeps.
-    form = f"{longest}s" * count if longest == min(lengths) else "".join(map("%ds".__mod__, lengths))
     keys = Struct(form).unpack_from(value, begin)
     read, written = keys[:reads], keys[reads:]
     # Strictly rising is the one canonical form: equal footprints must be equal values everywhere.
