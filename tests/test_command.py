@@ -184,6 +184,60 @@ def test_a_run_is_good_only_when_something_passed_and_nothing_failed(
     assert stages.pytest("suite", environment, plan, tmp_path, [], {}) == (good, counts, detail)
 
 
+_ALL_KINDS = """
+import pytest
+
+def test_plain():
+    assert True
+
+@pytest.mark.public
+def test_public():
+    assert True
+
+@pytest.mark.once
+def test_once():
+    assert True
+
+@pytest.mark.once
+@pytest.mark.public
+def test_both():
+    assert True
+"""
+
+
+@pytest.mark.parametrize(
+    ("again", "wheel_follows", "suite", "wheel"),
+    [
+        (False, True, 4, 2),
+        (False, False, 4, None),
+        # On a later Python each of the two that run there runs in one stage, and in one only.
+        (True, True, 1, 1),
+        (True, False, 2, None),
+    ],
+)
+def test_a_later_python_runs_each_test_that_depends_on_it_once(
+    again: bool,
+    wheel_follows: bool,
+    suite: int,
+    wheel: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stages, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    for name in ("README.md", "CHANGELOG.md"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\nmarkers = ["public", "once"]\n')
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_planted.py").write_text(_ALL_KINDS)
+    environment = Environment(Path(sys.executable).parents[1], HERE)
+    plan = Plan(False, 1, ("-p", "no:cacheprovider"), again=again, wheel_follows=wheel_follows)
+    assert stages.suite(environment, plan).counts == Counts(suite, 0, 0)
+    if wheel is not None:
+        assert stages.wheel(environment, plan).counts == Counts(wheel, 0, 0)
+
+
 def test_a_command_that_hangs_is_ended() -> None:
     environment = Environment(Path(sys.executable).parents[1], HERE)
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]

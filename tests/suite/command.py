@@ -119,7 +119,10 @@ def _run(options: argparse.Namespace, chosen: Sequence[Interpreter], plan: Plan)
     if "types" in wanted:
         results.append(stages.types(primary))
     for environment in ready:
-        results += _run_tests(environment, wanted, plan._replace(again=environment is not primary))
+        again = environment is not primary
+        results += _run_tests(
+            environment, wanted, plan._replace(again=again, wheel_follows="wheel" in wanted)
+        )
     return results
 
 
