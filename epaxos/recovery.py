@@ -260,8 +260,12 @@ class Recoveries:
                 watch.begin(number, until, now_s, self._delay_s(rank, number, 0, context))
             if now_s >= watch.since_s + watch.delay_s:
                 watch.attempts += 1
+                # Of what an earlier life left behind the next is due as soon as one is done: that is no other
+                # attempt, and what has been learned, that a quorum answers, still holds.
+                goes_on = not watch.delay_s and watch.next <= watch.last
                 watch.since_s, watch.delay_s = now_s, self._delay_s(rank, number, watch.attempts, context)
-                watch.next, watch.last, watch.most = number, watch.until, _FEW
+                watch.next, watch.last = number, watch.until
+                watch.most = watch.most if goes_on else _FEW
                 # What came meanwhile may be on its way, and is not disturbed before the next attempt.
                 watch.until = until
                 watch.is_eased = True

@@ -90,3 +90,16 @@ def test_the_command_explains(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["chart"]["lanes"] == ["clients", *PLACE.sites]
     assert main([*arguments, "--protocols", "epaxos,multipaxos"]) == EXIT_USAGE
     assert "one protocol" in capsys.readouterr().err
+
+
+def test_what_a_replica_does_after_a_restart_is_seen_at_its_time() -> None:
+    """Its monotonic clock began anew; what it told others who wait for it comes when it came."""
+    crash = Fault("crash", "CA", 1.0, 1.0)
+    found = explained("epaxos", site="VA", faults=[crash], duration_s=3.5, clients=5)
+    assert found.at_s > 1.5
+    assert any(reply.site == "CA" and reply.agreed is False for reply in found.replies)
+    (waited, *_) = found.waited_for
+    assert "the last thing that was missing" in waited
+    lanes = {event.lane for event in found.chart.events if event.kind == "arrow" and event.to == "CA"}
+    assert {"VA"} <= lanes
+    assert any(event.kind == "decide" and event.lane == "CA" for event in found.chart.events)

@@ -92,3 +92,16 @@ def test_a_dead_leader_is_missed_everywhere_and_a_dead_replica_at_its_site() -> 
     assert commit_ms is not None
     assert commit_ms.max == 64
     assert lossy.runs[0].faults[0].what == "100 % of messages between JP and EU are lost, for 3 s"
+
+
+def test_a_replica_that_comes_back_holds_the_others_up_for_a_few_round_trips_only() -> None:
+    """What EPaxos had reserved and lost is recovered more and more at a time, and not a few in each round."""
+    run = compare.run("epaxos", faults="leader-killed", clients=5, duration_s=6).runs[0]
+    (effect,) = run.faults
+    assert effect.recover_s is not None
+    assert effect.recover_s < 2.4  # the replica is back after 2.0
+    assert max(effect.unavailable_s[site] for site in ("VA", "OR", "JP", "EU")) < 0.4
+    back = int(4.0 / run.timeline.bucket_s)
+    for site in ("VA", "OR", "JP", "EU"):
+        commands = run.timeline.sites[site].commands[back:]
+        assert sum(not each for each in commands) <= 3, site

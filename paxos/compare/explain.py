@@ -254,19 +254,26 @@ class _Log(Meter):
         #: Before it too, since a command may wait for what came before.
         self.from_s = from_s
         self.until_s = until_s
+        self._epoch_s: float | None = None
 
     def looked_at(self, replica: Any, node: NodeId, now: Instant) -> Any:
-        return _Logging(replica, node, self, now)
+        # The first replicas are made when the run begins. One that was started again has a new monotonic
+        # clock; its wall clock, which is no better than microseconds, tells by how much that differs.
+        if self._epoch_s is None:
+            self._epoch_s = now.wall_s - now.monotonic_s
+        later_s = round(now.wall_s - self._epoch_s - now.monotonic_s, 6)
+        return _Logging(replica, node, self, later_s, now)
 
 
 class _Logging:
     """A replica whose handlers are written down. It has every other attribute and method of that."""
 
-    def __init__(self, replica: Any, node: NodeId, log: _Log, now: Instant) -> None:
+    def __init__(self, replica: Any, node: NodeId, log: _Log, later_s: float, now: Instant) -> None:
         self._replica = replica
         self._node = node
         self._log = log
-        self._now_s = now[0]
+        self._later_s = later_s
+        self._now_s = now[0] + later_s
         self._turn = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -278,18 +285,18 @@ class _Logging:
             self._log.seen.append(_Seen(self._now_s, self._node, kind, turn=self._turn, **more))
 
     def submit(self, commands: Sequence[Command], now: Instant) -> None:
-        self._now_s = now[0]
+        self._now_s = now[0] + self._later_s
         for command in commands:
             self._note("submit", message=command)
         self._replica.submit(commands, now)
 
     def receive(self, sender: NodeId, message: Message, now: Instant) -> None:
-        self._now_s = now[0]
+        self._now_s = now[0] + self._later_s
         self._note("receive", sender=sender, message=message)
         self._replica.receive(sender, message, now)
 
     def tick(self, now: Instant) -> None:
-        self._now_s = now[0]
+        self._now_s = now[0] + self._later_s
         self._replica.tick(now)
 
     def effects(self) -> Effects:
