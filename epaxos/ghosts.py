@@ -36,7 +36,7 @@ from epaxos.replica import EPaxosReplica
 from paxos.ballot import Ballot, NodeId
 from paxos.basic.watch import Handler, Watch
 from paxos.command import Command, Footprint, is_marker
-from paxos.contract import Outline, Step
+from paxos.contract import Message, Outline, Step
 from paxos.quorum import QuorumSystem
 
 __all__ = [
@@ -317,20 +317,37 @@ class InstanceWatch(Watch):
             said = self._before(step)
             if said is not None:
                 return said
-        for handlers, messages in ((self._created, step.created), (self._left, step.left)):
-            if handlers and messages:
-                previous = None
-                for recipient, message in messages:
-                    if message is previous:
-                        continue  # the same for everybody
-                    previous = message
-                    handler: Handler | None = handlers.get(message.__class__)
-                    if handler is not None:
-                        self._to = recipient
-                        said = handler(step, message)
-                        if said is not None:
-                            return said
+        said = self._hear(step)
+        if said is not None:
+            return said
         return self._after(step) if step.applies or step.action == "restart" else None
+
+    def _hear(self, step: Step) -> str | None:
+        """Call the handlers of what the step created, and of what left in it."""
+        # Every invariant comes here at every step of a run.
+        if self._created and step.created:
+            said = self._call(step, self._created, step.created)
+            if said is not None:
+                return said
+        if self._left and step.left:
+            return self._call(step, self._left, step.left)
+        return None
+
+    def _call(
+        self, step: Step, handlers: Mapping[type, Handler], messages: Sequence[tuple[NodeId, Message]]
+    ) -> str | None:
+        previous = None
+        for recipient, message in messages:
+            if message is previous:
+                continue  # the same for everybody
+            previous = message
+            handler = handlers.get(message.__class__)
+            if handler is not None:
+                self._to = recipient
+                said = handler(step, message)
+                if said is not None:
+                    return said
+        return None
 
 
 class DecisionWatch(InstanceWatch):
@@ -351,10 +368,16 @@ class DecisionWatch(InstanceWatch):
 
     def observe(self, step: Step) -> str | None:
         """See one step; a sentence naming what broke, or None."""
-        said = super().observe(step)
+        if self._looks_first:
+            said = self._before(step)
+            if said is not None:
+                return said
+        said = self._hear(step)
+        if said is None and (step.applies or step.action == "restart"):
+            said = self._after(step)
         if said is not None:
             return said
-        for name, choice in decisions(step):
+        for name, choice in _Memory.found if _Memory.step is step else decisions(step):
             said = self._decided(step, name, choice)
             if said is not None:
                 return said

@@ -66,7 +66,10 @@ class EPaxosSettings:
     window_bytes: int = attrs.field(default=32 << 20, validator=count(1, 1 << 34))
     page_instances: int = attrs.field(default=1024, validator=count(1, 16_384))
     page_bytes: int = attrs.field(default=1 << 20, validator=count(1, 1 << 22))
-    reserve_numbers: int = attrs.field(default=256, validator=count(1, 1 << 20))
+    # What a crash leaves of them takes a recovery each: in a short run of the explorer most of its time.
+    reserve_numbers: int = attrs.field(
+        default=256, validator=count(1, 1 << 20), metadata={"explore_small": (1, 1, 2)}
+    )
 
     def __attrs_post_init__(self) -> None:
         """Refuse what can not work together."""

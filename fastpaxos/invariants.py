@@ -43,6 +43,7 @@ class QuorumsIntersect(Watch):
     """Every phase-1 quorum meets every phase-2 quorum, and what any two fast quorums have in common."""
 
     name = "QuorumsIntersect"
+    _when = ("restart",)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

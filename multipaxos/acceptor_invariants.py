@@ -40,6 +40,7 @@ class DurableBeforeSend(Watch):
     """
 
     name = "DurableBeforeSend"
+    _when = ()
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -204,6 +205,7 @@ class PromiseTruthful(Watch):
     """
 
     name = "PromiseTruthful"
+    _when = ("crash", Chosen)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

@@ -13,7 +13,7 @@ from multipaxos.records import FoundRecords, read_records, slot_key
 from multipaxos.replica import MultiPaxosReplica
 from paxos.ballot import Ballot, NodeId
 from paxos.basic.watch import Watch
-from paxos.contract import Step
+from paxos.contract import Outline, Step
 from paxos.quorum import Phase, QuorumSystem
 
 __all__ = ["Ballots", "LogWatch", "at", "durable", "replica_of"]
@@ -99,10 +99,16 @@ class Ballots:
 class LogWatch(Watch):
     """An invariant that looks at proposals and at votes that left."""
 
+    _when = ()
+
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
         self._ballots = Ballots(quorums)
         self._left: Mapping[type, Any] = {Accepted: self._votes}
+
+    def concerns(self, outline: Outline) -> bool:
+        """Whether steps of this outline can be anything to it; no others need be shown."""
+        return Accept in outline.created or super().concerns(outline)
 
     def _before(self, step: Step) -> str | None:
         # Before any vote is counted, which may leave in the step in which its proposal is made.

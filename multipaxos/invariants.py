@@ -322,6 +322,7 @@ class BallotOwnership(Watch):
     """Only its node uses a ballot, and in one of the node's lives only."""
 
     name = "BallotOwnership"
+    _when = ("crash",)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

@@ -8,7 +8,7 @@ import pytest
 
 from paxos.basic import protocol
 from paxos.check import spread
-from paxos.check.draw import DRAWING, scenario_of
+from paxos.check.draw import DRAWING, LARGE_EVERY, scenario_of
 from paxos.check.explore import Exploration, Inline, explore, run_batch
 from paxos.check.scenario import load_scenario
 from paxos.cli import main
@@ -187,7 +187,57 @@ def test_schedules_are_drawn_as_the_version_of_the_drawing_says():
         for index in range(60):
             data = scenario_of(name, 7, index).to_json()
             drawn.update(json.dumps({**data, "version": "", "messages": ""}, sort_keys=True).encode())
-    assert (DRAWING, drawn.hexdigest()[:16]) == (2, "5def4a277b0f3d09")
+    assert (DRAWING, drawn.hexdigest()[:16]) == (3, "5def4a277b0f3d09")
+
+
+def test_of_mixed_sizes_one_in_so_many_is_large():
+    drawn = [scenario_of("epaxos", 7, index, sizes="mixed") for index in range(2 * LARGE_EVERY)]
+    large = [index for index, each in enumerate(drawn) if each == scenario_of("epaxos", 7, index)]
+    assert large == [LARGE_EVERY - 1, 2 * LARGE_EVERY - 1]
+    small = [each for index, each in enumerate(drawn) if index not in large]
+    assert small == [
+        scenario_of("epaxos", 7, index, sizes="small") for index in range(len(drawn)) if index not in large
+    ]
+    assert {each.kind for each in small} == {"walk"}
+    assert {each.nodes for each in small} == {3, 4, 5}
+    plans = [each.walk for each in small if each.walk is not None]
+    assert max(plan.moves for plan in plans) <= 120
+    assert max(plan.operations for plan in plans) <= 4
+    assert {plan.settle for plan in plans} == {True, False}
+    for fault in ("crash", "drop", "duplicate", "restart", "tick", "wipe"):
+        assert any(getattr(plan, fault) for plan in plans)
+    # What a crash would leave to recover is little, whatever is drawn besides.
+    assert {each.settings.reserve_numbers for each in small} == {1, 2}
+    assert all(scenario_of("paxos", 7, index, 6, "small").nodes == 6 for index in range(8))
+
+
+@pytest.mark.parametrize("name", ["paxos", "multipaxos", "fastpaxos", "fastpaxos-log", "epaxos"])
+def test_small_schedules_break_nothing_and_are_not_empty(name):
+    found = explore(name, 48, seed=2, workers=0, sizes="small")
+    assert found.ok
+    assert found.sizes == "small"
+    assert found.tally.kinds == {"walk": 48}
+    assert found.tally.gave_up == ()
+    assert found.tally.steps > 48 * 30
+    for probe in ("crash", "restart"):
+        assert found.tally.seen[probe] > 48
+
+
+def test_sizes_are_remembered(tmp_path):
+    state = tmp_path / "state.json"
+    first = explore(schedules=8, seed=4, workers=0, state=state, sizes="mixed")
+    assert explore(schedules=8, seed=4, workers=0, state=state, sizes="mixed") == first
+    with pytest.raises(ConfigurationError, match="its sizes is 'mixed', not 'large'"):
+        explore(schedules=8, seed=4, workers=0, state=state)
+
+
+@pytest.mark.parametrize("name", ["own_value", "half"])
+def test_small_schedules_find_planted_bugs(name, tmp_path, capsys):
+    command = ["explore", "--protocol", f"tests.planted:{name}", "--schedules", "2000", "--seed", "1"]
+    assert main([*command, "--sizes", "small", "--workers", "0", "--out", str(tmp_path)]) == 5
+    assert ", sizes small: " in capsys.readouterr().out
+    (path,) = tmp_path.iterdir()
+    assert load_scenario(path).run().violation is not None
 
 
 @pytest.mark.parametrize(
@@ -256,6 +306,7 @@ def test_a_bug_of_the_explorer_is_loud():
         ({"nodes": 0}, "nodes"),
         ({"seed": -1}, "seed"),
         ({"batch": 0}, "batch"),
+        ({"sizes": "huge"}, "sizes: expected one of small, mixed, large, got 'huge'"),
         ({"schedules": 0}, r"schedules: expected a whole number in 1\.\."),
         ({"executor": 3}, r"executor: expected a concurrent\.futures\.Executor, got 3; for a number of proc"),
     ],

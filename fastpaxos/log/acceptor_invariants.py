@@ -41,6 +41,7 @@ class DurableBeforeSend(Watch):
     """
 
     name = "DurableBeforeSend"
+    _when = ()
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

@@ -364,6 +364,7 @@ class VotesOnce(_Judged):
     """A node that commits had heard of votes of enough *different members* at one ballot, or was told."""
 
     name = "VotesOnce"
+    _when = _Judged._when
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

@@ -95,6 +95,7 @@ class AppliedContiguous(Watch):
     """A node applies slots in order, none left out, each once in a life; a snapshot stands for the rest."""
 
     name = "AppliedContiguous"
+    _when = ("crash",)
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

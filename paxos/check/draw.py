@@ -1,8 +1,10 @@
 """Which schedule has which number: cluster, work, faults and settings, drawn from a seed.
 
-Schedule number i of seed s is a scenario, the same on every machine, whatever was run before it.  Half of
-them are timed runs, half are walks.  Everything is drawn so that most runs are small, some are hard and a
-few are strange, because a mistake shows in one of these and nobody knows in which.
+Schedule number i of seed s is a scenario, the same on every machine, whatever was run before it.  There are
+two sizes.  Of *large* ones half are timed runs and half are walks; everything is drawn so that most runs are
+calm, some are hard and a few are strange, because a mistake shows in one of these and nobody knows in which.
+*Small* ones are walks of a few dozen moves, with few commands in few nodes and a fault every now and then: a
+mistake that shows at all shows in few steps mostly, and of these there are fifty for the time of a large one.
 """
 
 import random
@@ -28,15 +30,26 @@ from paxos.quorum import (
 from paxos.service import LogSettings, wipes_detected
 from paxos.sim import Faults, Hardware, Topology, Workload
 
-__all__ = ["DRAWING", "scenario_of"]
+__all__ = ["DRAWING", "LARGE", "LARGE_EVERY", "SIZES", "scenario_of"]
 
 T = TypeVar("T")
 
 #: The version of the drawing. It is another one when a number gives another schedule than before, or when a
 #: walk or a timed run makes something else of its seed: what was remembered of numbers is of no use then.
-DRAWING: Final = 2
+DRAWING: Final = 3
+#: What may be drawn: small schedules, small ones with a large one now and then, or large ones.
+SMALL: Final = "small"
+MIXED: Final = "mixed"
+LARGE: Final = "large"
+SIZES: Final = (SMALL, MIXED, LARGE)
+#: Where sizes are mixed each schedule of so many is a large one, the others are small.
+LARGE_EVERY: Final = 64
 #: Cluster sizes, by how often they are drawn.
 _SIZES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 7)
+_SMALL_SIZES: Final = (3, 3, 3, 3, 3, 4, 5, 5)
+#: So many small ones are healed at the end, and whoever waits must be answered: that takes longer than the
+#: walk itself.
+_SETTLED: Final = 0.5
 #: What a setting is multiplied by.
 _FACTORS: Final = (0.001, 0.01, 0.1, 0.5, 2.0, 10.0, 100.0)
 #: Grace for whoever waits, virtual seconds; it costs nothing.
@@ -49,7 +62,9 @@ _MAX_LOG_STEPS: Final = 60_000
 _PATIENCE: Final = 2.0
 
 
-def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) -> Scenario:
+def scenario_of(
+    protocol: str, seed: int, index: int, nodes: int | None = None, sizes: str = LARGE
+) -> Scenario:
     """The scenario that has a number.
 
     Args:
@@ -57,12 +72,15 @@ def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) 
         seed: of the exploration.
         index: the number, from 0.
         nodes: always so many; None to draw it.
+        sizes: one of `SIZES`.
 
     Raises:
         ConfigurationError: there is no such protocol.
     """
     rng = random.Random(f"{seed}/{index}")
     found = protocol_named(protocol)
+    if sizes == SMALL or (sizes == MIXED and (index + 1) % LARGE_EVERY):
+        return _small(rng, protocol, found, nodes, f"small schedule {index} of seed {seed}")
     size = max(rng.choice(_SIZES), found.least_nodes) if nodes is None else nodes
     quorums = _quorums(rng, found, size)
     settings, hasty = _settings(rng, found, size)
@@ -98,6 +116,44 @@ def scenario_of(protocol: str, seed: int, index: int, nodes: int | None = None) 
         duration_s=duration_s,
         liveness=not hasty and workload.timeout_s >= _PATIENCE * _decision_s(topology, hardware),
     )
+
+
+def _small(
+    rng: random.Random, protocol: str, found: ProtocolDescription, nodes: int | None, remark: str
+) -> Scenario:
+    """A short walk: few commands in few nodes, and nearly always something goes wrong."""
+    size = max(rng.choice(_SMALL_SIZES), found.least_nodes) if nodes is None else nodes
+    quorums = _quorums(rng, found, size)
+    settings, hasty = _settings(rng, found, size) if rng.random() < 0.5 else (None, False)
+    settings = _spared(rng, found, settings)
+    plan = Walk(
+        moves=rng.choice((15, 30, 30, 60, 60, 120)),
+        operations=rng.randint(1, 4),
+        names=rng.choice((1, 1, 1, 2)),
+        reads=_some(rng, 0.3, 0.2, 0.6),
+        disorder=rng.choice((0.0, 0.1, 0.5, 1.0, 1.0)),
+        submit=round(rng.uniform(0.02, 0.3), 3),
+        tick=_some(rng, 0.8, 0.02, 0.25),
+        crash=_some(rng, 0.6, 0.01, 0.12),
+        restart=_some(rng, 0.7, 0.02, 0.25),
+        duplicate=_some(rng, 0.3, 0.02, 0.15),
+        drop=_some(rng, 0.5, 0.02, 0.3),
+        wipe=_some(rng, 0.05, 0.01, 0.05),
+        settle=rng.random() < _SETTLED,
+    )
+    scenario = Scenario(
+        protocol=protocol,
+        nodes=size,
+        quorums=quorums,
+        settings=settings,
+        seed=rng.getrandbits(48),
+        remark=remark,
+        liveness=not hasty,
+        walk=plan,
+        eager=rng.random() < 0.4,
+        log=_log(rng) if found.decides is Decides.LOG else None,
+    )
+    return scenario
 
 
 def _log(rng: random.Random) -> LogSettings:
@@ -219,6 +275,22 @@ def _settings(rng: random.Random, protocol: ProtocolDescription, size: int) -> t
             continue
         hasty = hasty or isinstance(value, float)
     return settings, hasty
+
+
+def _spared(rng: random.Random, protocol: ProtocolDescription, settings: Any) -> Any:
+    """Settings under which a short run is not mostly about one thing.
+
+    A field says so by naming the values, as `metadata={"explore_small": (...)}`.
+    """
+    kind: Any = protocol.settings
+    if not attrs.has(kind):
+        return settings
+    for field in attrs.fields(kind):
+        choices: Sequence[Any] | None = field.metadata.get("explore_small")
+        if choices is not None:
+            base: Any = kind() if settings is None else settings
+            settings = attrs.evolve(base, **{field.name: rng.choice(tuple(choices))})
+    return settings
 
 
 def _drawn(rng: random.Random, field: "attrs.Attribute[Any]", value: object, size: int) -> Any:

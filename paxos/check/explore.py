@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from paxos.check.draw import DRAWING, scenario_of
+from paxos.check.draw import DRAWING, LARGE, SIZES, scenario_of
 from paxos.check.minimise import BUDGET, Minimised, NotRepeated, minimise
 from paxos.check.scenario import FATAL, Scenario, protocol_named
 from paxos.check.spread import Killed, Unit, in_order
@@ -83,12 +83,15 @@ class Tally(NamedTuple):
 NOTHING: Final = Tally(0, 0, 0, {}, {}, {}, {}, (), ())
 
 
-def _sum(one: Any, other: Any) -> Any:
+def _sum(one: Any, *others: Any) -> Any:
     if isinstance(one, Mapping):
         added = Counter(one)
-        added.update(other)
+        for other in others:
+            added.update(other)
         return dict(sorted(added.items()))
-    return one + other
+    for other in others:
+        one += other
+    return one
 
 
 class Handled(NamedTuple):
@@ -165,6 +168,7 @@ class Exploration:
             way; this time, and not part of equality.
         fixed: `(index, name, sentence)` of what broke in an earlier run and, run again now, does not; this
             time, and not part of equality.
+        sizes: of the schedules.
     """
 
     protocol: str
@@ -179,6 +183,7 @@ class Exploration:
     ran_deliveries: int = attrs.field(default=0, eq=False)
     again: tuple[tuple[int, int], ...] = attrs.field(default=(), eq=False)
     fixed: tuple[tuple[int, str, str], ...] = attrs.field(default=(), eq=False)
+    sizes: str = LARGE
 
     @property
     def ok(self) -> bool:
@@ -200,40 +205,48 @@ class Exploration:
         return {name: Handled(*(count.get(name, 0) for count in counts)) for name in names}
 
 
-def run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None, keep_going: bool) -> Tally:
+def run_batch(
+    protocol: str,
+    seed: int,
+    first: int,
+    last: int,
+    nodes: int | None,
+    keep_going: bool,
+    sizes: str = LARGE,
+) -> Tally:
     """Run schedules `first` to `last - 1`; up to the first that breaks something, unless `keep_going`.
 
     It is what travels to workers: a function of a module, with plain arguments.
     """
     # Between schedules, too: the first look after one would go through all that it left.
     with fewer_collections():
-        return _run_batch(protocol, seed, first, last, nodes, keep_going)
+        tallies = []
+        for index in range(first, last):
+            tallies.append(_run_one(index, scenario_of(protocol, seed, index, nodes, sizes)))
+            if tallies[-1].broken and not keep_going:
+                break
+        # Added up once: for short schedules it would be a good part of their time.
+        return Tally(*map(_sum, NOTHING, *tallies))
 
 
-def _run_batch(protocol: str, seed: int, first: int, last: int, nodes: int | None, keep_going: bool) -> Tally:
-    total = NOTHING
-    for index in range(first, last):
-        scenario = scenario_of(protocol, seed, index, nodes)
-        with in_time():
-            played = scenario.run()
-        result, violation = played.result, played.violation
-        broken = () if violation is None else ((index, violation.name, violation.sentence),)
-        total += Tally(
-            1,
-            result.steps,
-            result.deliveries,
-            result.seen,
-            result.messages,
-            played.effective,
-            {scenario.kind: 1},
-            broken,
-            (),
-            gave_up=(index,) if played.gave_up and violation is None else (),
-            walked={} if scenario.kind == "timed" else result.messages,
-        )
-        if broken and not keep_going:
-            break
-    return total
+def _run_one(index: int, scenario: Scenario) -> Tally:
+    with in_time():
+        played = scenario.run()
+    result, violation = played.result, played.violation
+    broken = () if violation is None else ((index, violation.name, violation.sentence),)
+    return Tally(
+        1,
+        result.steps,
+        result.deliveries,
+        result.seen,
+        result.messages,
+        played.effective,
+        {scenario.kind: 1},
+        broken,
+        (),
+        gave_up=(index,) if played.gave_up and violation is None else (),
+        walked={} if scenario.kind == "timed" else result.messages,
+    )
 
 
 def explore(
@@ -243,6 +256,7 @@ def explore(
     seed: int = 0,
     workers: int | None = None,
     nodes: int | None = None,
+    sizes: str = LARGE,
     keep_going: bool = False,
     minimised: bool = True,
     out: str | Path | None = None,
@@ -261,6 +275,7 @@ def explore(
         seed: which; equal seeds give equal schedules.
         workers: processes; None for one on each core, 0 for none but this one.
         nodes: always so many; None to draw it.
+        sizes: "large" schedules, "small" ones, or "mixed": of 64 one large, the others small.
         keep_going: go on after something broke.
         minimised: make what broke small.
         out: a directory to which scenarios are saved.
@@ -281,9 +296,11 @@ def explore(
     """
     protocol_named(protocol)
     _check(schedules, seed, workers, nodes, batch)
+    if sizes not in SIZES:
+        raise ConfigurationError(f"sizes: expected one of {', '.join(SIZES)}, got {sizes!r:.40}")
     _check_where(schedule_timeout_s, executor)
     began_s = time.perf_counter()
-    progress = _Progress(protocol, seed, nodes, keep_going, batch, state)
+    progress = _Progress(protocol, seed, nodes, sizes, keep_going, batch, state)
     before = progress.tally
     if advance is not None and before.schedules:
         advance(min(progress.next, schedules))
@@ -303,6 +320,7 @@ def explore(
         ran_deliveries=total.deliveries - before.deliveries,
         again=tuple(progress.again),
         fixed=tuple(progress.fixed),
+        sizes=sizes,
     )
     return exploration if interrupted else _with_scenarios(exploration, nodes, minimised, out, budget)
 
@@ -388,17 +406,18 @@ def _with_scenarios(
     exploration: Exploration, nodes: int | None, minimised: bool, out: str | Path | None, budget: int
 ) -> Exploration:
     """The same with the scenarios of what broke, made small and saved."""
-    protocol, seed = exploration.protocol, exploration.seed
+    protocol, seed, sizes = exploration.protocol, exploration.seed, exploration.sizes
     findings, lost = [], []
     for index, name, sentence in exploration.tally.broken:
-        scenario = attrs.evolve(scenario_of(protocol, seed, index, nodes), violation=name, sentence=sentence)
+        drawn = scenario_of(protocol, seed, index, nodes, sizes)
+        scenario = attrs.evolve(drawn, violation=name, sentence=sentence)
         kept, small, repeated = _small(scenario, minimised, budget)
         path = _saved(kept, out, f"{_stem(protocol)}-{seed}-{index}-{_stem(name)}.json", spare=not repeated)
         findings.append(Finding(index, name, sentence, kept, small, path, repeated))
     for index in exploration.tally.lost:
         late = index in exploration.tally.late
         name = "OutOfTime" if late else "Killed"
-        scenario = scenario_of(protocol, seed, index, nodes)
+        scenario = scenario_of(protocol, seed, index, nodes, sizes)
         remark = f"{scenario.remark}: {FATAL[name]}"
         scenario = attrs.evolve(scenario, violation=name, sentence=FATAL[name], remark=remark)
         path = _saved(scenario, out, f"{_stem(protocol)}-{seed}-{index}-killed.json")
@@ -450,6 +469,7 @@ class _Progress:
         protocol: str,
         seed: int,
         nodes: int | None,
+        sizes: str,
         keep_going: bool,
         batch: int,
         path: str | Path | None,
@@ -462,7 +482,10 @@ class _Progress:
         #: What broke in an earlier run and does not now.
         self.fixed: list[tuple[int, str, str]] = []
         #: What `run_batch` takes before and after the numbers.
-        self.arguments: tuple[tuple[Any, ...], tuple[Any, ...]] = ((protocol, seed), (nodes, keep_going))
+        self.arguments: tuple[tuple[Any, ...], tuple[Any, ...]] = (
+            (protocol, seed),
+            (nodes, keep_going, sizes),
+        )
         self._keep_going = keep_going
         self._path = None if path is None else Path(path)
         self._saved_s = time.monotonic()
@@ -473,6 +496,7 @@ class _Progress:
             "drawing": DRAWING,
             "seed": seed,
             "nodes": nodes,
+            "sizes": sizes,
             "keep_going": keep_going,
             "batch": batch,
         }

@@ -48,7 +48,7 @@ def add(commands: Commands) -> None:
         "there the next time.",
         "  paxos explore --schedules 10000\n"
         "  paxos explore --nodes 5 --seed 3 --out found/                 save what it finds there\n"
-        "  paxos explore --schedules 1000000 --state search.json         stop it, start it again\n"
+        "  paxos explore --schedules 1000000 --sizes mixed --state search.json    stop it, start it again\n"
         "  paxos explore --protocol my.package:protocol                  one that is not installed",
     )
     parser.add_argument(
@@ -67,6 +67,12 @@ def add(commands: Commands) -> None:
         "--workers", type=count(0, 1024), metavar="N", help="processes; 0 for this one only (one a core)"
     )
     parser.add_argument("--nodes", type=count(1, 100), metavar="N", help="always so many (drawn, 1 to 7)")
+    parser.add_argument(
+        "--sizes",
+        choices=("small", "mixed", "large"),
+        default="large",
+        help="of the schedules: small ones are short walks, many a second; mixed: one in 64 is large (large)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to save what breaks (explored)")
     parser.add_argument(
         "--state", type=Path, metavar="FILE", help="remember how far it came, and go on from it"
@@ -128,6 +134,7 @@ def run(arguments: argparse.Namespace, out: Output) -> int:
             seed=arguments.seed,
             workers=arguments.workers,
             nodes=arguments.nodes,
+            sizes=arguments.sizes,
             keep_going=arguments.keep_going,
             out=arguments.out or "explored",
             state=arguments.state,
@@ -151,6 +158,7 @@ def _json(found: "Exploration") -> dict[str, object]:
     return {
         "protocol": found.protocol,
         "seed": found.seed,
+        "sizes": found.sizes,
         "schedules": tally.schedules,
         "kinds": dict(tally.kinds),
         "steps": tally.steps,
@@ -195,8 +203,9 @@ def _tell(found: "Exploration", timeout_s: float) -> None:
     tally, seconds = found.tally, max(found.seconds, 1e-9)
     kinds = ", ".join(f"{number} {kind}" for kind, number in tally.kinds.items())
     before = tally.schedules - found.ran
+    sizes = "" if found.sizes == "large" else f", sizes {found.sizes}"
     print(
-        f"{found.protocol}, seed {found.seed}: {counted(tally.schedules, 'schedule')} ({kinds})"
+        f"{found.protocol}, seed {found.seed}{sizes}: {counted(tally.schedules, 'schedule')} ({kinds})"
         + (f", {before} of them before" if before else "")
         + f", {counted(tally.deliveries, 'message')} delivered, {counted(tally.steps, 'step')}\n"
         f"{found.ran / seconds:,.0f} schedules/s, {found.ran_deliveries / seconds:,.0f} deliveries/s "

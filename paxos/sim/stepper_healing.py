@@ -17,8 +17,11 @@ __all__ = ["ask_next", "heal", "settle"]
 
 #: How often clients are sent on, and nothing else happens, before time goes on.
 _PATIENCE: Final = 20
-#: Moves after which a client asks again. Nodes of a log talk for ever: they tell not that one is lost.
-_BEFORE_ASKING: Final = 1000
+#: Moves after which a client asks again, and so many more for each that has not asked yet, up to a bound.
+#: Nodes of a log talk for ever: they tell not that one is lost.
+_BEFORE_ASKING: Final = 100
+_BEFORE_EACH: Final = 30
+_BEFORE_ASKING_MAX: Final = 1000
 
 
 def ask_next(stepper: "Stepper") -> bool:
@@ -41,11 +44,12 @@ def settle(stepper: "Stepper", most: int) -> bool:
     # Wake-ups of nodes that have nothing to do for a client never end: they do not count.
     while not stepper.over and most > 0:
         most -= 1
-        wakeable = stepper.wakeable()
         if stepper.pool:
             if not stepper.deliver_at(0):
                 stepper.drop_at(0)
-        elif stepper.requests and (sent_on < _PATIENCE or not wakeable):
+            continue
+        wakeable = stepper.wakeable()
+        if stepper.requests and (sent_on < _PATIENCE or not wakeable):
             if not ask_next(stepper):
                 break
             # Two nodes that send a client to each other learn better only when time goes on.
@@ -60,7 +64,7 @@ def settle(stepper: "Stepper", most: int) -> bool:
 
 def heal(stepper: "Stepper", most: int) -> list[str]:
     """See `Stepper.heal`."""
-    settle(stepper, min(most, _BEFORE_ASKING))
+    settle(stepper, min(most, _BEFORE_ASKING + _BEFORE_EACH * len(stepper.requests), _BEFORE_ASKING_MAX))
     if stepper.over or not stepper.unanswered or not _quorate(stepper):
         return []
     before = stepper.history()
