@@ -20,6 +20,7 @@ from fastpaxos.log.messages import (
     ReadIndex,
     Recover,
     Report,
+    Voted,
 )
 from fastpaxos.log.proposer import View
 from fastpaxos.log.reads import QuorumReads
@@ -186,6 +187,13 @@ def test_what_is_chosen_takes_the_place_of_a_vote_and_stays() -> None:
     assert acceptor.on_prepare(Prepare(HIGH, 1)) == Promise(HIGH, 1, ((1, CLASSIC, W),), 0, 0)
 
 
+def test_what_was_voted_for_and_is_chosen_stays_too() -> None:
+    acceptor = voter(1)
+    assert not acceptor.learn(1, HIGH, V)
+    assert acceptor.slots[1].record() == SlotRecord(BOTTOM, OPEN, V, True)
+    assert not acceptor.vote(HIGH, 1, V)
+
+
 def test_the_highest_slot_is_of_votes_news_and_snapshots() -> None:
     acceptor = voter(3)
     assert acceptor.highest == 3
@@ -245,7 +253,7 @@ def test_pages_count_in_order_and_each_once() -> None:
     assert told.on_promise(2, promise((1, OPEN, V), following=3)) == Prepare(CLASSIC, 3)
     assert told.question(2) == Prepare(CLASSIC, 3)
     assert told.on_promise(2, promise((1, OPEN, W), following=3)) is None
-    told.on_promise(4, promise())
+    told.on_promise(4, promise(done=9))
     told.on_promise(1, Promise(HIGH, 1, (), 0, 0))
     told.on_promise(1, promise())
     assert not told.is_elected
@@ -313,8 +321,12 @@ def learned(learner: LogLearner, acceptor: LogAcceptor, context: Context, *slots
 def test_what_was_not_voted_for_is_written_down_when_learned() -> None:
     context, acceptor, learner = context_of(), voter(1, 2), LogLearner()
     acceptor.slots[2].accepted_value = W
+    assert learner.count(1, Voted(OPEN, 2, W), context, 0.0) is None
+    assert list(learner.tallies) == [2]
     learned(learner, acceptor, context, 1, 2)
     assert context.out.writes == [(slot_key(2), pack_slot(BOTTOM, OPEN, V, True))]
+    assert learner.count(2, Voted(OPEN, 2, V), context, 0.0) is None
+    assert learner.tallies == {}
     with pytest.raises(ProtocolBreach, match="Agreement"):
         learner.learn(Learned(2, OPEN, W), acceptor, context)
 
