@@ -17,6 +17,7 @@ from paxos.contract import Event
 from paxos.errors import EXIT_DONE, NodeStopped, Rejected
 from paxos.runtime import connect, load_cluster
 from paxos.runtime.limits import Limits
+from paxos.runtime.pause_bench import benchmark_pause
 from paxos.runtime.ports import free_ports
 from paxos.service import LogSettings
 from paxos.service.keyvalue_requests import put
@@ -200,3 +201,12 @@ async def test_states_that_differ_since_a_key_was_left_out_are_told(
                 if found["different"]:
                     break
         assert "made different snapshots, so their states differ" in found["different"][0]
+
+
+@UNIX
+async def test_the_bench_of_a_stopped_replica(tmp_path: Path) -> None:
+    phases = await benchmark_pause(seconds=1.0, calls=4, conflicts=50, directory=tmp_path)
+    assert [phase.name for phase in phases] == ["before", "stopped", "after"]
+    # Clients of the others are answered all the time.
+    assert all(phase.commands > 0 and phase.commands_per_s > 0 for phase in phases)
+    assert all(0 < phase.median_ms <= phase.most_ms for phase in phases)

@@ -3,8 +3,8 @@
 Several things, each with its own question: `core` asks what the algorithm costs, `wire` what the format
 costs, `sim` how much a simulation gets through, `cluster` what users get: real sockets, real disk; `log` the
 same of a replicated log, with others beside it; `regions` what distance costs, `real` whether that is so on
-real processes; `proposers` what contention costs;
-`memory` whether it stays bounded; `history` how long the checker looks for an order.
+real processes; `proposers` what contention costs; `memory` whether it stays bounded;
+`pause` whether a node that is stopped slows the others; `history` how long the checker looks for an order.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import attrs
 from paxos.cli.arguments import Commands, Parser, add_command, count, seconds
 from paxos.cli.bench_contention import bench_contention
 from paxos.cli.bench_memory import bench_memory
+from paxos.cli.bench_pause import bench_pause
 from paxos.cli.bench_proposers import bench_proposers
 from paxos.cli.bench_real import add_real_options, bench_real
 from paxos.cli.bench_regions import bench_regions
@@ -38,7 +39,7 @@ _CLUSTER_SECONDS: Final = 5.0
 _COLUMNS: Final = ("what", "median", "range")
 _NODES: Final = 3
 #: What is about a log without a leader, if nothing else is said.
-_USUAL: Final = {"regions": "epaxos", "memory": "epaxos"}
+_USUAL: Final = {"regions": "epaxos", "memory": "epaxos", "pause": "epaxos,multipaxos"}
 
 
 def add(commands: Commands) -> None:
@@ -60,6 +61,7 @@ def add(commands: Commands) -> None:
         "  proposers decrees that several sites propose at once, in virtual time: collisions and latency\n"
         "  contention a log in which several sites place commands at once, likewise\n"
         "  memory   memory and disk over very many commands of a log, one node down for half of them\n"
+        "  pause    what the clients of the others get done while one node is stopped, before and after\n"
         "  history  seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
         "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
@@ -75,7 +77,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|real|proposers|contention|memory|history",
+        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|real|proposers|contention|memory|pause|"
+        "history",
         help="what to measure",
     )
     parser.add_argument(
@@ -85,13 +88,14 @@ def add(commands: Commands) -> None:
         "--seconds",
         type=seconds,
         metavar="S",
-        help="core, wire: about how long each (0.5); cluster (5); real: at most, each load (15)",
+        help="core, wire: about how long each (0.5); cluster (5); pause: each of "
+        "three parts (5); real: at most, each load (15)",
     )
     parser.add_argument(
         "--nodes",
         type=count(1, 99),
         metavar="N",
-        help="sim, explore, cluster, log: nodes (3); real: the first so many sites",
+        help="sim, explore, cluster, log, pause: nodes (3); real: the first so many sites",
     )
     parser.add_argument(
         "--operations",
@@ -134,7 +138,7 @@ def _add_log_options(parser: Parser) -> None:
         "--protocols",
         metavar="P,P",
         help="what our nodes run; catch-up, memory, regions: one (multipaxos; regions, memory: epaxos; "
-        "real: the logs that come along)",
+        "pause: epaxos,multipaxos; real: the logs that come along)",
     )
     log.add_argument(
         "--conflicts",
@@ -440,5 +444,6 @@ _BENCHES: Final[Mapping[str, Callable[[argparse.Namespace, Output], Mapping[str,
     "proposers": bench_proposers,
     "contention": bench_contention,
     "memory": bench_memory,
+    "pause": bench_pause,
     "history": bench_histories,
 }
