@@ -54,6 +54,18 @@ def _bound_ms(
     return nearest[size - 2]
 
 
+def _contended_bound_ms(
+    leader: NodeId | None,
+    site: NodeId,
+    sites: Sequence[NodeId],
+    rtt_ms: Callable[[NodeId, NodeId], float],
+    quorums: QuorumSystem,
+) -> float:
+    """Two round trips to the nearest classic quorum: when that has answered, a fast one may be lost."""
+    nearest = sorted(rtt_ms(site, node) for node in quorums.members if node != site)
+    return 2 * nearest[quorums.sizes[Phase.TWO] - 2]
+
+
 #: Why an instance took the slow path, in the words of `Commitment.reason`.
 _SLOW: Final = {
     "conflict": "a conflicting command came between",
@@ -85,6 +97,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("fast path", "slow path", "recovery", "validation", "waiting", "no-op proposed", "component"),
     bound_ms=_bound_ms,
+    contended_bound_ms=_contended_bound_ms,
     commits=_commits,
     record_name=record_name,
     stored_log=stored_log,

@@ -189,3 +189,28 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert alone is not None
     assert set(attrs.astuple(alone, recurse=False)[:5]) == {3.0}
     assert Latency.of([]) is None
+
+
+def test_the_log_of_fast_paxos_is_held_against_the_path_that_it_takes() -> None:
+    """Where several sites compete the coordinator places all commands: every median is the bound of that
+    path, which may be less than that of the fast one."""
+    busy = compare.run("fastpaxos", clients=3, commands=100).runs[0]
+    assert busy.leader == "CA"
+    assert busy.fast_share is not None
+    assert busy.fast_share < 5
+    assert {site.name: site.contended_bound_ms for site in busy.sites} == {
+        "CA": 64, "VA": 74.5, "OR": 74.5, "JP": 107.5, "EU": 139
+    }  # fmt: skip
+    assert [site.commit_ms and site.commit_ms.p50 for site in busy.sites] == [
+        site.contended_bound_ms for site in busy.sites
+    ]
+    assert busy.site["CA"].bound_ms == 98
+
+
+def test_two_round_trips_are_the_bound_where_commands_of_epaxos_conflict() -> None:
+    run = compare.run("epaxos", conflict=100, clients=3, commands=30).runs[0]
+    for site in run.sites:
+        assert site.commit_ms is not None
+        assert site.bound_ms is not None
+        assert site.contended_bound_ms == 2 * site.bound_ms == site.commit_ms.p50
+    assert compare.run("multipaxos", commands=4, clients=1).runs[0].contended_bound_ms is None

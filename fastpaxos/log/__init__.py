@@ -48,6 +48,27 @@ def _bound_ms(
     return max(map(distance_ms, quorums.best_quorum(distance_ms, Phase.FAST)))
 
 
+def _contended_bound_ms(
+    leader: NodeId | None,
+    site: NodeId,
+    sites: Sequence[NodeId],
+    rtt_ms: Callable[[NodeId, NodeId], float],
+    quorums: QuorumSystem,
+) -> float | None:
+    """To the coordinator, which places the commands of all, and by way of a classic quorum to the site, which
+    learns from the votes themselves."""
+    if leader is None:
+        return None
+
+    def way_ms(one: NodeId, other: NodeId) -> float:
+        return 0.0 if one == other else rtt_ms(one, other) / 2
+
+    def over_ms(acceptor: NodeId) -> float:
+        return way_ms(leader, acceptor) + way_ms(acceptor, site)
+
+    return way_ms(site, leader) + max(map(over_ms, quorums.best_quorum(over_ms, Phase.TWO)))
+
+
 def _commits(event: Event) -> Sequence[Commitment]:
     """A command that was submitted here is known to be chosen: as fast as can be, or why not."""
     if event.action != "chosen":
@@ -67,6 +88,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     invariants=INVARIANTS,
     probes=("lost slot", "collision", "recovered", "fell back", "fast again", "gap filled", "fetched"),
     bound_ms=_bound_ms,
+    contended_bound_ms=_contended_bound_ms,
     commits=_commits,
     record_name=record_name,
     stored_log=stored_log,

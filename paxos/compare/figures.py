@@ -194,6 +194,7 @@ def _of_latency(comparison: Comparison, looks: draw.Looks) -> Iterator[Picture]:
                 f"{run.protocol} at {site.name}: commit {_ms(_p50(site.commit_ms))} in the median, execution "
                 f"{_ms(_p50(site.execute_ms))}, its 99th percentile {_ms(_p99(site.execute_ms))}, "
                 f"bound {_ms(site.bound_ms)}"
+                + (f", contended {_ms(site.contended_bound_ms)}" if draw.is_contended(site) else "")
                 + ("" if site.read_ms is None else f", reads {_ms(site.read_ms.p50)}")
                 for run in runs
                 for site in run.sites

@@ -27,6 +27,7 @@ __all__ = [
     "draw_ranges",
     "draw_strips",
     "draw_timeline",
+    "is_contended",
     "short_name",
 ]
 
@@ -181,6 +182,8 @@ def draw_ranges(figure: "Figure", looks: Looks, runs: Sequence[Run]) -> None:
         _sign("commit p50", marker="o", markersize=5, linestyle=""),
         _sign("execution p50 to p99", marker="o", markersize=5, markerfacecolor=_SURFACE, linewidth=1.2),
     ]
+    if any(is_contended(site) for run in runs for site in run.sites):
+        signs.append(_sign("bound if contended", color=_INK, linewidth=1.2, linestyle=(0, (1.4, 1.2))))
     if any(site.read_ms is not None for run in runs for site in run.sites):
         signs.append(_sign("read p50", marker="x", markersize=5, markeredgewidth=1.4, linestyle=""))
     _legend(figure, looks.entries([run.protocol for run in runs]), signs)
@@ -204,7 +207,16 @@ def _draw_range(axes: "Axes", site: Site, level: float, colour: str, marker: str
     if site.bound_ms is not None:
         shown.append(site.bound_ms)
         axes.plot([site.bound_ms] * 2, [level - step * 0.46, level + step * 0.46], color=_INK, linewidth=1.6)
+    if is_contended(site) and site.contended_bound_ms is not None:
+        shown.append(site.contended_bound_ms)
+        ends = [level - step * 0.4, level + step * 0.4]
+        axes.plot([site.contended_bound_ms] * 2, ends, color=_INK, linewidth=1.2, linestyle=(0, (1.4, 1.2)))
     return shown
+
+
+def is_contended(site: Site) -> bool:
+    """Whether some commits here took the path that another bound is of."""
+    return site.contended_bound_ms is not None and site.fast_share is not None and site.fast_share < 100
 
 
 def draw_published(figure: "Figure", looks: Looks, rows: "Sequence[Row]") -> None:

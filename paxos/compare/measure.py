@@ -3,7 +3,7 @@
 A run that did something wrong is never measured: it is an error that says what broke.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -26,7 +26,7 @@ from paxos.compare.model import (
     Timeline,
     rounded,
 )
-from paxos.compare.places import bounds_ms, node_of, topology_of
+from paxos.compare.places import bounds_ms, contended_bounds_ms, node_of, topology_of
 from paxos.compare.plan import Cell, Plan, compared
 from paxos.contract import Decides, Orders, ProtocolDescription
 from paxos.errors import EXIT_CHECK_FAILED, ConfigurationError, PaxosError
@@ -69,7 +69,10 @@ def measure(plan: Plan, place: Place, cell: Cell) -> Run:
     meter = Meter(protocol)
     result = carry_out(plan, place, cell, protocol, meter)
     quorums = quorums_of(protocol, place, plan.failures)
-    bounds = bounds_ms(protocol, place, meter.leader, quorums)
+    bounds = (
+        bounds_ms(protocol, place, meter.leader, quorums),
+        contended_bounds_ms(protocol, place, meter.leader, quorums),
+    )
     searched = _search(cell, protocol, result)
     return _Reading(plan, place, cell, protocol, result, meter, bounds, searched).run()
 
@@ -166,7 +169,7 @@ class _Reading:
         protocol: ProtocolDescription,
         result: Result,
         meter: Meter,
-        bounds: Any,
+        bounds: tuple[Mapping[str, float | None], Mapping[str, float | None]],
         searched: int,
     ) -> None:
         self._plan = plan
@@ -228,7 +231,7 @@ class _Reading:
         node = self._nodes[name]
         mine = [op for op in self._done if op.home == node]
         writes = [op for op in mine if _is_write(op)]
-        metered, bound_ms = self._meter.of(node), self._bounds[name]
+        metered, (bound_ms, contended_ms) = self._meter.of(node), (each[name] for each in self._bounds)
         return Site(
             name=name,
             commands=len(mine),
@@ -240,6 +243,7 @@ class _Reading:
             fast_share=_fast_share([metered]),
             slow=_summed([metered.reasons]),
             load=self._load(metered),
+            contended_bound_ms=None if contended_ms is None else rounded(contended_ms),
         )
 
     def _load(self, metered: Metered) -> Load:

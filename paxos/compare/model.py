@@ -125,6 +125,8 @@ class Site:
             has none.
         slow: why the others did not: how many, by reason.
         load: what the replica here did.
+        contended_bound_ms: as `bound_ms`, for the path that is taken where commands conflict or compete; None
+            for a protocol that has one path.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Site:
     fast_share: float | None
     slow: Mapping[str, int]
     load: Load
+    contended_bound_ms: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """As JSON carries it, without its name, which is the key."""
@@ -146,6 +149,7 @@ class Site:
             "execute_ms": _json(self.execute_ms),
             "read_ms": _json(self.read_ms),
             "bound_ms": self.bound_ms,
+            "contended_bound_ms": self.contended_bound_ms,
             "commands_per_s": self.commands_per_s,
             "fast_share": self.fast_share,
             "slow": dict(self.slow),
@@ -297,6 +301,12 @@ class Run:
     def site(self) -> Mapping[str, Site]:
         """The sites by name."""
         return {each.name: each for each in self.sites}
+
+    @property
+    def contended_bound_ms(self) -> float | None:
+        """The mean of the sites' bounds of the path for conflicts; None where there are none."""
+        found = [each.contended_bound_ms for each in self.sites if each.contended_bound_ms is not None]
+        return rounded(sum(found) / len(found)) if found else None
 
     def to_json(self) -> dict[str, object]:
         """As JSON carries it."""

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from paxos.compare.explain import Explanation
 from paxos.compare.figures import Picture, base_load, base_runs, shown_rates
+from paxos.compare.figures_draw import is_contended
 from paxos.compare.figures_style import EXTRA, css_variables, inlined
 from paxos.compare.model import Comparison, Latency, Run
 from paxos.compare.page_parts import Cell, dot, figure, grid, matrix, plain_table, story
@@ -321,16 +322,27 @@ class _Page:
             '<p class="lead">From asking until the commit, and until the command was executed, which is when '
             f"the client has its answer; {escape(_load_name(*base_load(self._of)))}. The upright bar is the "
             "bound: what the round trips imply for the protocol's usual path when nothing conflicts, nothing "
-            "queues and nothing fails, with the leader where it was when clients began.</p>"
+            "queues and nothing fails, with the leader where it was when clients began. "
+            + (
+                "The dotted bar is the bound of the path that is taken where commands conflict or "
+                "compete.</p>"
+                if self._contended()
+                else "</p>"
+            )
         )
         if self._below():
             words += (
                 '<p class="note">Where a median is left of its bar, most commands took another path than '
-                "the one that the bound is of, such as classic rounds behind a leader in place of fast "
-                "ones.</p>"
+                "the one that the bound is of, such as classic rounds behind a coordinator in place of fast "
+                "ones: there the dotted bar is to be held against it.</p>"
             )
         drawn = self._figures("sites")
         return f"{words}\n{drawn}\n{self._table('latency', 'Every site and run in numbers' if drawn else '')}"
+
+    def _contended(self) -> bool:
+        """Whether somewhere some commits took the path for conflicts."""
+        runs = [run for conflict in shown_rates(self._of) for run in base_runs(self._of, conflict)]
+        return any(is_contended(site) for run in runs for site in run.sites)
 
     def _below(self) -> bool:
         """Whether somewhere half of the commits were sooner than the usual path can be."""

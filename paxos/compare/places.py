@@ -18,6 +18,7 @@ __all__ = [
     "MAX_SITES",
     "best_leader",
     "bounds_ms",
+    "contended_bounds_ms",
     "even_place",
     "make_place",
     "node_of",
@@ -166,3 +167,19 @@ def bounds_ms(
     if free is None:
         return dict.fromkeys(place.sites)
     return {site: free(node, nodes, between, quorums) for node, site in zip(nodes, place.sites, strict=True)}
+
+
+def contended_bounds_ms(
+    protocol: ProtocolDescription, place: Place, leader: NodeId | None, quorums: QuorumSystem
+) -> Mapping[str, float | None]:
+    """The same for the path that is taken where commands conflict or compete; None where there is no other.
+
+    Arguments are those of `bounds_ms`.
+    """
+    nodes, between, bound = range(1, len(place.sites) + 1), rtt_of(place.rtt_ms), protocol.contended_bound_ms
+    if bound is None or len(nodes) < 2:
+        return dict.fromkeys(place.sites)
+    return {
+        site: bound(leader, node, nodes, between, quorums)
+        for node, site in zip(nodes, place.sites, strict=True)
+    }

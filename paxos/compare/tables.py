@@ -90,10 +90,12 @@ def _percent(share: float | None) -> str:
 def _latency(comparison: Comparison) -> Table:
     named, name = _names(comparison)
     reads = any(site.read_ms is not None for run in comparison.runs for site in run.sites)
+    contended = any(run.contended_bound_ms is not None for run in comparison.runs)
     columns = (
         *named,
         "site",
         "bound",
+        *(("contended",) if contended else ()),
         *("commit p50", "p90", "p99", "max"),
         *("execute p50", "p90", "p99", "max"),
         *(("read p50", "p99") if reads else ()),
@@ -106,6 +108,7 @@ def _latency(comparison: Comparison) -> Table:
             *name(run),
             where,
             _ms(of.bound_ms),
+            *((_ms(of.contended_bound_ms),) if contended else ()),
             *_quantiles(of.commit_ms),
             *_quantiles(of.execute_ms),
         )
@@ -222,7 +225,7 @@ def _lines(runs: Iterable[Run]) -> Iterator[Sequence[object]]:
     latencies = [f"{what}_ms_{each}" for what in ("commit", "execute", "read") for each in _OF_LATENCY]
     yield (
         *("protocol", "conflict", "clients", "rate", "leader", "site", "commands", "commands_per_s"),
-        *("bound_ms", *latencies, "fast_share"),
+        *("bound_ms", "contended_bound_ms", *latencies, "fast_share"),
         *("messages_received", "messages_sent", "bytes_sent", "syncs", "busy"),
     )
     for run in runs:
@@ -230,12 +233,15 @@ def _lines(runs: Iterable[Run]) -> Iterator[Sequence[object]]:
         for site in run.sites:
             load = site.load
             yield _filled(
-                (*before, site.name, site.commands, site.commands_per_s, site.bound_ms),
+                (
+                    *(*before, site.name, site.commands, site.commands_per_s),
+                    *(site.bound_ms, site.contended_bound_ms),
+                ),
                 (site.commit_ms, site.execute_ms, site.read_ms),
                 (site.fast_share, load.received, load.sent, load.bytes_sent, load.syncs, load.busy),
             )
         yield _filled(
-            (*before, _ALL, run.commands, run.commands_per_s, run.bound_ms),
+            (*before, _ALL, run.commands, run.commands_per_s, run.bound_ms, run.contended_bound_ms),
             (run.commit_ms, run.execute_ms, run.read_ms),
             (
                 run.fast_share,

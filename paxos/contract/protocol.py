@@ -189,6 +189,9 @@ class ProtocolDescription:
             between submission and knowing the decision, without contention, or None.
         placed_bound_ms: the same with a leader or coordinator at a given place, before the other arguments;
             None for a protocol in which no place is better than another.
+        contended_bound_ms: the same for the path that is taken where commands conflict or compete, of a
+            protocol that has another one then; the first argument is who leads or coordinates, or None. It
+            gives None where that says nothing. None for a protocol with one path.
         commits: what an event tells of commands that are committed, at the replica that was asked for them;
             None for a protocol that knows of no commit before it carries it out.
         projection: replica -> the specification's variables, or None.
@@ -216,6 +219,13 @@ class ProtocolDescription:
     ) = None
     placed_bound_ms: (
         Callable[[NodeId, NodeId, Sequence[NodeId], Callable[[NodeId, NodeId], float], QuorumSystem], float]
+        | None
+    ) = None
+    contended_bound_ms: (
+        Callable[
+            [NodeId | None, NodeId, Sequence[NodeId], Callable[[NodeId, NodeId], float], QuorumSystem],
+            float | None,
+        ]
         | None
     ) = None
     commits: Callable[[Event], Sequence[Commitment]] | None = None
