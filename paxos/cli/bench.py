@@ -107,11 +107,17 @@ def add(commands: Commands) -> None:
     _add_cluster_options(parser)
     _add_log_options(parser)
     add_real_options(parser)
+    _add_places(parser)
+
+
+def _add_places(parser: Parser) -> None:
     parser.add_argument(
         "--chart", metavar="FILE", help="proposers, contention: draw what was measured, as SVG"
     )
     parser.add_argument(
-        "--directory", metavar="DIR", help="cluster, log, real: on the disk to measure (a temporary one)"
+        "--directory",
+        metavar="DIR",
+        help="cluster, log, real, pause: on the disk to measure (a temporary one)",
     )
 
 
