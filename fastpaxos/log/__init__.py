@@ -18,6 +18,7 @@ from fastpaxos.log.records import record_name
 from fastpaxos.log.replica import FastLogReplica
 from fastpaxos.log.settings import FastLogSettings
 from fastpaxos.log.stored import stored_log
+from fastpaxos.log.tracing import SPECIFICATION, make_replica
 from paxos.ballot import NodeId
 from paxos.contract import Commitment, Decides, Event, ProtocolDescription
 from paxos.quorum import FastQuorums, Phase, QuorumSystem
@@ -80,7 +81,7 @@ def _commits(event: Event) -> Sequence[Commitment]:
 #: The log of Fast Paxos as drivers and tools see it.
 protocol: ProtocolDescription = ProtocolDescription(
     name="fastpaxos-log",
-    replica=FastLogReplica,
+    replica=make_replica,
     settings=FastLogSettings,
     messages=MESSAGES,
     decides=Decides.LOG,
@@ -90,6 +91,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     bound_ms=_bound_ms,
     contended_bound_ms=_contended_bound_ms,
     commits=_commits,
+    specification=SPECIFICATION,
     record_name=record_name,
     stored_log=stored_log,
     documentation=(

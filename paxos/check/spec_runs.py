@@ -143,7 +143,7 @@ def _runs(
     """The traces of run after run, without end."""
     quorums, form = description.quorums(range(1, nodes + 1)), specification.traces
     is_log, is_leaderless = description.decides is Decides.LOG, description.orders is Orders.CONFLICTS
-    most = _MAX_LEADERLESS_EVENTS if is_leaderless else _MAX_EVENTS
+    most = _MAX_LEADERLESS_EVENTS if is_leaderless else form.longest if is_log else _MAX_EVENTS
     log_workload = _LEADERLESS if is_leaderless else _LOG
     for each in itertools.count(seed):
         result = run(

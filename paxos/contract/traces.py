@@ -196,6 +196,7 @@ class TraceForm:
             shown the ballot.
         markers: whether the specification knows of the markers of a log's service, and of the snapshots that
             are made there; if not, the runs whose traces are checked have none.
+        longest: the most events of a trace of a log that are walked; the beginning of a behaviour is one.
         view: an operator of the module `...Traces` by which states are told apart, where that is quicker
             than by all that they hold; empty for the latter.
     """
@@ -208,4 +209,5 @@ class TraceForm:
     event: Callable[[Mapping[str, Any], QuorumSystem], Mapping[str, object]] = same_arguments
     ballot_fields: frozenset[str] = frozenset({"bal", "vbal", "mbal", "best", "promised"})
     markers: bool = True
+    longest: int = 150
     view: str = ""
