@@ -135,6 +135,8 @@ class CatchUp:
         self._node = node
         self._settings = settings
         self._now_s = now.monotonic_s
+        #: Whether `take` would give nothing, for sure: looked at after each message that a node takes in.
+        self.is_idle: bool = False
         self._writes: Writes = []
         self._sends: list[tuple[NodeId, Message]] = []
         self._events: list[Event] = []
@@ -182,7 +184,7 @@ class CatchUp:
 
     def begin(self, mark: Mark, part: bytes, sessions: Sessions, machine: StateMachine, now: Instant) -> bool:
         """At a marker: begin a snapshot of the state as it is now; False when one is being made already."""
-        self._now_s = now.monotonic_s
+        self._now_s, self.is_idle = now.monotonic_s, False
         if self._incoming is not None and self._incoming.number <= sessions.markers:
             self._drop_incoming()  # this node has caught up by itself
         if self._writer is not None or self._finishing is not None:
@@ -233,7 +235,7 @@ class CatchUp:
             markers: how many markers were applied here.
             now: the time.
         """
-        self._now_s = now.monotonic_s
+        self._now_s, self.is_idle = now.monotonic_s, False
         if message.__class__ is SnapshotKept:
             if sender == self._node:
                 return self._kept(message.number, markers)
@@ -376,7 +378,7 @@ class CatchUp:
 
     def offer(self, recipient: NodeId, now: Instant) -> None:
         """A node needs what is gone from the log: offer it the newest snapshot."""
-        self._now_s = now.monotonic_s
+        self._now_s, self.is_idle = now.monotonic_s, False
         serving = self._serving.get(recipient)
         snapshot = self._snapshot
         if serving is not None and not self._is_over(serving):
@@ -413,7 +415,7 @@ class CatchUp:
 
     def tick(self, now: Instant, requests: int) -> None:
         """Do what is due. `requests`: carried out by this node until now."""
-        self._now_s = now.monotonic_s
+        self._now_s, self.is_idle = now.monotonic_s, False
         if self._now_s >= self._step_at_s:
             self._step(requests)
         if self._now_s >= self._repeat_at_s:
@@ -441,20 +443,8 @@ class CatchUp:
             self._writes, self._sends, self._events, compact, None if wake_at_s == _NEVER_S else wake_at_s
         )
         self._writes, self._sends, self._events = [], [], []
+        self.is_idle = self._compact is None and not self._serving and wake_at_s == _NEVER_S
         return taken
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether `take` would give nothing."""
-        return not (
-            self._writes
-            or self._sends
-            or self._events
-            or self._serving
-            or self._compact is not None
-            or self._step_at_s != _NEVER_S
-            or self._repeat_at_s != _NEVER_S
-        )
 
     def _tell(self, action: str, sentence: str, level: int = logging.INFO, **about: object) -> None:
         arguments = {"text": sentence, "level": level, **about}

@@ -57,6 +57,11 @@ class InOrder:
     def add(self, client: ClientKey, run: Run) -> None:
         """Requests of a client have come."""
         self.requests += len(run.bodies)
+        size = run_bytes(run)
+        if size <= FILL_BYTES:
+            self._waiting.append((client, run))
+            self.size_bytes += size
+            return
         for piece in cut_run(run):
             self._waiting.append((client, piece))
             self.size_bytes += run_bytes(piece)
@@ -65,6 +70,9 @@ class InOrder:
         """What becomes of them now: so many batches at most."""
         batches: list[Batched] = []
         waiting, at = self._waiting, 0
+        if len(waiting) == 1 and room > 0:
+            self._waiting, self.requests, self.size_bytes = [], 0, 0
+            return [(waiting, NOTHING)]
         while at < len(waiting) and len(batches) < room:
             first, size = at, 0
             while at < len(waiting):

@@ -468,6 +468,8 @@ class LogService:
             number = first + len(results)
             last = number if self._apply_many is None else first + len(bodies) - 1
             raise _NotCarriedOut(number, last, f"{type(error).__name__}: {error!s:.200}") from error
+        if len(results) == 1 == len(bodies) and type(results[0]) is bytes:
+            return results  # the commonest
         if len(results) != len(bodies):
             why = f"it gave {len(results)} answers to {len(bodies)} commands"
             raise _NotCarriedOut(first, first + len(bodies) - 1, why)

@@ -49,7 +49,7 @@ __all__ = ["MachineMaker", "Node", "message_table", "replica_prefix"]
 
 # Every message is looked up here: `isinstance` would take four times as long.
 _IDENTITY_MESSAGES: Final = frozenset((Introduce, Introduced, LostDisk))
-_SNAPSHOT_MESSAGES: Final = frozenset((SnapshotOffer, SnapshotAsk, SnapshotChunk, SnapshotKept))
+_OF_THE_NODE: Final = _IDENTITY_MESSAGES | {SnapshotOffer, SnapshotAsk, SnapshotChunk, SnapshotKept}
 _new: Final = object.__new__
 
 #: Makes a state machine that nothing was applied to.
@@ -168,15 +168,16 @@ class Node:
             ProtocolBreach, NodeStopped: the node must stop; the error says why.
         """
         kind = message.__class__
-        if kind in _IDENTITY_MESSAGES:
+        if kind not in _OF_THE_NODE:
+            if self.identity.introduced or sender == self.id:
+                # What the own disk reports is said once, and not a vote: it always gets through.
+                self.replica.receive(sender, message, now)
+            # Else dropped: nothing may be promised yet, and every question is repeated.
+        elif kind in _IDENTITY_MESSAGES:
             self.identity.receive(sender, message)
             self._begin_when_introduced(now)
-        elif kind in _SNAPSHOT_MESSAGES:
+        else:
             self.service.receive(sender, message, now)
-        elif self.identity.introduced or sender == self.id:
-            # What the own disk reports is said once, and not a vote: it always gets through.
-            self.replica.receive(sender, message, now)
-        # Else dropped: nothing may be promised yet, and every question is repeated.
 
     def request(self, client: ClientKey, message: Message, now: Instant) -> None:
         """Handle one message of a client; the driver hands answers to `client` back to it."""

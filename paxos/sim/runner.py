@@ -116,8 +116,10 @@ def fewer_collections(*, long: bool = False) -> Iterator[None]:
     """
     thresholds = gc.get_threshold()
     if thresholds[0]:
-        older = (1000, 1000) if long else thresholds[1:]
-        gc.set_threshold(max(thresholds[0], 200_000), *older)
+        if long:
+            gc.set_threshold(max(thresholds[0], 2_000_000), 1000, 1000)
+        else:
+            gc.set_threshold(max(thresholds[0], 200_000), *thresholds[1:])
     try:
         yield
     finally:
