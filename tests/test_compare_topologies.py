@@ -99,7 +99,7 @@ def test_every_form_is_one_matrix(tmp_path: Path, name: str, text: str) -> None:
         ("m.csv", "s,a,b\na,0,1\n", "m.csv: not square: 2 sites in line 1, and 1 lines"),
         ("m.csv", "s,a,b\na,0,1,2\nb,1,0\n", "m.csv, line 2: not square: 3 distances for 2 sites"),
         ("m.csv", "s,a,b,c\na,0,1,2\nb,1,0\nc,2,1,0\n", "m.csv, line 3: not square: 2 distances for 3"),
-        ("m.csv", "s,a,b\na,0,-1\nb,1,0\n", "m.csv, line 2: -1.0 ms is negative"),
+        ("m.csv", "s,a,b\na,0,-1\nb,1,0\n", "m.csv, line 2, a to b: -1.0 ms is negative"),
         ("m.csv", "s,a,b\na,0,\nb,,0\n", "m.csv: no round trip of a-b"),
         ("m.csv", "s,a,b\na,0,fast\nb,1,0\n", "m.csv, line 2, a to b: 'fast' is no number"),
         ("m.csv", "s,a,b\nb,0,1\na,1,0\n", "m.csv, line 2: expected the distances of a, got 'b'"),

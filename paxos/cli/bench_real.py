@@ -89,7 +89,8 @@ class RealSite:
 
     Args:
         name: the site.
-        bound_ms: the least that the distances allow a commit; None where the protocol does not say.
+        bound_ms, contended_bound_ms: the least that the distances allow a commit, and on the path that is taken
+            where commands conflict or compete; None where the protocol does not say.
         commit: of writes. What the replica there measured, from the command's coming to its commit; where
             its events tell of no commit that is the execution.
         execute: of writes, as clients saw it.
@@ -104,6 +105,7 @@ class RealSite:
 
     name: str
     bound_ms: float | None
+    contended_bound_ms: float | None
     commit: Both
     execute: Both
     overhead_ms: float
@@ -335,6 +337,7 @@ def _run(
             RealSite(
                 name=site.name,
                 bound_ms=site.bound_ms,
+                contended_bound_ms=site.contended_bound_ms,
                 commit=_side_by_side(site.commit_ms, far.commits_ms.get(node) or took),
                 execute=_side_by_side(site.execute_ms, took),
                 overhead_ms=round(median(usual) - site.execute_ms.p50 + near_p50, 3),
@@ -395,6 +398,7 @@ def _show(runs: Sequence[RealRun], out: Output) -> None:
                     *name(run),
                     site.name,
                     _ms(site.bound_ms),
+                    _ms(site.contended_bound_ms),
                     *map(_ms, (commit.simulated_p50, commit.real_p50)),
                     *map(_ms, (commit.simulated_p99, commit.real_p99)),
                     *map(_ms, (execute.simulated_p50, execute.real_p50)),
@@ -406,7 +410,7 @@ def _show(runs: Sequence[RealRun], out: Output) -> None:
                 )
             )
     columns = (
-        *named, "site", "bound", "commit p50", "real", "p99", "real", "execute p50", "real", "p99", "real",
+        *named, "site", "bound", "contended", "commit p50", "real", "p99", "real", "execute p50", "real", "p99", "real",
         "more", "overhead", "to be expected", "is it",
     )  # fmt: skip
     title = "Latency at each site, simulated and beside it on real processes, milliseconds:"

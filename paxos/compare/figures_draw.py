@@ -183,7 +183,7 @@ def draw_ranges(figure: "Figure", looks: Looks, runs: Sequence[Run]) -> None:
         _sign("execution p50 to p99", marker="o", markersize=5, markerfacecolor=_SURFACE, linewidth=1.2),
     ]
     if any(is_contended(site) for run in runs for site in run.sites):
-        signs.append(_sign("bound if contended", color=_INK, linewidth=1.2, linestyle=(0, (1.4, 1.2))))
+        signs.append(_sign("contended", color=_INK, linewidth=1.2, linestyle=(0, (1.4, 1.2))))
     if any(site.read_ms is not None for run in runs for site in run.sites):
         signs.append(_sign("read p50", marker="x", markersize=5, markeredgewidth=1.4, linestyle=""))
     _legend(figure, looks.entries([run.protocol for run in runs]), signs)

@@ -324,8 +324,8 @@ class _Page:
             "bound: what the round trips imply for the protocol's usual path when nothing conflicts, nothing "
             "queues and nothing fails, with the leader where it was when clients began. "
             + (
-                "The dotted bar is the bound of the path that is taken where commands conflict or "
-                "compete.</p>"
+                "The dotted bar (contended) is the bound of the path that is taken where commands "
+                "conflict or compete.</p>"
                 if self._contended()
                 else "</p>"
             )

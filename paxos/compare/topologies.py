@@ -266,7 +266,8 @@ def place_of_matrix(name: str, text: str, where: str) -> Place:
             raise ConfigurationError(f"{spot}: not square: {len(cells) - 1} distances for {len(sites)} sites")
         for other, cell in zip(sites, cells[1:], strict=False):
             if other != site and cell not in _NOTHING:
-                measured[site, other] = _distance(_number(cell, f"{spot}, {site} to {other}"), spot)
+                pair = f"{spot}, {site} to {other}"
+                measured[site, other] = _distance(_number(cell, pair), pair)
     pairs: dict[frozenset[str], float] = {}
     for (one, other), there in measured.items():
         back = measured.get((other, one), there)
