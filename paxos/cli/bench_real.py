@@ -89,8 +89,8 @@ class RealSite:
 
     Args:
         name: the site.
-        bound_ms, contended_bound_ms: the least that the distances allow a commit, and on the path that is taken
-            where commands conflict or compete; None where the protocol does not say.
+        bound_ms, contended_bound_ms: the least that the distances allow a commit, and on the path that is
+            taken where commands conflict or compete; None where the protocol does not say.
         commit: of writes. What the replica there measured, from the command's coming to its commit; where
             its events tell of no commit that is the execution.
         execute: of writes, as clients saw it.
@@ -410,8 +410,8 @@ def _show(runs: Sequence[RealRun], out: Output) -> None:
                 )
             )
     columns = (
-        *named, "site", "bound", "contended", "commit p50", "real", "p99", "real", "execute p50", "real", "p99", "real",
-        "more", "overhead", "to be expected", "is it",
+        *named, "site", "bound", "contended", "commit p50", "real", "p99", "real",
+        "execute p50", "real", "p99", "real", "more", "overhead", "to be expected", "is it",
     )  # fmt: skip
     title = "Latency at each site, simulated and beside it on real processes, milliseconds:"
     out.table(title, columns, rows)
