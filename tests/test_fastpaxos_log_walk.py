@@ -150,3 +150,57 @@ def test_a_walk_through_every_fault(quorums: QuorumSystem, observers: tuple[int,
     assert {"elected", "leader change", "adopted", "fetched", "installed", "lost slot"} <= seen
     assert {"collision", "recovered", "recovered alone", "overdue", "fell back", "fast again"} <= seen
     assert "breach" not in seen
+
+
+class LackingWalk(Walk):
+    """Nodes compact often and hear little, and who compacted what a new coordinator lacks dies for good."""
+
+    def __init__(self, seed: int, quorums: QuorumSystem, observers: tuple[int, ...]) -> None:
+        super().__init__(seed, quorums, observers)
+        self.loss = 0.2
+        self.net.invariants, self.net.clone_every = [], 1 << 30
+
+    def step(self) -> None:
+        if self.rnd.random() < 0.02 and self.net.nodes:
+            self.net.snapshot(self.rnd.choice(list(self.net.nodes)))
+        super().step()
+
+    @property
+    def source(self) -> int | None:
+        """Who has what a coordinator lacks, and is up."""
+        for replica in self.net.nodes.values():
+            office = replica.office
+            if office is not None and replica.learner.committed < office.floor:
+                return office.source if office.source in self.net.nodes else None
+        return None
+
+    def lose(self, node: int) -> None:
+        """It dies, with all that it sent; every other node lives."""
+        net = self.net
+        net.crash(node)
+        net.transfers.clear()
+        net.drop(sender=node)
+        net.cut.clear()
+        net.slow.clear()
+        for other in net.everyone:
+            if other != node:
+                if other not in net.nodes:
+                    net.start(other)
+                net.flush(other)
+
+
+# Some of the walks in which the others were stuck for good, when a coordinator waited for what it lacks.
+@pytest.mark.parametrize(("system", "seed"), [(0, 54), (1, 97), (3, 158)])
+def test_a_quorum_goes_on_without_who_has_what_its_coordinator_lacks(system: int, seed: int) -> None:
+    walk = LackingWalk(seed, *SYSTEMS[system])
+    while (source := walk.source) is None:
+        walk.step()
+    walk.lose(source)
+    net = walk.net
+    submitter = max(net.nodes)
+    for _ in range(100):
+        if net.kind(net.submit(submitter, b"last")[0]) is None:
+            break
+        net.run(0.1)  # it has no room
+    net.settle(lambda: all(b"last" in net.applied(node) for node in net.nodes))
+    assert net.stopped == {}
