@@ -114,6 +114,7 @@ def test_a_table_has_a_cell_for_every_column() -> None:
         (["--faults", "flood"], "no preset 'flood'"),
         (["--keys", "zipf:0"], "--keys: 0 is outside"),
         (["--keys", "cold"], "--keys: 'cold' is none of"),
+        (["--keys", "hotspot:10:20:1"], "--keys: 20 hot ones of only 10"),
         (["--reads", "101"], "--reads: 101.0 is outside"),
         (["--service", "-1"], "--service: -1.0 is outside"),
         (["--failures", "3"], "no quorums of 5 replicas that survive 3"),

@@ -127,6 +127,8 @@ class Plan:
                 raise ConfigurationError(f"Plan.rates: {each!r:.60} is no number of commands a second")
         if self.faults and self.duration_s is None:
             raise ConfigurationError("Plan.faults: a run with faults needs a duration_s")
+        if self.spread == "hotspot" and self.hot_keys > self.keys:
+            raise ConfigurationError(f"Plan.keys: {self.hot_keys} hot ones of only {self.keys}")
         self.mix(0)
         self.hardware()
 
