@@ -142,7 +142,7 @@ def _costs(choice: "Choice", best: "Choice") -> str:
 
 
 def _checked(advice: "Advice", out: Output) -> tuple[list[dict[str, object]], int]:
-    """The best ones in the simulator: what they were computed to take, and what they took when asked alone."""
+    """The best ones in the simulator: what they were computed to take, and what they took."""
     from paxos.compare import run as compare
 
     found: list[dict[str, object]] = []
