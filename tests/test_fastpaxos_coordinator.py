@@ -60,9 +60,9 @@ def test_a_refusal_ends_the_ballot_it_is_of_and_is_remembered() -> None:
         Nack(D, ballot, Ballot(MAX_ROUND, 2, 1)),
     ):
         leader.on_nack(other)
-        assert leader.state is CoordinatorState.PREPARING
+        assert leader.question == Prepare(D, ballot)
     leader.on_nack(Nack(D, OPEN, Ballot(5, 2, 1)))
-    assert leader.state is CoordinatorState.PREPARING
+    assert leader.question == Prepare(D, ballot)
     leader.on_nack(Nack(D, ballot, Ballot(3, 2, 1)))
     assert leader.state is CoordinatorState.PREEMPTED
     assert leader.question is None
