@@ -13,8 +13,10 @@ import attrs
 import pytest
 
 import epaxos
+import fastpaxos.log
 import paxos
 from epaxos import EPaxosSettings
+from fastpaxos.log import FastLogSettings
 from multipaxos import MultiPaxosSettings, protocol
 from multipaxos.tracing import SPECIFICATION
 from paxos.check.spec_traces import check_traces
@@ -172,6 +174,44 @@ def test_the_merged_trace_of_three_real_processes_without_a_leader_is_a_behaviou
     files[0].write_text("".join(json.dumps({**line, "clock": 0}) + "\n" for line in lines))
     wrong = merge_trace_files(files, config.quorum_system(), form)
     assert check_traces(tlc, wrong, "epaxos", explain=0).rejections
+
+
+@pytest.mark.once
+def test_the_merged_trace_of_three_real_processes_with_a_fast_log_is_a_behaviour(tmp_path):
+    tlc = require_tlc()
+    config = attrs.evolve(
+        write_config(tmp_path),
+        protocol="fastpaxos-log",
+        settings=FastLogSettings(),
+        log=LogSettings(marker_requests=4, growth=0.0),
+    )
+    assert config.path is not None
+    config.path.write_text(dump_cluster(config), encoding="utf-8")
+    addresses = [node.address for node in config.nodes]
+    with _Nodes(config, tmp_path) as nodes:
+        files = [nodes.file(node) for node in NODES]
+        nodes.start(*NODES)
+        _put_everywhere(addresses, 2)
+        nodes.kill(1)  # which coordinates first
+        _put_everywhere(addresses[1:], 1)
+        nodes.start(1)
+        _put_everywhere(addresses[:1], 1)
+        nodes.stop()
+    assert fastpaxos.log.protocol.specification is not None
+    form = fastpaxos.log.protocol.specification.traces
+    report = check_traces(tlc, merge_trace_files(files, config.quorum_system(), form), "fastpaxos-log")
+    assert report.rejections == ()
+    assert {
+        "Restart",
+        "Propose",
+        "Phase1a",
+        "Elected",
+        "Phase2b",
+        "Learn",
+        "Snapshot",
+    } <= report.actions.keys()
+    assert report.actions["Restart"] == 4
+    assert report.actions["Submit"] >= 9
 
 
 def _put_everywhere(addresses: list[str], times: int) -> None:

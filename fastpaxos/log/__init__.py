@@ -16,6 +16,7 @@ from fastpaxos.log.messages import MESSAGES
 from fastpaxos.log.proposer import LogProposer
 from fastpaxos.log.records import record_name
 from fastpaxos.log.replica import FastLogReplica
+from fastpaxos.log.scope import FastLogScope
 from fastpaxos.log.settings import FastLogSettings
 from fastpaxos.log.stored import stored_log
 from fastpaxos.log.tracing import SPECIFICATION, make_replica
@@ -29,6 +30,7 @@ __all__ = [
     "Candidate",
     "Debts",
     "FastLogReplica",
+    "FastLogScope",
     "FastLogSettings",
     "LogAcceptor",
     "LogLearner",
@@ -92,6 +94,7 @@ protocol: ProtocolDescription = ProtocolDescription(
     contended_bound_ms=_contended_bound_ms,
     commits=_commits,
     specification=SPECIFICATION,
+    scope=FastLogScope,
     record_name=record_name,
     stored_log=stored_log,
     documentation=(
