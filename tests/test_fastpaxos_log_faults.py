@@ -49,6 +49,7 @@ def led_by_one_that_lacks_what_another_compacted() -> Net:
     office = net.nodes[2].office
     assert office is not None
     assert office.floor == 8
+    assert [sent.message for sent in net.pick(Fetch, sender=2, to=1)] == [Fetch(1, 8)]  # it asks at once
     return net
 
 

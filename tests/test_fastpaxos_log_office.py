@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastpaxos.log import FastLogSettings, Office
+from fastpaxos.log import FastLogReplica, FastLogSettings, Office
 from fastpaxos.log.messages import (
     Accept,
     Chosen,
@@ -26,7 +26,7 @@ from fastpaxos.log.messages import (
 from fastpaxos.rounds import OPEN
 from paxos.ballot import BOTTOM, Ballot
 from paxos.basic.values import NOP_VALUE, pack_value
-from paxos.contract import OutcomeKind
+from paxos.contract import Configuration, Instant, OutcomeKind
 from paxos.quorum import FastQuorums
 from tests.fastpaxos_log_net import Net, command
 
@@ -304,15 +304,16 @@ def test_a_coordinator_fetches_what_others_know() -> None:
     assert net.applied(1) == [b"x"]
 
 
-def test_round_0_is_not_coordinated_once_another_was_begun() -> None:
-    net = Net(3)
-    net.slow.add(1)
-    net.restart(1)
-    net.hand_over_message(3, 1, Prepare(HIGH, 1))
-    net.slow.clear()
-    net.flush(1)
-    assert net.nodes[1].office is None
-    assert net.violations == {}
+@pytest.mark.parametrize("begun", [False, True])
+def test_round_0_is_coordinated_in_the_first_life_unless_another_was_begun(begun: bool) -> None:
+    now = Instant(0.0)
+    configuration = Configuration(1, FastQuorums((1, 2, 3)))
+    replica = FastLogReplica(configuration, {}, lambda name, bound: 0, now)
+    assert replica.office is None  # its life is not on disk yet
+    if begun:
+        replica.receive(3, Prepare(HIGH, 1), now)
+    replica.receive(1, Reserved(1), now)
+    assert (replica.office is None) == begun
 
 
 # --- who asks -----------------------------------------------------------------------------------------
