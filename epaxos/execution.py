@@ -28,8 +28,10 @@ is not there yet. The ways to a root are those of Myers, IPL 17(5), 1983. The cu
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
+from operator import attrgetter, itemgetter
 from typing import Final, NamedTuple, Self, TypeAlias
 
+from epaxos.contended import contended_components
 from epaxos.graph import (
     ACTIVE,
     DONE,
@@ -48,6 +50,10 @@ __all__ = ["Cut", "Executor", "Node"]
 
 # Called directly on the hot path: a NamedTuple's own constructor is a Python function.
 _new: Final = tuple.__new__
+
+# Sort keys at C speed. A node begins with its rank and number, which no other has.
+_NODE: Final = attrgetter("node")
+_order_in_component: Final = itemgetter(4, 0, 1)  # barriers last, then by rank and number
 
 # More steps than this to a root are as many as a good way through 30,000 would take.
 _LONG_WAY: Final = 32
@@ -83,8 +89,8 @@ class Executor:
     """
 
     __slots__ = (
-        "_agenda", "_ahead", "_found", "_fresh", "_graph", "_level", "_reached", "_unexecuted", "_waiting",
-        "_wanted", "executed_top", "frontier", "pending", "steps",
+        "_agenda", "_ahead", "_found", "_fresh", "_graph", "_level", "_reached", "_unexecuted", "_unready",
+        "_untried", "_waiting", "_wanted", "executed_top", "frontier", "pending", "steps",
     )  # fmt: skip
 
     def __init__(self, members: int) -> None:
@@ -109,6 +115,9 @@ class Executor:
         self._agenda: list[Vertex] = []
         # Per rank, by the number that the frontier has to reach.
         self._waiting: list[dict[int, list[Instance]]] = [{} for _ in range(members)]
+        self._unready = 0  # instances in it
+        # Whether something was committed since all there is was looked at together.
+        self._untried = True
         # Per rank, the highest number that something committed ever depended on and missed.
         self._wanted = [0] * members
         # Components of the present run: level, nodes, instances. A component has a higher level than those
@@ -145,6 +154,7 @@ class Executor:
                 f"instance {number} of rank {rank} was committed with {len(deps)} dependencies among "
                 f"{len(frontier)} members"
             )
+        self._untried = True
         if footprint != NOTHING:
             node = _new(Node, (rank, number, footprint, deps, barrier))
             self._fresh.append(node)
@@ -158,6 +168,7 @@ class Executor:
             frontier[rank] = number
             if waiting:
                 for instance in waiting.pop(number, ()):
+                    self._unready -= 1
                     self._await(instance)
             if not ahead:
                 return
@@ -203,6 +214,10 @@ class Executor:
         A component that holds a barrier is the last that is returned, so that `cut` speaks of the state right
         after it. Call again until nothing is returned.
         """
+        if self._untried and not self._unready and self.pending and self._pass_all():
+            self._untried = False
+            return self._take()
+        self._untried = False
         if self._fresh and not self._agenda and not self._reached:
             self._pass_by()
         if self._fresh or self._reached:
@@ -219,17 +234,6 @@ class Executor:
         """Execute what waits for nothing and meets nothing: the common case, and it needs no graph at all."""
         fresh, frontier, graph = self._fresh, self.frontier, self._graph
         is_empty = self.pending == len(fresh)
-        if is_empty and self._is_apart(fresh):
-            level = self._level + 1
-            for node in fresh:
-                rank, number, _, _, _ = node
-                del self._unexecuted[rank][number]
-                if number > self.executed_top[rank]:
-                    self.executed_top[rank] = number
-                self._found.append((level, (node,), []))
-            self.pending = 0
-            fresh.clear()
-            return
         shared: frozenset[bytes] = frozenset()
         if len(fresh) > 1:
             keys: list[bytes] = []
@@ -260,25 +264,54 @@ class Executor:
         self.pending -= len(fresh) - len(left)
         self._fresh = left
 
-    def _is_apart(self, fresh: list[Node]) -> bool:
-        """Whether none of these, all that is not executed, depends on another or on what is missing.
+    def _pass_all(self) -> bool:
+        """Execute all there is, if all that it waits for is committed and its order is plain; whether it is.
 
-        It is seen by their numbers: a batch has too many keys to be compared where it need not be.
+        So it is where none depends on another, which is seen by their numbers: a batch has too many keys to
+        be compared where it need not be. And so it is where all write one key.
         """
-        frontier = self.frontier
+        nodes, frontier = self._fresh, self.frontier
+        if len(nodes) < self.pending:
+            if self._graph.sweeping:
+                return False
+            nodes = [node for unexecuted in self._unexecuted for node in unexecuted.values()]
         limits = frontier
-        if len(fresh) > 1:
+        if len(nodes) > 1:
             # Short of the lowest that is not executed.
             limits = [*frontier]
-            for rank, number, _, _, barrier in fresh:
+            for rank, number, _, _, barrier in nodes:
                 if barrier:
                     return False
                 if number <= limits[rank]:
                     limits[rank] = number - 1
-        for _, _, _, deps, _ in fresh:
-            for limit, needed in zip(limits, deps, strict=True):
+        is_apart = True
+        for _, _, _, deps, _ in nodes:
+            for limit, reached, needed in zip(limits, frontier, deps, strict=True):
                 if needed > limit:
-                    return False
+                    if needed > reached:
+                        return False
+                    is_apart = False
+        level = self._level + 1
+        if is_apart:
+            self._found = [(level, (node,), []) for node in nodes]
+        else:
+            components = contended_components(nodes, len(frontier))
+            if components is None:
+                return False
+            self._found = [(level + at, component, []) for at, component in enumerate(components)]
+        for rank, unexecuted in enumerate(self._unexecuted):
+            if unexecuted:
+                self.executed_top[rank] = max(self.executed_top[rank], *unexecuted)
+                unexecuted.clear()
+        if len(nodes) > len(self._fresh):
+            for rank, number, _, _, _ in nodes:
+                if number > frontier[rank]:
+                    self._ahead[rank][number] = None
+            self._graph = ConflictGraph(len(frontier))
+            self._agenda.clear()
+            self._reached.clear()
+        self._fresh.clear()
+        self.pending = 0
         return True
 
     def _admit(self) -> None:
@@ -288,14 +321,23 @@ class Executor:
             frontier = self.frontier
             for node in self._fresh:
                 instance = Instance(node)
-                if node.number <= frontier[node.rank]:
+                rank, number, _, deps, _ = node
+                if number <= frontier[rank]:
                     placing.append(instance)
                 else:
-                    self._ahead[node.rank][node.number] = instance
-                self._await(instance)
+                    self._ahead[rank][number] = instance
+                for reached, needed in zip(frontier, deps, strict=True):
+                    if needed > reached:
+                        self._await(instance)
+                        break
+                else:
+                    instance.state = READY
+                    self._agenda.append(instance)
             self._fresh.clear()
+            # What was learned first is tried first: nearly always it does not wait for what came later.
+            self._agenda.reverse()
         if len(placing) > 1:
-            placing.sort(key=_place_of)
+            placing.sort(key=_NODE)
         for instance in placing:
             self._graph.place(instance)
         placing.clear()
@@ -308,6 +350,7 @@ class Executor:
             needed = deps[rank]
             if needed > frontier[rank]:
                 instance.rank = rank
+                self._unready += 1
                 self._waiting[rank].setdefault(needed, []).append(instance)
                 wanted = self._wanted
                 for later in range(rank, len(deps)):
@@ -566,16 +609,8 @@ def _id_of(node: Node) -> tuple[int, int]:
     return node.rank, node.number
 
 
-def _place_of(instance: Instance) -> tuple[int, int]:
-    return _id_of(instance.node)
-
-
 def _size_of(vertex: Vertex) -> int:
     return 1 if vertex.members is None else len(vertex.members)
-
-
-def _order_in_component(node: Node) -> tuple[bool, int, int]:
-    return node.barrier, node.rank, node.number
 
 
 def _order_of_components(component: _Component) -> tuple[bool, int, int, int]:

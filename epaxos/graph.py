@@ -5,7 +5,9 @@ Ten thousand commands on one key are fifty million edges, so they are never writ
 keeps *chains*: for a key, a replica and a kind (writers, readers) the unexecuted instances by rising number,
 each in a *link* that knows the next lower one. A command has one edge per chain, to the highest link within
 its dependencies; a link has an edge to its own instance and one to the link below. That says the same in a
-number of edges linear in the number of instances and keys.
+number of edges linear in the number of instances and keys. Where each instance of a chain depends on the
+one below, as those that write the same key nearly always do, its links say no more than their instances, and
+edges lead to these.
 
 Only instances within the contiguous committed prefix of their owner stand in chains. No command that is ready
 refers to a higher one, and so chains only grow at their upper end.
@@ -132,11 +134,13 @@ class Link(Vertex):
         instance: the instance; None once it is executed and the link is dead.
         below: the next lower link when this one was made; it may have died since.
         chain: the chain.
+        is_tight: whether each instance from here down depends on the next lower one and conflicts with it, so
+            that the instance stands for everything below it, and this link is no vertex.
     """
 
-    __slots__ = ("below", "chain", "instance")
+    __slots__ = ("below", "chain", "instance", "is_tight")
 
-    def __init__(self, instance: Instance, below: "Link | None", chain: "Chain") -> None:
+    def __init__(self, instance: Instance, below: "Link | None", chain: "Chain", is_tight: bool) -> None:
         self.state: int = READY
         self.level: int = 0
         self.depth: int = 0
@@ -149,6 +153,7 @@ class Link(Vertex):
         self.instance: Instance | None = instance
         self.below: Link | None = below
         self.chain: Chain = chain
+        self.is_tight: bool = is_tight
 
     def successors(self) -> list[Vertex]:
         """What is below, and its instance."""
@@ -168,7 +173,8 @@ class Chain:
 
     Attributes:
         key: the key in common; None for the chains that are no key's.
-        slot: which of the key's chains it is: twice the rank, plus one for readers.
+        slot: which of the key's chains it is: twice the rank, plus one for readers. The chains that are no
+            key's have that of readers: those in it may have nothing to do with each other.
         numbers: the numbers of the instances, dead ones included.
         links: their links, in the same places.
         living: how many of them are not dead.
@@ -176,7 +182,7 @@ class Chain:
 
     __slots__ = ("key", "links", "living", "numbers", "slot")
 
-    def __init__(self, key: bytes | None = None, slot: int = 0) -> None:
+    def __init__(self, key: bytes | None = None, slot: int = _READERS) -> None:
         self.key: bytes | None = key
         self.slot: int = slot
         self.numbers: list[int] = []
@@ -186,7 +192,18 @@ class Chain:
     def append(self, number: int, instance: Instance) -> None:
         """Put `instance` at the upper end; `number` is above all that are there."""
         links = self.links
-        link = Link(instance, links[-1] if links else None, self)
+        if links:
+            below, slot = links[-1], self.slot
+            # Writers of a key conflict with each other. Nearly always an owner knows its own earlier ones,
+            # and none that is later: else it would lead to itself over that, and to nothing below.
+            is_tight = (
+                below.is_tight
+                and not slot & _READERS
+                and self.numbers[-1] <= instance.node.deps[slot >> 1] <= number
+            )
+            link = Link(instance, below, self, is_tight)
+        else:
+            link = Link(instance, None, self, True)
         links.append(link)
         self.numbers.append(number)
         self.living += 1
@@ -195,7 +212,8 @@ class Chain:
     def highest(self, limit: int, instance: Instance) -> Vertex | None:
         """The highest living link with a number up to `limit`, other than that of `instance` itself.
 
-        If nothing is below it, it says no more than its instance, and that is returned.
+        If nothing is below it that its instance does not depend on, it says no more than that, which is
+        returned.
         """
         numbers = self.numbers
         if not numbers or numbers[0] > limit:
@@ -207,6 +225,8 @@ class Chain:
             link = settled(link.below)
         if link is None:
             return None
+        if link.is_tight:
+            return link.instance
         below = link.below
         if below is not None and below.instance is None:
             below = link.below = settled(below)
@@ -317,7 +337,8 @@ class ConflictGraph:
             chain.living -= 1
             key = chain.key
             if key is None or chain.living:
-                chain.compact()
+                if len(chain.links) > _SLACK or not chain.living:
+                    chain.compact()
             else:
                 chains = keys[key]
                 del chains[chain.slot]
@@ -352,7 +373,15 @@ class ConflictGraph:
             by_slot = keys.get(key)
             if by_slot is not None:
                 for slot, chain in by_slot.items():
-                    vertex = chain.highest(deps[slot >> 1], instance)
+                    limit = deps[slot >> 1]
+                    if chain.numbers[-1] <= limit:
+                        # Written out, since this is nearly always all that `highest` does.
+                        link = chain.links[-1]
+                        target = link.instance
+                        if link.is_tight and target is not None and target is not instance:
+                            found.append(target)
+                            continue
+                    vertex = chain.highest(limit, instance)
                     if vertex is not None:
                         found.append(vertex)
         for key in reads:
