@@ -9,7 +9,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastpaxos.log import FastLogReplica, FastLogSettings
-from fastpaxos.log.messages import Propose, ReadAt, ReadIndex, Voted
+from fastpaxos.log.messages import (
+    Heartbeat,
+    Prepare,
+    Promise,
+    Propose,
+    ReadAt,
+    ReadIndex,
+    TakeOver,
+    Voted,
+)
+from fastpaxos.rounds import OPEN
 from tests.fastpaxos_log_net import Net, Sent
 from tests.mutants.patches import Mutant
 
@@ -85,6 +95,26 @@ def a_slot_beside_a_collision(mutant: Mutant | None) -> _Shown:
     return _shown(net, b"x")
 
 
+def what_only_a_dead_node_compacted(mutant: Mutant | None) -> _Shown:
+    """One node knows a slot to be chosen, and forgets it; it tells so a candidate, and dies."""
+    net = _net(mutant, 3)
+    net.submit(1, b"x")
+    net.deliver(Propose)
+    net.deliver(Voted, to=1)
+    net.drop()
+    net.snapshot(1)
+    net.tick(1)
+    net.deliver(Heartbeat)
+    net.drop()
+    net.hand_over_message(1, 2, TakeOver(OPEN))
+    net.deliver(Prepare)
+    net.drop(Promise, sender=3)
+    net.deliver(Promise)
+    net.crash(1)
+    net.run(_LONG_S, step_s=0.1)
+    return _shown(net, b"x")
+
+
 def a_read_after_an_answer(mutant: Mutant | None) -> _Shown:
     """A command is applied, and so answered, at one node; the others have voted, and heard of no votes.
 
@@ -109,6 +139,7 @@ FASTPAXOS_LOG_DIRECTED: Final[dict[str, Callable[[Mutant | None], _Shown]]] = {
         who_loses_a_slot,
         a_gap_below_a_command,
         a_slot_beside_a_collision,
+        what_only_a_dead_node_compacted,
         a_read_after_an_answer,
     )
 }

@@ -164,6 +164,14 @@ FASTPAXOS_LOG: Final = (
         ("BallotOwnership", "OneValuePerBallot", *_PICK),
         Patch("replica", "self._is_first = not records and context", "self._is_first = context"),
     ),
+    _mutant(
+        "fastlog_lack_waited_for",
+        "A coordinator waits for ever for what phase 1 said is chosen, though who has it is dead.",
+        ("Liveness",),
+        Patch("coordinator", "        if now_s >= self._lack[0]:\n", "        if False:\n"),
+        directed="what_only_a_dead_node_compacted",
+        ground=None,
+    ),
     # --- placing, and reads --------------------------------------------------------------------------------
     _mutant(
         "fastlog_loser_not_placed_again",
