@@ -210,12 +210,12 @@ class RealCluster:
         sessions = load.clients * len(self._config.members)
         total = load.commands * len(self._config.members)
         found, planned = Asked(), Planned(load.mix)
-        waiting, go = _Count(sessions), anyio.Event()
+        waiting, go, probed = _Count(sessions), anyio.Event(), anyio.Event()
         before: dict[NodeId, list[float]] = {}
         async with task_scope() as tasks:
             if self._ports is not None:
                 echo = self._config.members[-1] + 1
-                tasks.start_soon(_probe, self._ports, echo, found.relay_ms, go)
+                tasks.start_soon(_probe, self._ports, echo, found.relay_ms, go, probed)
             async with anyio.create_task_group() as group:
                 for index in range(sessions):
                     share = total // sessions + (index < total % sessions)
@@ -224,6 +224,8 @@ class RealCluster:
                 await waiting.none.wait()
                 before = await self._commits()
                 go.set()
+            if self._ports is not None:
+                await probed.wait()  # few commands may be answered sooner
             tasks.cancel_scope.cancel()
         for node, took_ms in (await self._commits()).items():
             found.commits_ms[node] = took_ms[len(before.get(node, ())) :]
@@ -321,9 +323,11 @@ class _Session:
 # --- how late the relay is -------------------------------------------------------------------------------
 
 
-async def _probe(ports: Mapping[Ways, int], echo: NodeId, late_ms: list[float], go: anyio.Event) -> None:
+async def _probe(
+    ports: Mapping[Ways, int], echo: NodeId, late_ms: list[float], go: anyio.Event, probed: anyio.Event
+) -> None:
     """Ask the echo directly and through the relay in turn, from when clients begin; what the relay adds to
-    its delay, for each way, milliseconds."""
+    its delay, for each way, milliseconds. `probed` is set when there is something."""
     await go.wait()
     async with (
         await anyio.connect_tcp(_LOOPBACK, ports[echo, echo]) as direct,
@@ -333,6 +337,7 @@ async def _probe(ports: Mapping[Ways, int], echo: NodeId, late_ms: list[float], 
             plain_s, through_s = await _round_trip(direct), await _round_trip(relayed)
             # What the echo itself takes is no fault of the relay's.
             late_ms.append(max(through_s - 2 * _PROBE_DELAY_S - plain_s, 0.0) / 2 * _MS)
+            probed.set()
             await anyio.sleep(_PROBE_PAUSE_S)
 
 
