@@ -65,3 +65,70 @@ def test_a_recovery_that_another_went_before_leaves_nothing_behind() -> None:
     s.check()
     assert s.nodes[2].learner.executor.is_committed(0, 1)
     assert s.nodes[2].recoveries.seen == {}
+
+
+def test_what_was_asked_for_and_came_is_not_asked_for_again() -> None:
+    net = Counted()
+    net.write(1, b"k")
+    net.lose(PreAccept, to=3)
+    net.run(until=lambda: bool(net.find(Commit, 1, 3)))
+    net.pass_on(Commit, 1, 3)
+    assert net.find(Ask, 3, 1)
+    net.run(2.0)
+    assert net.applied(3) == [b"1"]
+    net.sent.clear()
+    net.run(5.0)
+    assert net.sent == {}
+    net.check()
+
+
+def truncated() -> Net:
+    """Three members; 1 and 2 have truncated what 3 and the observer 4 have not heard of."""
+    net = Net(3, observers=(4,))
+    net.cut = {(one, other) for one in (1, 2) for other in (3, 4)} | {(3, 4), (4, 3)}
+    net.write(1, b"k")
+    net.barrier(1)
+    net.run(2.0)
+    assert net.seen("truncated") == 2
+    net.network.clear()
+    return net
+
+
+def test_a_late_commit_of_what_is_gone_changes_nothing() -> None:
+    for is_nop in (False, True):
+        net = truncated()
+        before = net.nodes[2].fingerprint()
+        late = Commit(((1, 1, is_nop, (0, 0, 0)),))
+        net.post([Sent(1, 2, late)])
+        net.pass_on(Commit)
+        assert net.nodes[2].fingerprint() == before
+        net.check()
+
+
+def test_who_asks_what_was_decided_where_it_is_gone_is_given_the_snapshot() -> None:
+    net = truncated()
+    # An observer recovers nothing: it has to be told.
+    net.post([Sent(4, 1, Ask(1, 1, 2))])
+    net.pass_on(Ask)
+    assert [transfer.recipient for transfer in net.transfers] == [4]
+    net.cut.clear()
+    net.run(2.0)
+    assert len(net.states()) == 1
+    net.check()
+
+
+def test_who_spoke_last_is_asked_since_others_may_be_gone() -> None:
+    net = Net(3, observers=(4,))
+    net.cut = {(node, 4) for node in (1, 2, 3)}
+    for number in range(3):
+        net.write(1, b"%d" % number)
+    net.run(1.0)
+    # The first of those who know it all says so to the observer, and is gone; the others say the same later.
+    net.cut = {(2, 4), (3, 4)}
+    net.run(until=lambda: bool(net.find(Gossip, 1, 4)), for_s=2.0)
+    net.pass_on(Gossip, 1, 4)
+    net.crash(1)
+    net.cut.clear()
+    net.run(3.0)
+    assert len(net.applied(4)) == 3
+    net.check()
