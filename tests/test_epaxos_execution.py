@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from epaxos import execution
+from epaxos.contended import contended_components
 from epaxos.execution import Cut, Executor
 from epaxos.graph import Chain, Node, Vertex
 from paxos.command import ALL, NOTHING, Footprint
@@ -233,6 +234,39 @@ def test_prefix_is_awaited_though_nothing_in_it_conflicts() -> None:
     assert executor.waits() == [(1, 1)]
     executor.commit(1, 1, NOTHING, (0, 0))
     assert [c[0][:2] for c in executor.run()] == [(0, 1), (1, 2)]
+
+
+def any_dependencies(random: Random) -> list[Node]:
+    """Nearly all write one key, and depend on whatever it is: some on each other, some on none."""
+    members, most, share = random.choice([1, 2, 3, 4]), random.choice([2, 3, 8]), random.random()
+    nodes = []
+    for rank in range(members):
+        for number in range(1, most + 1):
+            about = random.randint(0, most) if random.random() < share else number - 1
+            deps = [max(min(about + random.choice([-1, 0, 0, 0, 1]), most), 0) for _ in range(members)]
+            deps[rank] = number - 1 if random.random() < 0.9 else about
+            deps += [0] * (4 - members)
+            nodes.append(Node(rank, number, random.choice([A] * 30 + [READ_A]), tuple(deps), False))
+    random.shuffle(nodes)
+    return nodes
+
+
+def test_what_writes_one_key_executes_as_the_graph_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_out = []
+
+    def tried(nodes: Sequence[Node], members: int) -> list[tuple[Node, ...]] | None:
+        components = contended_components(nodes, members)
+        made_out.append(components is not None)
+        return components
+
+    for seed in range(400):
+        nodes = any_dependencies(Random(seed))
+        for together in (1, 5, len(nodes)):
+            monkeypatch.setattr(execution, "contended_components", tried)
+            order, _ = ran(nodes, 4, together)
+            monkeypatch.setattr(execution, "contended_components", lambda nodes, members: None)
+            assert ran(nodes, 4, together)[0] == order
+    assert 200 < sum(made_out) < len(made_out) - 200
 
 
 def test_no_op_is_in_no_component_and_closes_gaps() -> None:

@@ -520,6 +520,14 @@ EPAXOS: Final = (
             "            nodes.sort(key=_order_in_component)\n",
             "            nodes.sort(key=lambda node: (node.barrier, -node.rank, node.number))\n",
         ),
+        Patch(
+            "execution",
+            "            components = contended_components(nodes, len(frontier))\n",
+            "            components = [\n"
+            "                tuple(sorted(each, key=lambda node: (-node.rank, node.number)))\n"
+            "                for each in contended_components(nodes, len(frontier)) or ()\n"
+            "            ] or None\n",
+        ),
     ),
     _mutant(
         "answered_at_commit",
@@ -663,8 +671,8 @@ EPAXOS: Final = (
         "in_a_component",
         Patch(
             "execution",
-            "    return node.barrier, node.rank, node.number\n",
-            "    return False, node.rank, node.number\n",
+            "_order_in_component: Final = itemgetter(4, 0, 1)",
+            "_order_in_component: Final = itemgetter(0, 1)",
         ),
         Patch(
             "execution",
