@@ -336,6 +336,11 @@ class _Page:
                 "the one that the bound is of, such as classic rounds behind a coordinator in place of fast "
                 "ones: there the dotted bar is to be held against it.</p>"
             )
+        if any(run.read_ms for run in self._of.runs):
+            words += (
+                '<p class="note">The bounds are of commits. Reads of a log with a leader share rounds, and '
+                "one that comes while a round is under way waits for the next.</p>"
+            )
         drawn = self._figures("sites")
         return f"{words}\n{drawn}\n{self._table('latency', 'Every site and run in numbers' if drawn else '')}"
 
