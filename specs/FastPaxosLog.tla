@@ -301,7 +301,9 @@ ByPromises(n) ==
   /\ TakeOffice(n, InOffice(coord[n]))
 
 \* With the promises of a quorum, or at ballot 0 without, node n coordinates.
-Elected(n) == ByPromises(n) \/ FirstOffice(n)
+Elected(n) ==
+  /\ coord[n].stage # "office"
+  /\ ByPromises(n) \/ FirstOffice(n)
 
 \* ---- coordinators --------------------------------------------------------
 
