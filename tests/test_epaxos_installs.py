@@ -209,3 +209,18 @@ def test_what_a_snapshot_puts_after_its_barrier_is_on_the_disk_of_who_installed_
     assert instance.phase == COMMITTED
     s.settle(1, 2, 3, 4, 5)
     s.check()
+
+
+def test_an_owner_that_asks_about_what_an_installed_snapshot_holds_is_given_it() -> None:
+    s = Script(5)
+    y = s.ask(1)
+    s.preaccept(y, 2, 3)
+    s.commit(y, 1, 2)
+    decided(s, s.bar(2), 1, 4, 5)
+    s.snapshot(2, 3)
+    count = len(s.sent)
+    s.late(PreAccept, y, 1, 3)
+    assert s.sent[count:] == []
+    assert [(each.recipient, each.mark) for each in s.transfers] == [(1, (2, 1))]
+    s.settle(1, 2, 3, 4, 5)
+    s.check()
