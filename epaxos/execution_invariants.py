@@ -5,6 +5,7 @@ executed, when its node applies it.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from epaxos.ghosts import (
     Decided,
@@ -21,7 +22,7 @@ from epaxos.ghosts import (
 from epaxos.instances import Deps, InstanceId
 from paxos.ballot import NodeId
 from paxos.command import Command, Footprint, RequestId, is_marker
-from paxos.contract import Outline, Step
+from paxos.contract import Step
 from paxos.quorum import QuorumSystem
 
 __all__ = ["BarrierCut", "ExecutedOnce", "ExecutionClosed", "ExecutionOrder", "RealTime"]
@@ -227,6 +228,8 @@ class RealTime(ExecutionWatch):
 
     name = "RealTime"
     _when = ("crash", "request")
+    # A service may submit in any step.
+    submissions: Final = True
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -235,10 +238,6 @@ class RealTime(ExecutionWatch):
         # is submitted now.
         self._answered: dict[tuple[bytes | None, bool], int] = {}
         self._owed: dict[RequestId, Mapping[tuple[bytes | None, bool], int]] = {}
-
-    def concerns(self, outline: Outline) -> bool:
-        """Every step: a service may submit in any."""
-        return True
 
     def _before(self, step: Step) -> str | None:
         for command in step.placed or ([step.submitted] if step.submitted is not None else []):

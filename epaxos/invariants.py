@@ -59,7 +59,7 @@ from epaxos.messages import (
 from epaxos.recovery_invariants import NopSound, RecoveryPreserves, ValidationSound
 from paxos.ballot import Ballot, NodeId
 from paxos.command import Command, is_marker
-from paxos.contract import InvariantMaker, Outline, Step
+from paxos.contract import InvariantMaker, Step
 from paxos.quorum import Phase, QuorumSystem
 
 __all__ = [
@@ -142,6 +142,9 @@ class Validity(InstanceWatch):
     """What is applied was submitted by some client; and an instance has no command but its owner's."""
 
     name = "Validity"
+    _when = ()
+    # A service may submit in any step.
+    submissions: Final = True
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)
@@ -149,10 +152,6 @@ class Validity(InstanceWatch):
         self._values: dict[InstanceId, bytes] = {}
         self._left = {PreAccept: self._asks}
         self._created = {Accept: self._carries, Validate: self._carries, Known: self._tells}
-
-    def concerns(self, outline: Outline) -> bool:
-        """Every step: a service may submit in any."""
-        return True
 
     def _before(self, step: Step) -> str | None:
         if step.submitted is not None:

@@ -86,6 +86,10 @@ class _Never(_Counts):
         return False
 
 
+class _CountsSubmissions(_CountsCrashes):
+    submissions = True
+
+
 def _shown(kind: type[_Counts]) -> Counter[str]:
     stepper = Stepper("paxos", 3, observers=[counts := kind(None)])
     for seed in range(3):
@@ -104,6 +108,10 @@ def test_whoever_does_not_say_what_concerns_it_is_shown_all() -> None:
     assert _shown(_CountsAgain) == everything
     assert _shown(_Observes) == everything
     assert _shown(_Never) == {}
+    # Clients of decrees submit whatever they ask.
+    both = _shown(_CountsSubmissions)
+    assert both.keys() == {"crash", "request"}
+    assert (both["crash"], both["request"]) == (everything["crash"], everything["request"])
 
 
 def test_what_is_asked_of_an_outline() -> None:

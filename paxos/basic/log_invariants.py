@@ -6,6 +6,8 @@ changed. A protocol adds what must hold of its ballots and votes.
 The names are those of the specifications.
 """
 
+from typing import Final
+
 from paxos.ballot import NodeId
 from paxos.basic.watch import Watch
 from paxos.command import NOP, Command
@@ -56,6 +58,9 @@ class Validity(Watch):
     """What is committed was submitted by some client, or is a no-op."""
 
     name = "Validity"
+    _when = ()
+    # A service may submit in any step.
+    submissions: Final = True
 
     def __init__(self, quorums: QuorumSystem) -> None:
         super().__init__(quorums)

@@ -8,8 +8,9 @@ mistake that shows at all shows in few steps mostly, and of these there are fift
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -29,6 +30,7 @@ from paxos.quorum import (
 )
 from paxos.service import LogSettings, wipes_detected
 from paxos.sim import Faults, Hardware, Topology, Workload
+from paxos.wire import MessageTable
 
 __all__ = ["DRAWING", "LARGE", "LARGE_EVERY", "SIZES", "scenario_of"]
 
@@ -49,7 +51,14 @@ _SIZES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 7)
 _SMALL_SIZES: Final = (3, 3, 3, 3, 3, 4, 5, 5)
 #: So many small ones are healed at the end, and whoever waits must be answered: that takes longer than the
 #: walk itself.
-_SETTLED: Final = 0.5
+_SETTLED: Final = 0.3
+#: Of no effect in walks, and made once: checking all of it takes longer than drawing one.
+_OF_TIMED_RUNS: Final[Mapping[str, Any]] = {
+    "topology": Topology.named("lan"),
+    "hardware": Hardware(),
+    "faults": Faults(),
+    "workload": Workload(),
+}
 #: What a setting is multiplied by.
 _FACTORS: Final = (0.001, 0.01, 0.1, 0.5, 2.0, 10.0, 100.0)
 #: Grace for whoever waits, virtual seconds; it costs nothing.
@@ -127,13 +136,13 @@ def _small(
     settings, hasty = _settings(rng, found, size) if rng.random() < 0.5 else (None, False)
     settings = _spared(rng, found, settings)
     plan = Walk(
-        moves=rng.choice((15, 30, 30, 60, 60, 120)),
-        operations=rng.randint(1, 4),
-        names=rng.choice((1, 1, 1, 2)),
+        moves=rng.choice((15, 30, 40, 60, 60, 100)),
+        operations=rng.randint(1, 6),
+        names=rng.choice((1, 1, 1, 1, 2)),
         reads=_some(rng, 0.3, 0.2, 0.6),
         disorder=rng.choice((0.0, 0.1, 0.5, 1.0, 1.0)),
         submit=round(rng.uniform(0.02, 0.3), 3),
-        tick=_some(rng, 0.8, 0.02, 0.25),
+        tick=_some(rng, 0.9, 0.03, 0.3),
         crash=_some(rng, 0.6, 0.01, 0.12),
         restart=_some(rng, 0.7, 0.02, 0.25),
         duplicate=_some(rng, 0.3, 0.02, 0.15),
@@ -141,7 +150,7 @@ def _small(
         wipe=_some(rng, 0.05, 0.01, 0.05),
         settle=rng.random() < _SETTLED,
     )
-    scenario = Scenario(
+    return Scenario(
         protocol=protocol,
         nodes=size,
         quorums=quorums,
@@ -152,8 +161,14 @@ def _small(
         walk=plan,
         eager=rng.random() < 0.4,
         log=_log(rng) if found.decides is Decides.LOG else None,
+        messages=_digest(found.messages),
+        **_OF_TIMED_RUNS,
     )
-    return scenario
+
+
+@lru_cache(maxsize=32)
+def _digest(messages: MessageTable) -> str:
+    return messages.digest()
 
 
 def _log(rng: random.Random) -> LogSettings:

@@ -136,6 +136,8 @@ class Invariant(Protocol):
 
     It may also have a method `concerns(outline: Outline) -> bool`. Then it is shown only steps of outlines of
     which that says yes; what it says of an outline must be the same for all of its class, whenever asked.
+    An outline does not tell that something was submitted: who has an attribute `submissions` that is True is
+    shown every step in which that happens, besides.
     """
 
     @property

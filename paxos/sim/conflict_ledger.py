@@ -205,6 +205,8 @@ class ConflictLedger:
         durable: Mapping[bytes, bytes],
     ) -> Complaint:
         """A node's turn; name and sentence of what that breaks, or None."""
+        if not applies and not events and self._wrong is None:
+            return None
         wrong, self._wrong = self._wrong, None
         actions = {event.action for event in events}
         # What is applied in the turn in which a snapshot is installed comes after it.

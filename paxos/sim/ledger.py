@@ -53,6 +53,7 @@ LOG_SETTINGS: Final = LogSettings(marker_requests=20, piece_s=0.001)
 #: A request: its client, its number, and the digest of its command.
 RequestKey: TypeAlias = tuple[bytes, int, bytes]
 _DIGEST: Final = 8
+_NOTHING: Final[tuple[Command, ...]] = ()
 
 #: What breaks: the name of a property, and a sentence. None for nothing.
 Complaint: TypeAlias = "tuple[str, str] | None"
@@ -149,6 +150,8 @@ class Ledger:
         durable: Mapping[bytes, bytes],
     ) -> Complaint:
         """A node's turn; name and sentence of what that breaks, or None."""
+        if not applies and not events:
+            return None
         return self.take(node, applies) or (self.took_snapshot(node, events, durable) if events else None)
 
     def place_of(self, node: Node, turn: Turn) -> tuple[int, int]:
@@ -253,10 +256,12 @@ def applied_of(node: Node) -> int:
     return progress
 
 
-def taken_commands(node: Node) -> list[Command]:
+def taken_commands(node: Node) -> Sequence[Command]:
     """What a node of a log gave to its replica since it was asked this last."""
     service: Any = node.service
     placed: list[Command] = service.placed
+    if not placed and placed is not None:
+        return _NOTHING
     service.placed = []
     return placed
 

@@ -134,6 +134,8 @@ class Stepper:
         self._now_s = 0.0
         self._now = Instant(0.0, _EPOCH_S, 0.0)
         self._own: list[tuple[Place, int, Message]] = []
+        # How many syncs are in the pool.
+        self._syncs = 0
         self._machine: MachineMaker = machine or KeyValue
         self._log: LogSettings = log or LOG_SETTINGS
         self._ledger: LogLedger | None = None
@@ -357,6 +359,7 @@ class Stepper:
         del self.pool[at]
         self.moved += 1
         if message is None:
+            self._syncs -= 1
             self._synced(site)
         else:
             name = type(message).__name__
@@ -548,15 +551,9 @@ class Stepper:
         site.wake_s = None
         try:
             site.node = Node(
-                self.protocol,
-                site.configuration,
-                site.store_id,
-                dict(site.disk.durable),
-                self._draw,
-                self._now,
-                self._machine,
-                self._log,
-            )
+                self.protocol, site.configuration, site.store_id, dict(site.disk.durable), self._draw,
+                self._now, self._machine, self._log,
+            )  # fmt: skip
             if self._ledger is not None:
                 self._ledger.begins(site.node)
                 taken_commands(site.node)
@@ -595,6 +592,7 @@ class Stepper:
         site.node = None
         site.wake_s = None
         self.pool = [f for f in self.pool if f.message is not None or f.recipient != site.id]
+        self._syncs = sum(f.message is None for f in self.pool)
         self.steps += 1
         if self._observed:
             self._observe(site, "crash", None, None, NO_TURN, [], None)
@@ -616,6 +614,7 @@ class Stepper:
                 left = turn.sends + turn.held
             elif disk.start():
                 self.pool.append(Flight(0, site.id, None))
+                self._syncs += 1
         if left:
             self._leave(site, left)
         for event in turn.events:
@@ -643,6 +642,7 @@ class Stepper:
         released = site.disk.finish()
         if site.disk.start():
             self.pool.append(Flight(0, site.id, None))
+            self._syncs += 1
         self._leave(site, released)
         self.steps += 1
         if self._observed:
@@ -658,11 +658,10 @@ class Stepper:
                     if turn is not None:
                         self._carry_out(site, turn, "receive", site.id, message)
                 continue
-            if not self.eager:
+            if not self.eager or not self._syncs:
                 return
-            at = next((at for at, flight in enumerate(self.pool) if flight.message is None), None)
-            if at is None:
-                return
+            at = next(at for at, flight in enumerate(self.pool) if flight.message is None)
+            self._syncs -= 1
             self._synced(self._sites[self.pool.pop(at).recipient])
 
     def _observe(

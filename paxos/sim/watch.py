@@ -117,6 +117,11 @@ class Watch:
         self._invariants: list[Invariant] = [_made(protocol, make, quorums) for make in protocol.invariants]
         # Those that a step concerns, by its outline: most steps concern few.
         self._concerned: dict[_Outline, Sequence[tuple[Invariant, Callable[[Step], str | None]]]] = {}
+        self._all: Sequence[tuple[Invariant, Callable[[Step], str | None]]] = [
+            (each, each.observe) for each in self._invariants
+        ]
+        # Those that are shown what was submitted, besides.
+        self._notified = [each for each in self._all if getattr(each[0], "submissions", False) is True]
         self._table = _table(tuple(map(type, self._invariants)))
         self._prefix = replica_prefix(group, epoch)
 
@@ -142,6 +147,8 @@ class Watch:
         concerned = self._concerned.get(outline)
         if concerned is None:
             self._concerned[outline] = concerned = self._concerned_by(outline)
+        if self._notified and (placed or submitted is not None):
+            concerned = [each for each in self._all if each in concerned or each in self._notified]
         if not concerned:
             return None
         prefix = self._prefix
@@ -171,7 +178,7 @@ class Watch:
             which = [at for at, each in enumerate(self._invariants) if _concerns(each, said)]
             if len(self._table) < _MAX_OUTLINES:
                 self._table[outline] = which
-        return [(each, each.observe) for each in (self._invariants[at] for at in which)]
+        return [self._all[at] for at in which]
 
 
 class Trace:
