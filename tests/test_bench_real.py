@@ -8,12 +8,13 @@ import attrs
 import pytest
 
 import paxos
+from paxos.check.history import Operation
 from paxos.cli import main
-from paxos.cli.bench_real import _run
+from paxos.cli.bench_real import _checked, _run
 from paxos.cli.command import build_parser
 from paxos.cli.real_cluster import Answered, Asked, _serve_echo
 from paxos.cli.real_relay import relay_process
-from paxos.compare import find_place, run
+from paxos.compare import WrongRun, find_place, run
 from paxos.contract import find_protocol
 from paxos.errors import EXIT_DONE, EXIT_USAGE
 from paxos.runtime.timed import COMMITS, timed, timed_name
@@ -32,6 +33,8 @@ def test_real_processes_are_no_faster_than_distances(capsys: Capture) -> None:
     assert (found["bench"], found["topology"], found["sites"]) == ("real", "uniform:40", ["s1", "s2", "s3"])
     (one,) = found["runs"]
     assert (one["protocol"], one["conflict"], one["leader"], one["unanswered"]) == ("epaxos", 0, None, 0)
+    # Near and far 36 commands and one for each of 6 clients before, and 5 keys read at 3 sites.
+    assert one["checked"] == 2 * (36 + 6 + 15)
     assert 0 < one["near_p50_ms"] <= one["near_p99_ms"]
     assert 0 <= one["relay_p50_ms"] <= one["relay_p99_ms"]
     assert one["real_per_s"] > 0
@@ -77,6 +80,23 @@ def test_where_the_real_median_is_to_be_expected(real_ms: float, within: bool) -
         assert site.execute.real_p50 == pytest.approx(real_ms)
         assert site.commit.real_p50 == site.execute.real_p50  # no replica said more
         assert site.within is within
+
+
+def test_a_real_run_that_did_something_wrong_has_no_figures() -> None:
+    def ops(told: bytes) -> list[Operation]:
+        return [
+            Operation(0, "put", b"k", b"1", call_s=0.0, return_s=1.0),
+            Operation(1, "put", b"k", b"2", call_s=2.0, return_s=3.0),
+            Operation(-1, "get", b"k", call_s=4.0, return_s=5.0, out=told),
+        ]
+
+    assert _checked("epaxos", [Asked(history=ops(b"2")), Asked(history=ops(b"2"))]) == 6
+    with pytest.raises(WrongRun, match="epaxos: no figures, for no order explains"):
+        _checked("epaxos", [Asked(history=ops(b"2")), Asked(history=ops(b"1"))])
+    decided = [Operation(0, "decide", b"d", b"1", call_s=0.0, return_s=1.0, out=b"1")]
+    other = Operation(-1, "decide", b"d", call_s=2.0, return_s=3.0, out=None)
+    with pytest.raises(WrongRun, match="paxos: no figures"):
+        _checked("paxos", [Asked(history=[*decided, other])])
 
 
 @pytest.mark.parametrize(

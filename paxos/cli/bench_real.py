@@ -39,6 +39,8 @@ _NEAR: Final = 3
 _NEAR_LEAST: Final = 12
 #: Other seeds that show what chance does.
 _OTHER_SEEDS: Final = 2
+#: The search for an order of what clients were told gives up there.
+_STATES_MAX: Final = 100_000
 #: A clock that ticks in milliseconds makes none sooner than that, milliseconds.
 _TICK_MS: Final = 1.0
 _MS: Final = 1000.0
@@ -127,6 +129,8 @@ class RealRun:
         relay_p50_ms, relay_p99_ms: how late the relay was, one way.
         simulated_per_s, real_per_s: commands answered a second, in the middle of the run.
         unanswered: commands without an answer in time.
+        checked: how many operations of real clients were put in order by full search, with reads at every
+            site in the end.
         sites: site by site.
     """
 
@@ -140,6 +144,7 @@ class RealRun:
     simulated_per_s: float
     real_per_s: float
     unanswered: int
+    checked: int
     sites: tuple[RealSite, ...]
 
 
@@ -358,8 +363,34 @@ def _run(
         simulated_per_s=simulated.commands_per_s,
         real_per_s=_rate([each.return_s for each in far.answered]),
         unanswered=far.unanswered,
+        checked=_checked(simulated.protocol, [near, far]),
         sites=tuple(sites),
     )
+
+
+def _checked(protocol: str, asked: "Sequence[Asked]") -> int:
+    """Look for an order that explains what real clients were told; how many operations it has.
+
+    Raises:
+        WrongRun: there is none.
+    """
+    from paxos.check.linearize import check_linearizable
+    from paxos.check.models import Decree, KeyValue
+    from paxos.compare import WrongRun
+    from paxos.compare.plan import compared
+    from paxos.contract import Decides
+
+    model = Decree() if compared(protocol).decides is Decides.DECREES else KeyValue()
+    ordered = 0
+    for each in asked:
+        verdict = check_linearizable(each.history, model, max_states=_STATES_MAX)
+        if verdict.violation is not None:
+            raise WrongRun(
+                f"{protocol}: no figures, for no order explains what real clients were told: "
+                f"{verdict.violation}"
+            )
+        ordered += verdict.operations if verdict.ok else 0
+    return ordered
 
 
 def _side_by_side(simulated: Any, real: Sequence[float]) -> Both:
@@ -436,7 +467,9 @@ def _show(runs: Sequence[RealRun], out: Output) -> None:
             f"{run.real_per_s:.1f}",
             f"{100 * run.real_per_s / run.simulated_per_s:.0f} %" if run.simulated_per_s else "",
             str(run.unanswered),
+            str(run.checked),
         )
         for run in runs
     ]
-    out.table("Commands answered a second:", (*named, "simulated", "real", "", "unanswered"), rates)
+    heads = (*named, "simulated", "real", "", "unanswered", "operations put in order")
+    out.table("Commands answered a second:", heads, rates)

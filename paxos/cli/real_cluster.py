@@ -23,6 +23,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.stapled import MultiListener
 
 from paxos.ballot import NodeId
+from paxos.check.history import Operation
 from paxos.cli.arguments import Target
 from paxos.cli.calling import ask_statuses
 from paxos.cli.processes import NodeProcesses
@@ -30,7 +31,7 @@ from paxos.cli.real_relay import Ways, relay_process
 from paxos.compare import Place
 from paxos.compare.places import node_of
 from paxos.contract import Decides
-from paxos.errors import PaxosError, Unreachable
+from paxos.errors import OutcomeUnknown, PaxosError, Unreachable
 from paxos.runtime.config import ClusterConfig, NodeConfig, dump_cluster
 from paxos.runtime.opening import connect
 from paxos.runtime.ports import free_ports
@@ -51,6 +52,8 @@ _CALL_S: Final = 10.0
 _PROBE_DELAY_S: Final = 0.01
 _PROBE_PAUSE_S: Final = 0.02
 _PROBE_BYTES: Final = 64
+#: So many of the keys that were written last are read at every site in the end.
+_READ_BACK: Final = 5
 #: The "client" that the probe is.
 _PROBE: Final = 0
 _LOOPBACK: Final = "127.0.0.1"
@@ -109,12 +112,14 @@ class Asked:
         commits_ms: until the replica beside the client knew its command committed, by node; empty for a
             protocol whose events do not say.
         relay_ms: how late the relay was, one way, while clients were at work; empty without one.
+        history: everything that clients did and were told, with reads of the last keys at every site.
     """
 
     answered: list[Answered] = attrs.field(factory=list)
     unanswered: int = 0
     commits_ms: dict[NodeId, list[float]] = attrs.field(factory=dict)
     relay_ms: list[float] = attrs.field(factory=list)
+    history: list[Operation] = attrs.field(factory=list)
 
 
 class RealCluster:
@@ -229,8 +234,46 @@ class RealCluster:
             tasks.cancel_scope.cancel()
         for node, took_ms in (await self._commits()).items():
             found.commits_ms[node] = took_ms[len(before.get(node, ())) :]
+        await self._read_back(found)
         self._processes.require_running(self._config.members)
         return found
+
+    async def _read_back(self, found: Asked) -> None:
+        """Ask at every site for what was written last, wherever."""
+        keys = list(dict.fromkeys(each.key for each in reversed(found.history) if each.value is not None))
+
+        async def read(node: NodeId) -> None:
+            async with self.open(node) as client:
+                for key in keys[:_READ_BACK]:
+                    with suppress(PaxosError):
+                        await self.call(client, found, -node, key, None)
+
+        async with anyio.create_task_group() as group:
+            for node in self._config.members:
+                group.start_soon(read, node)
+
+    async def call(self, client: Any, found: Asked, who: int, key: Any, value: bytes | None) -> None:
+        """Write a value, or read without one, and note what was asked and told.
+
+        Raises:
+            PaxosError: no answer, or none that says it was done.
+        """
+        out: bytes | None = None
+        op = "decide" if self._decrees else "get" if value is None else "put"
+        call_s = time.monotonic()
+        try:
+            if self._decrees:
+                out = await (client.decided(key) if value is None else client.decide(key, value))
+            elif value is None:
+                out = await client.get(key)
+            else:
+                await client.put(key, value)
+        except OutcomeUnknown:
+            # Of what was certainly not done, and of a read, nothing is to be noted.
+            found.history.append(Operation(who, op, key, value, call_s=call_s))
+            raise
+        done_s = time.monotonic()
+        found.history.append(Operation(who, op, key, value, call_s=call_s, return_s=done_s, out=out))
 
     async def _commits(self) -> dict[NodeId, list[float]]:
         """All that the replicas tell of commits; nothing where they do not."""
@@ -288,7 +331,7 @@ class _Session:
         think_s = self._load.think_ms.get(self._node, 0.0) / _MS
         async with self._cluster.open(self._node) as client:
             # The first call looks for who leads, and tells the cluster of the client.
-            await self._call(client, b"warm-up", -1, reads=False)
+            await self._call(client, found, b"warm-up", -1, reads=False)
             waiting.one_less()
             await go.wait()
             begun_s = time.monotonic()
@@ -299,7 +342,7 @@ class _Session:
                     return
                 asked = self._planned.next(self._index, sequence, int((call_s - begun_s) * _NS))
                 try:
-                    await self._call(client, asked.key, sequence, asked.reads)
+                    await self._call(client, found, asked.key, sequence, asked.reads)
                 except PaxosError:
                     found.unanswered += 1
                 else:
@@ -308,16 +351,12 @@ class _Session:
                 if think_s:
                     await anyio.sleep(think_s)
 
-    async def _call(self, client: Any, key: bytes, sequence: int, reads: bool) -> None:
+    async def _call(self, client: Any, found: Asked, key: bytes, sequence: int, reads: bool) -> None:
         value = (b"%d.%d" % (self._index, sequence + 1)).ljust(self._load.value_bytes, b"~")
         if self._cluster.decrees:
-            # Of one that was decided before is asked.
-            name = self._tag + b"d%d.%d" % (self._index, sequence + (not reads))
-            await (client.decided(name) if reads else client.decide(name, value))
-        elif reads:
-            await client.get(self._tag + key)
-        else:
-            await client.put(self._tag + key, value)
+            # Each has its own; of one that was decided before is asked.
+            key = b"d%d.%d" % (self._index, sequence + (not reads))
+        await self._cluster.call(client, found, self._index, self._tag + key, None if reads else value)
 
 
 # --- how late the relay is -------------------------------------------------------------------------------
