@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from epaxos.messages import Ask, Commit, Gossip, Known, Nack, PreAccept, Recover
+from epaxos.messages import Ask, Commit, Gossip, Known, Nack, PreAccept, Recover, Validate, Waiting
 from tests.epaxos_net import Net, Sent
 from tests.epaxos_script import Script
 
@@ -132,3 +132,77 @@ def test_who_spoke_last_is_asked_since_others_may_be_gone() -> None:
     net.run(3.0)
     assert len(net.applied(4)) == 3
     net.check()
+
+
+def sent_later(s: Script, node: int, kind: type) -> list[int]:
+    """To whom messages of a kind go when it is time to ask again."""
+    count = len(s.sent)
+    s.now_s += s.settings.repeat_s + 1
+    s.tick(node)
+    return [each.recipient for each in s.sent[count:] if isinstance(each.message, kind)]
+
+
+def test_a_validation_is_asked_for_again_of_who_has_not_answered() -> None:
+    s = Script(5)
+    y = s.ask(1)
+    s.preaccept(y, 2)
+    s.kill(1)
+    s.recover(y, 3, 2, 4)
+    assert s.nodes[3].recoveries.running[0, 1].stage == "validating"
+    s.validate(y, 3, 2)
+    assert sent_later(s, 3, Validate) == [4]
+    s.validate(y, 3, 4)
+    assert s.nodes[3].recoveries.running[0, 1].stage == "accepting"
+    s.settle(2, 3, 4, 5)
+    s.check()
+
+
+def waiting() -> Script:
+    """Of five, 2 recovers what 3 knows of 1, and waits for what 4 knows of 5, which conflicts with it."""
+    s = Script(5)
+    y, x = s.ask(1), s.ask(5)
+    s.carry(PreAccept, y, 1, 3)
+    s.carry(PreAccept, x, 5, 4)
+    s.kill(1)
+    s.recover(y, 2, 3, 5)
+    s.validate(y, 2, 3, 5)
+    assert s.nodes[2].recoveries.running[0, 1].stage == "waiting"
+    return s
+
+
+def test_a_recovery_that_waits_says_so_again_and_recovers_what_it_waits_for() -> None:
+    s = waiting()
+    assert sent_later(s, 2, Waiting) == [1, 3, 4, 5]
+    assert sorted(s.nodes[2].recoveries.running) == [(0, 1), (4, 1)]
+    s.settle(2, 3, 4, 5)
+    s.check()
+
+
+def test_an_attempt_that_takes_too_long_is_begun_anew_above_it() -> None:
+    s = waiting()
+    before = s.nodes[2].recoveries.running[0, 1].ballot
+    s.now_s += s.settings.recover_max_s
+    s.tick(2)
+    again = s.nodes[2].recoveries.running[0, 1]
+    assert (again.stage, again.ballot > before) == ("asking", True)
+    s.settle(2, 3, 4, 5)
+    s.check()
+
+
+def test_what_a_recovery_waits_for_may_have_been_decided_while_it_validated() -> None:
+    s = Script(5)
+    y, x = s.ask(1), s.ask(5)
+    s.carry(PreAccept, y, 1, 3)
+    s.carry(PreAccept, x, 5, 4)
+    s.kill(1)
+    s.recover(y, 2, 3, 5)
+    s.validate(y, 2, 5)
+    # Before the last answer x is decided, and comes after y.
+    s.preaccept(x, 4, 2)
+    s.accept(x, 5, 4, 2)
+    s.commit(x, 5, 2)
+    s.validate(y, 2, 3)
+    recovery = s.nodes[2].recoveries.running[0, 1]
+    assert recovery.choice == (False, (0,) * 5)
+    s.settle(2, 3, 4, 5)
+    s.check()

@@ -5,6 +5,9 @@ import pytest
 from epaxos import EPaxosSettings
 from epaxos.instances import ACCEPTED, Instance, InstanceId
 from epaxos.messages import Accept, AcceptOK
+from epaxos.records import instance_key, pack_instance, read_records
+from paxos.ballot import Ballot
+from paxos.errors import RecordError
 from tests.epaxos_net import Net, Sent, writes
 from tests.epaxos_script import Script
 
@@ -85,3 +88,16 @@ def test_own_numbers_of_an_earlier_life_conflict_until_all_of_them_are_decided()
     assert replica.table.orphans == 0
     assert replica.table.index.conflicts(writes(b"k"))[0] == 0
     net.check()
+
+
+def test_a_vote_that_was_cast_nowhere_is_a_damaged_record() -> None:
+    instance = Instance(0, 1, Ballot(0, 1))
+    instance.phase, instance.is_nop, instance.deps = ACCEPTED, True, (0, 0, 0)
+    with pytest.raises(RecordError, match="accepted above what was joined, or nowhere"):
+        read_records({instance_key(1, 1): pack_instance(instance)})
+    instance.accepted_ballot = Ballot(1, 2)
+    with pytest.raises(RecordError, match="accepted above what was joined, or nowhere"):
+        read_records({instance_key(1, 1): pack_instance(instance)})
+    instance.ballot = instance.accepted_ballot
+    (found,) = read_records({instance_key(1, 1): pack_instance(instance)}).instances.values()
+    assert (found.phase, found.accepted) == (ACCEPTED, Ballot(1, 2))
