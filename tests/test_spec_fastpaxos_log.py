@@ -97,10 +97,10 @@ def test_specification_and_code_have_the_same_actions() -> None:
 @pytest.mark.once
 def test_traces_of_runs_with_faults_are_behaviours(capsys: pytest.CaptureFixture[str]) -> None:
     require_tlc()
-    assert main(["spec", "--traces", "--protocol", "fastpaxos-log", "--count", "40", "--json"]) == 0
+    assert main(["spec", "--traces", "--protocol", "fastpaxos-log", "--count", "24", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["ok"]
-    assert told["traces"] == 40
+    assert told["traces"] == 24
     assert told["shortest"] >= 100
     assert ACTIONS - _SELDOM <= told["actions"].keys() <= ACTIONS
     assert told["actions"]["Restart"] >= 100
@@ -166,7 +166,7 @@ def test_traces_of_mistakes_are_rejected_at_the_first_event_that_does_not_fit() 
     for mutant in (each for each in FASTPAXOS_LOG if each.name in _REJECTED):
         planted = described(mutant)
         replica = type(mutant.name, (TracedReplica, planted.replica), {})  # type: ignore[arg-type]
-        found = simulated_traces(attrs.evolve(planted, replica=replica), nodes=3, count=5, min_events=40)
+        found = simulated_traces(attrs.evolve(planted, replica=replica), nodes=3, count=4, min_events=40)
         traces += [attrs.evolve(trace, origin=mutant.name) for trace in found]
     report = check_traces(tlc, traces, "fastpaxos-log", explain=1)
     first: dict[str, Counter[str]] = {}
