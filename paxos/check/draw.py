@@ -4,7 +4,7 @@ Schedule number i of seed s is a scenario, the same on every machine, whatever w
 two sizes.  Of *large* ones half are timed runs and half are walks; everything is drawn so that most runs are
 calm, some are hard and a few are strange, because a mistake shows in one of these and nobody knows in which.
 *Small* ones are walks of a few dozen moves, with few commands in few nodes and a fault every now and then: a
-mistake that shows at all shows in few steps mostly, and of these there are fifty for the time of a large one.
+mistake that shows at all shows in few steps mostly, and there are ten of these for the time of a large one.
 """
 
 import random
@@ -45,7 +45,7 @@ MIXED: Final = "mixed"
 LARGE: Final = "large"
 SIZES: Final = (SMALL, MIXED, LARGE)
 #: Where sizes are mixed each schedule of so many is a large one, the others are small.
-LARGE_EVERY: Final = 64
+LARGE_EVERY: Final = 128
 #: Cluster sizes, by how often they are drawn.
 _SIZES: Final = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5, 6, 7)
 _SMALL_SIZES: Final = (3, 3, 3, 3, 3, 4, 5, 5)

@@ -275,7 +275,7 @@ def explore(
         seed: which; equal seeds give equal schedules.
         workers: processes; None for one on each core, 0 for none but this one.
         nodes: always so many; None to draw it.
-        sizes: "large" schedules, "small" ones, or "mixed": of 64 one large, the others small.
+        sizes: "large" schedules, "small" ones, or "mixed": of 128 one large, the others small.
         keep_going: go on after something broke.
         minimised: make what broke small.
         out: a directory to which scenarios are saved.
