@@ -363,6 +363,21 @@ def test_each_page_gives_phase_1_more_time() -> None:
     assert net.nodes[2].candidate is candidate
 
 
+def test_a_proposal_is_repeated_to_those_that_have_not_voted() -> None:
+    net = made(5)
+    net.submit(2, b"x")
+    value = net.pick(Propose)[0].message.value
+    net.drop()
+    for voters, asked in (((), {1, 3, 4, 5}), ((1, 4), {3, 5}), ((3, 5), {1, 3, 4, 5})):
+        for node in voters:
+            # All but one of them voted for another, so that it is not decided.
+            net.hand_over_message(node, 2, Voted(OPEN, 1, value if node == 1 else V))
+        net.drop()
+        later(net, 2, net.settings.repeat_max_s)
+        assert {sent.recipient for sent in net.pick(Propose)} == asked
+        net.drop()
+
+
 # --- who is asked -------------------------------------------------------------------------------------
 
 

@@ -496,7 +496,11 @@ def test_what_is_repeated_and_what_is_not() -> None:
 def test_who_is_in_charge_says_where_it_put_a_command() -> None:
     proposer, context = proposing(View(HIGH, False, 1, 3))
     proposer.place(9, context, 0.0)
+    assert proposer.repeat(context, 0.5) == []
+    assert sent(context) == [(3, Forward(HIGH, V))] * 2
     proposer.placed(4, V, HIGH)
+    assert proposer.repeat(context, 50.0) == []
+    assert sent(context) == []
     assert (proposer.pending[V].slot, proposer.mine, proposer.next) == (4, {4: V}, 5)
     proposer.chosen(4, W, HIGH, context)
     assert list(proposer.queue) == [V]

@@ -254,6 +254,8 @@ class LogProposer:
             if now_s >= pending.repeat_at_s:
                 if view.is_fast and 0 < view.first <= pending.slot and pending.ballot == view.ballot:
                     proposals.append(_new(Propose, (view.ballot, pending.slot, pending.value)))
+                elif pending.slot > 0 and pending.ballot == view.ballot:
+                    pass  # the coordinator has put it there, and sees to it
                 elif pending.slot and not view.is_fast and view.coordinator is not None:
                     # The coordinator knows what it has already.
                     context.send(view.coordinator, _new(Forward, (view.ballot, pending.value)))

@@ -182,7 +182,7 @@ class FastLogReplica:
             self._reads.repeat(self._reservation.life, self._context, now_s)
         if now_s >= self._proposer.repeat_at_s:
             for proposal in self._proposer.repeat(self._context, now_s):
-                self._send_proposal(proposal)
+                self._repeat_proposal(proposal)
         if now_s >= self._learner.fetch_at_s:
             self._learner.fetch(self._context, now_s)
 
@@ -371,6 +371,14 @@ class FastLogReplica:
         """Ask every acceptor for a slot, the own one included."""
         self._learner.mention(proposal.slot, self._now_s)
         self._context.send_members(proposal)
+        cast(self._context, self._acceptor, *proposal)
+
+    def _repeat_proposal(self, proposal: Propose) -> None:
+        """Ask those again that have not voted; where all have, all: one may know what came of it."""
+        tally, members = self._learner.tallies.get(proposal.slot), self._context.other_members
+        voted = tally.votes(proposal.ballot) if tally is not None else {}
+        for member in [each for each in members if each not in voted] or members:
+            self._context.send(member, proposal)
         cast(self._context, self._acceptor, *proposal)
 
     def _on_propose(self, sender: NodeId, message: Propose, now_s: float) -> None:
