@@ -1,9 +1,11 @@
 """EPaxos on real nodes: a stopped replica, a lost disk, a truncated log, footprints that are wrong."""
 
 import json
+import re
 import shutil
 import signal
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +212,28 @@ async def test_the_bench_of_a_stopped_replica(tmp_path: Path) -> None:
     # Clients of the others are answered all the time.
     assert all(phase.commands > 0 and phase.commands_per_s > 0 for phase in phases)
     assert all(0 < phase.median_ms <= phase.most_ms for phase in phases)
+
+
+async def test_who_follows_keys_as_the_manual_says_is_told_all_when_its_replica_is_gone() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "keyvalue.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(import anyio\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(program, "docs/keyvalue.md", "exec"), names)
+    async with paxos.open_cluster("epaxos", 3, timeout_s=PATIENCE_S) as cluster:
+        client, other = cluster.client(node=1), cluster.client(node=2)
+        await until_ready(client, 1, 2, 3)
+        await client.put(b"a", b"1")
+        told = names["following"](client, b"a", b"c")
+        with anyio.fail_after(PATIENCE_S):
+            async with aclosing(told):
+                assert await anext(told) == {b"a": b"1"}
+                await other.put(b"b", b"2")
+                change = await anext(told)
+                assert (change.key, change.value) == (b"b", b"2")
+                await cluster.stop_node(1)
+                await other.delete(b"a")
+                # Its replica is gone: now it is told all of it.
+                assert await anext(told) == {b"b": b"2"}
+                await other.put(b"a", b"3")
+                change = await anext(told)
+                assert (change.key, change.value) == (b"a", b"3")
