@@ -71,7 +71,7 @@ def add(commands: Commands) -> None:
         "--sizes",
         choices=("small", "mixed", "large"),
         default="large",
-        help="of the schedules: small ones are short walks, many a second; mixed: one in 128 is large (large)",
+        help="of the schedules: small ones are short walks, many a second; mixed: 1 of 128 is large (large)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to save what breaks (explored)")
     parser.add_argument(
