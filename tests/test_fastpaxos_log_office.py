@@ -378,6 +378,39 @@ def test_a_proposal_is_repeated_to_those_that_have_not_voted() -> None:
         net.drop()
 
 
+def test_what_the_coordinator_has_placed_is_not_forwarded_again() -> None:
+    net, office = led(2)
+    net.submit(3, b"x")
+    ((_, recipient, forward),) = net.pick(Forward)
+    assert (recipient, forward.ballot) == (2, office.ballot)
+    net.deliver(Forward)
+    net.deliver(Accept, to=3)
+    net.drop()
+    later(net, 3, net.settings.repeat_max_s)
+    assert not net.pick(Forward)
+
+
+@pytest.mark.parametrize("word", ["Promise", "Accept"])
+def test_who_hears_of_a_round_under_way_does_not_stand(word: str) -> None:
+    net, office = led(2)
+    net.drop()
+    election = net.nodes[3].election
+    net.now_s = election.deadline_s - 0.01
+    if word == "Accept":
+        net.hand_over_message(2, 3, Accept(office.ballot, 1, V))
+    else:
+        net.hand_over_message(1, 3, Prepare(HIGH._replace(node=1), 1))
+    assert election.deadline_s >= net.now_s + net.settings.election_min_s
+
+
+def test_a_refused_candidate_changes_no_promise() -> None:
+    net = made()
+    net.hand_over_message(3, 2, Accept(HIGH, 7, V))
+    net.hand_over_message(1, 2, Prepare(Ballot(4, 1, 1), 1))
+    assert {sent.message for sent in net.pick(Nack, to=1)} == {Nack(Ballot(4, 1, 1), HIGH)}
+    assert net.nodes[2].acceptor.floor == OPEN
+
+
 # --- who is asked -------------------------------------------------------------------------------------
 
 
@@ -434,14 +467,13 @@ def test_an_observers_answer_counts_for_no_read() -> None:
 
 
 def test_what_a_newer_snapshot_holds_is_not_applied_again_after_a_restart() -> None:
-    net = made()
+    net = made(hint_slots=2)
     net.submit(2, *[b"%d" % number for number in range(9)])
     net.deliver()
-    machine = net.machines[3]
-    machine.snapshot = (4, tuple(machine.state[:4]))  # and the node died before its log heard of it
-    net.crash(3)
-    net.start(3)
-    assert net.applied(3)[:4] == [b"0", b"1", b"2", b"3"]
-    assert net.nodes[3].acceptor.compacted == 4
-    net.settle(lambda: len(net.applied(3)) == 9)
-    assert net.violations == {}
+    configuration = Configuration(3, net.quorums, net.settings)
+    replica = FastLogReplica(configuration, dict(net.disks[3]), lambda name, bound: 0, Instant(0.0))
+    held = replica.learner.committed
+    assert held > 4
+    replica.install(4, b"", Instant(0.0))  # and the node died before its log heard of it
+    assert [mark for mark, _ in replica.effects().applies] == list(range(5, held + 1))
+    assert replica.acceptor.compacted == 4
