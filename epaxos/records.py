@@ -131,7 +131,7 @@ def pack_instance(instance: Instance) -> bytes:
                 _pack_ballots(instance.ballot, instance.accepted_ballot),
                 _STATES[instance.phase, instance.is_nop],
                 packed,
-                dumps(instance.value),
+                *_pack_value(instance.value),
             )
         )
     )
@@ -140,6 +140,18 @@ def pack_instance(instance: Instance) -> bytes:
 def pack_decision(choice: Choice) -> bytes:
     """The record of what was decided in an instance."""
     return seal_record(_DECISION_HEAD + (_TRUE if choice[0] else _FALSE) + _pack_deps(choice[1]))
+
+
+def _pack_value(value: bytes | None) -> tuple[bytes, ...]:
+    """A command as the encoder would write it, in parts: of a long one no copy is made."""
+    if value is None:
+        return (_NULL,)
+    size = len(value)
+    if size <= 0xFF:
+        return (dumps(value),)
+    if size <= 0xFFFF:
+        return (b"\x59", size.to_bytes(2, "big"), value)
+    return (b"\x5a", size.to_bytes(4, "big"), value)
 
 
 def _pack_deps(deps: Deps) -> bytes:
