@@ -221,12 +221,13 @@ Propose(n, b, s, v) ==
 
 \* ---- phase 1, for all slots ----------------------------------------------
 
-\* Node n begins a round with ballot b, above all it joined or used in this life and in those before. It asks about
-\* all slots from the first that it does not know to be chosen.
+\* Node n begins a round with ballot b, above all it joined or used in this life and in those before. A round is begun
+\* once, fast or classic: what is proposed in its classic ballot is by one phase 1. It asks about all slots from the
+\* first that it does not know to be chosen.
 Phase1a(n, b) ==
   /\ First(b) /\ Owner(b) = n
   /\ b > mem[n].floor
-  /\ \A m \in msgs : m.type = "1a" /\ Owner(m.bal) = n => m.bal < b
+  /\ \A m \in msgs : m.type = "1a" /\ Owner(m.bal) = n => m.bal < b /\ Classic(m.bal) # Classic(b)
   /\ LET from == Committed(n) + 1
      IN  /\ Send({[type |-> "1a", bal |-> b, from |-> from]})
          /\ coord' = [coord EXCEPT ![n] =
