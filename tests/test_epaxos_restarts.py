@@ -101,3 +101,15 @@ def test_a_vote_that_was_cast_nowhere_is_a_damaged_record() -> None:
     instance.ballot = instance.accepted_ballot
     (found,) = read_records({instance_key(1, 1): pack_instance(instance)}).instances.values()
     assert (found.phase, found.accepted) == (ACCEPTED, Ballot(1, 2))
+
+
+def test_what_an_earlier_life_left_is_finished_without_waiting_for_it() -> None:
+    net = Net(3, settings=EPaxosSettings(reserve_numbers=8, recover_s=60.0, recover_max_s=60.0))
+    net.write(1, b"k")
+    net.run(1.0)
+    net.restart(1)
+    assert net.nodes[1].table.orphans > 1
+    # Nobody would know sooner that it is to be finished, and all commands here wait for it.
+    net.run(2.0)
+    assert net.nodes[1].table.orphans == 0
+    net.check()
