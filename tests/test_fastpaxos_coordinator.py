@@ -197,9 +197,16 @@ def test_who_voted_and_was_restarted_asks_what_became_of_it() -> None:
 
 def test_of_a_decided_decree_no_vote_is_kept_and_every_question_is_answered() -> None:
     c = cluster()
-    c.settle(c.decide(1, "d", b"v"))
+
+    def votes() -> list[bytes]:
+        return [key for node in c.members for key in c.disks[node] if key.endswith(acceptor_key(D))]
+
+    asked = c.decide(1, "d", b"v")
+    c.deliver(Propose)
+    assert len(votes()) == 3
+    c.settle(asked)
     c.deliver()
-    assert all(acceptor_key(D) not in c.disks[node] for node in c.members)
+    assert votes() == []
     ballot = Ballot(5, 3, 1)
     for question in (
         Propose(D, b"w"),
@@ -226,4 +233,21 @@ def test_after_a_restart_rounds_are_above_all_that_were_begun() -> None:
         c.drop()
     assert begun == sorted(set(begun))
     assert len(begun) == 3
+    assert c.violations == {}
+
+
+def test_a_round_that_left_before_the_own_promise_was_durable_is_not_begun_again() -> None:
+    """The reservation is on disk, and all else that the node did was lost."""
+    c = cluster()
+    c.slow.add(2)
+    c.decided(2, "d")
+    begun = [sent.message.ballot.round for sent in c.pick(Prepare, to=3)]
+    assert begun == [1]
+    c.crash(2)
+    c.drop()
+    c.slow.clear()
+    c.start(2)
+    c.decided(2, "d")
+    (again,) = [sent.message.ballot.round for sent in c.pick(Prepare, to=3)]
+    assert again > 1
     assert c.violations == {}

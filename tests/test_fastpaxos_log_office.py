@@ -455,6 +455,16 @@ def test_no_proposer_opens_a_later_step() -> None:
     assert net.nodes[3].acceptor.slots == {}
 
 
+def test_acceptors_recover_by_themselves_only_what_has_collided() -> None:
+    net = made(5, recovery="uncoordinated")
+    for node in (1, 2, 3):
+        net.hand_over_message(node, 5, Voted(OPEN, 1, V))
+    assert net.nodes[5].acceptor.slots == {}
+    for node in (1, 2, 3):
+        net.hand_over_message(node, 5, Voted(OPEN, 2, (V, W, X)[node - 1]))
+    assert net.nodes[5].acceptor.slots[2].accepted_ballot == Ballot(0, 0, 1)
+
+
 def test_an_observers_answer_counts_for_no_read() -> None:
     net = Net(3, observers=(4,))
     net.deliver()

@@ -139,7 +139,7 @@ class Walk:
 @pytest.mark.parametrize(("quorums", "observers"), SYSTEMS, ids=repr)
 def test_a_walk_through_every_fault(quorums: QuorumSystem, observers: tuple[int, ...]) -> None:
     seen: set[str] = set()
-    for seed in range(7):
+    for seed in range(8):
         walk = Walk(seed, quorums, observers)
         for _ in range(700):
             walk.step()
