@@ -296,17 +296,12 @@ def explore(
     """
     protocol_named(protocol)
     _check(schedules, seed, workers, nodes, batch)
-    if sizes not in SIZES:
-        raise ConfigurationError(f"sizes: expected one of {', '.join(SIZES)}, got {sizes!r:.40}")
+    _check_sizes(sizes)
     _check_where(schedule_timeout_s, executor)
     began_s = time.perf_counter()
     progress = _Progress(protocol, seed, nodes, sizes, keep_going, batch, state)
     before = progress.tally
-    if advance is not None and before.schedules:
-        advance(min(progress.next, schedules))
-    spread = executor
-    if spread is None:
-        spread = Inline() if workers == 0 else Processes(workers, schedule_timeout_s)
+    spread = executor or (Inline() if workers == 0 else Processes(workers, schedule_timeout_s))
     interrupted = _run(progress, spread, executor is None, schedules, advance)
     total = progress.tally
     exploration = Exploration(
@@ -333,6 +328,8 @@ def _run(
     advance: Callable[[int], None] | None,
 ) -> bool:
     """Run what is left to run; whether it was interrupted."""
+    if advance is not None and progress.tally.schedules:
+        advance(min(progress.next, schedules))
     try:
         _look_again(progress, spread)
     except BaseException as error:
@@ -388,6 +385,11 @@ def _check(schedules: object, seed: object, workers: object, nodes: object, batc
     ):
         if type(value) is not int or not low <= value <= high:
             raise ConfigurationError(f"{name}: expected a whole number in {low}..{high}, got {value!r:.40}")
+
+
+def _check_sizes(sizes: str) -> None:
+    if sizes not in SIZES:
+        raise ConfigurationError(f"sizes: expected one of {', '.join(SIZES)}, got {sizes!r:.40}")
 
 
 def _check_where(seconds: object, executor: object) -> None:

@@ -9,7 +9,8 @@ wheel   pytest over the installed wheel: the tests marked `public`, from a copy 
 
 The lint and types stages run once, on the lowest version that is tested; suite and wheel on each. On later
 ones no test runs twice: what is marked `once` is left out, and what the wheel's stage runs is left to it.
-pytest's own numbers come from its JUnit report. Its exit code 5, no tests at all, is a failure like any other.
+pytest's own numbers come from its JUnit report. Its exit code 5, no tests at all, is a failure like any
+other.
 """
 
 import json
