@@ -187,10 +187,14 @@ class _Reading:
         low, high = len(returns) // 5, max(len(returns) * 4 // 5 - 1, 0)
         self._busy_s = (returns[low], returns[high]) if returns else (START_S, START_S)
         self._end_s = returns[-1] if returns else START_S
+        # Messages, syncs and work are counted until everybody is answered, or clients stop asking: what is
+        # answered later is none of the commands that they are divided by.
+        self._counted_s = plan.duration_s or max(self._end_s - START_S, 1e-9)
+        self._counted = max(sum(each - START_S <= self._counted_s + 1e-9 for each in returns), 1)
 
     def run(self) -> Run:
         sites = tuple(map(self._site, self._place.sites))
-        many = max(len(self._done), 1)
+        many = self._counted
         meters = [self._meter.of(node) for node in self._nodes.values()]
         sent = {
             kind.__name__: (sum(each.sent[kind] for each in meters), self._meter.bytes_of(kind))
@@ -247,7 +251,7 @@ class _Reading:
         )
 
     def _load(self, metered: Metered) -> Load:
-        many = max(len(self._done), 1)
+        many = self._counted
         sent = sum(number * self._meter.bytes_of(kind) for kind, number in metered.sent.items())
         return Load(
             received=rounded(metered.received / many),
@@ -260,7 +264,7 @@ class _Reading:
     def _busy(self, metered: Metered) -> float | None:
         if not self._plan.service_ms:
             return None
-        return rounded(100 * metered.worked_s / max(self._end_s - START_S, 1e-9))
+        return rounded(100 * metered.worked_s / self._counted_s)
 
     def _commit_ms(self, op: Operation) -> float:
         """What it would have taken had it been answered at the commit."""

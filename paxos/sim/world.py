@@ -323,7 +323,9 @@ class World(Loop):
         if self.meter is not None:
             self.meter.counts = False
             for site in self.sites.values():
-                self.meter.of(site.id).worked_s = site.worked_ns / NS
+                # What still waits in its queue it has not worked at yet.
+                left_ns = max(site.free_ns - max(self.now_ns, site.paused_ns), 0)
+                self.meter.of(site.id).worked_s = max(site.worked_ns - left_ns, 0) / NS
         self.clients.end()
         self.network.heal()
         self._slow_disks = False
