@@ -355,6 +355,17 @@ def test_requests_wait_while_nobody_is_up():
     assert stepper.requests == [(3, Asked("decide", b"d", b"a"))]
 
 
+def test_who_asked_a_wiped_node_before_it_stopped_goes_to_the_next(monkeypatch):
+    # While everything heals, node 2 is asked once more before it hears that its disk was lost.
+    monkeypatch.setattr("paxos.sim.stepper_healing._BEFORE_ASKING", 2)
+    monkeypatch.setattr("paxos.sim.stepper_healing._BEFORE_EACH", 0)
+    stepper = Stepper(protocol)
+    assert stepper.play([B, "wipe 2"]) == []
+    assert stepper.heal() == []
+    assert stepper.up() == [1, 3]
+    assert [(op.home, op.outcome) for op in stepper.history()] == [(2, "done")]
+
+
 def test_healing_asks_again_and_tells_who_waits_still():
     lost = [A, 'drop 1 -> 2 Prepare "d"', 'drop 1 -> 3 Prepare "d"']
     stepper = Stepper(protocol, eager=True)

@@ -5,8 +5,10 @@ Clients do what clients do: who finds a node gone goes to the next, and who got 
 took it, asks again.  Nothing here is chosen, so what nodes draw is all that two healings differ in.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from paxos.ballot import NodeId
 from paxos.contract import Decides
 from paxos.quorum import Phase
 
@@ -67,21 +69,39 @@ def heal(stepper: "Stepper", most: int) -> list[str]:
     settle(stepper, min(most, _BEFORE_ASKING + _BEFORE_EACH * len(stepper.requests), _BEFORE_ASKING_MAX))
     if stepper.over or not stepper.unanswered or not _quorate(stepper):
         return []
-    before = stepper.history()
-    wanted: list[int] = []
-    for op, asked in zip(before, stepper.asked(), strict=True):
-        up = stepper.up()
-        if op.outcome is None and up:
-            # Where it was asked first: a node that owes an answer is not helped by another one.
-            stepper.submit(op.home if op.home in up else up[0], asked)
-            # A proposal repeated is the same request; a read of a decree is asked anew.
-            repeated = op.value is not None or stepper.protocol.decides is Decides.LOG
-            wanted.append(op.client if repeated else len(stepper.history()) - 1)
+    waiting = [n for n, op in enumerate(stepper.history()) if op.outcome is None]
+    asked_at = dict(_ask_again(stepper, n) for n in waiting)
     settle(stepper, most)
+    # A node that lost its disk takes questions until the others have told it so, and then stops for good:
+    # who asked there finds it gone, and goes to the next one.
+    for _ in stepper.members:
+        up = stepper.up()
+        gone = [n for n in _unanswered(stepper, asked_at) if asked_at[n] not in up]
+        if stepper.over or not gone or not _quorate(stepper):
+            break
+        for n in gone:
+            del asked_at[n]
+        asked_at.update(_ask_again(stepper, n) for n in gone)
+        settle(stepper, most)
     if stepper.over:
         return []
-    after = stepper.history()
-    return [str(stepper.asked()[n]) for n in wanted if after[n].outcome is None]
+    return [str(stepper.asked()[n]) for n in _unanswered(stepper, asked_at)]
+
+
+def _ask_again(stepper: "Stepper", number: int) -> tuple[int, NodeId]:
+    """Operation `number` is asked again; the number of that question, and the node that has it."""
+    op, asked, up = stepper.history()[number], stepper.asked()[number], stepper.up()
+    # Where it was asked first: a node that owes an answer is not helped by another one.
+    node = op.home if op.home in up else up[0]
+    stepper.submit(node, asked)
+    # A proposal repeated is the same request; a read of a decree is asked anew.
+    repeated = op.value is not None or stepper.protocol.decides is Decides.LOG
+    return (number if repeated else len(stepper.history()) - 1), node
+
+
+def _unanswered(stepper: "Stepper", numbers: Iterable[int]) -> list[int]:
+    history = stepper.history()
+    return [n for n in numbers if history[n].outcome is None]
 
 
 def _quorate(stepper: "Stepper") -> bool:
