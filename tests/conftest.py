@@ -5,6 +5,7 @@ examples every time, so that a failure is one of the code and not of the day; `-
 looks further, with examples that differ from run to run.
 """
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ settings.register_profile(
 )
 settings.register_profile("long", settings.get_profile("ci"), derandomize=False, max_examples=2_000)
 settings.load_profile("ci")
+
+# A shell that puts a command in the background has it ignore Ctrl-C, and children inherit that: tests of
+# what Ctrl-C does would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TESTS = Path(__file__).parent
 #: Rooms of tests that call what users call, or what a plug-in does. They run against the built wheel too.

@@ -49,20 +49,20 @@ def add(commands: Commands) -> None:
         "bench",
         run,
         "measure how fast it is here",
-        "  core     decisions a second by roles called directly: both phases, nothing stored\n"
-        "  wire     messages encoded and decoded a second\n"
-        "  sim      message deliveries simulated a second, trace and invariants off and on\n"
-        "  explore  deliveries a second of random walks, and of Hypothesis drawing each step of them\n"
-        "  cluster  decisions a second and their latency: loopback sockets, votes on the real disk\n"
-        "  log      commands a second of a replicated log, and others beside it\n"
-        "  catch-up seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
-        "  regions  a log between published regions, in virtual time: latency, messages, and throughput\n"
-        "  real     what `paxos compare` simulates, on real processes and a relay, side by side\n"
-        "  proposers decrees that several sites propose at once, in virtual time: collisions and latency\n"
+        "  core       decisions a second by roles called directly: both phases, nothing stored\n"
+        "  wire       messages encoded and decoded a second\n"
+        "  sim        message deliveries simulated a second, trace and invariants off and on\n"
+        "  explore    deliveries a second of random walks, and of Hypothesis drawing each step of them\n"
+        "  cluster    decisions a second and their latency: loopback sockets, votes on the real disk\n"
+        "  log        commands a second of a replicated log, and others beside it\n"
+        "  catch-up   seconds that a node of a log takes to come back, and what snapshots and memory cost\n"
+        "  regions    a log between published regions, in virtual time: latency, messages, and throughput\n"
+        "  real       what `paxos compare` simulates, on real processes and a relay, side by side\n"
+        "  proposers  decrees that several sites propose at once, in virtual time: collisions and latency\n"
         "  contention a log in which several sites place commands at once, likewise\n"
-        "  memory   memory and disk over very many commands of a log, one node down for half of them\n"
-        "  pause    what the clients of the others get done while one node is stopped, before and after\n"
-        "  history  seconds to find that a history is linearizable\n\n"
+        "  memory     memory and disk over very many commands of a log, one node down for half of them\n"
+        "  pause      what the clients of the others get done while one node is stopped, before and after\n"
+        "  history    seconds to find that a history is linearizable\n\n"
         "What is given is the median of repeats taken in turn; the range says how quiet the machine was. For "
         "core, wire, sim and history a second is one of processor time, so that what else runs is left out; "
         "in core and wire the garbage collector rests, as with timeit. The cluster is measured once, in real "
@@ -77,9 +77,8 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "what",
         choices=tuple(_BENCHES),
-        metavar="core|wire|sim|explore|cluster|log|catch-up|regions|real|proposers|contention|memory|pause|"
-        "history",
-        help="what to measure",
+        metavar="WHAT",
+        help="what to measure, one of the above",
     )
     parser.add_argument(
         "--repeats", type=count(1, 1000), default=5, metavar="N", help="how often, cluster once (5)"
