@@ -1,7 +1,7 @@
 """What an import gives: the packages that are meant, whole, found by name, and light.
 
-These tests run twice: over the source tree, and (with PAXOS_TEST_WHEEL=1) over the installed wheel, where
-nothing of the source tree may be in reach.
+These tests run over the installed wheel (with PAXOS_TEST_WHEEL=1), where nothing of the source tree may be in
+reach, and by a plain `pytest` over the source tree.
 """
 
 import importlib

@@ -3,12 +3,12 @@
 lint    ruff check and ruff format --check over the whole tree
 types   mypy --strict and pyright over the source tree, and pyright --verifytypes over the installed packages:
         every public name must have a known type
-suite   pytest over the source tree: everything
+suite   pytest over the source tree: everything that the wheel's stage does not run right after it
 wheel   pytest over the installed wheel: the tests marked `public`, from a copy of tests/ in a directory where
         the source tree can not be imported
 
-The lint and types stages run once, on the lowest version that is tested; suite and wheel on each. On later
-ones no test runs twice: what is marked `once` is left out, and what the wheel's stage runs is left to it.
+The lint and types stages run once, on the lowest version that is tested; suite and wheel on each. No test runs
+twice on one version, and on later versions what is marked `once` is left out.
 pytest's own numbers come from its JUnit report. Its exit code 5, no tests at all, is a failure like any
 other.
 """
@@ -173,12 +173,11 @@ def _activated(environment: Environment) -> dict[str, str]:
 
 
 def suite(environment: Environment, plan: Plan) -> Result:
-    """The whole of tests/ over the source tree."""
+    """The tests over the source tree: the whole of tests/, unless the wheel's stage runs the public ones."""
 
     def step() -> tuple[bool, Counts | None, str]:
         # Commands that the tests start import the sources too, wherever they are started.
-        # On a later Python the wheel's stage runs the public tests, and once is enough.
-        markers = ["not public"] if plan.again and plan.wheel_follows else []
+        markers = ["not public"] if plan.wheel_follows else []
         return pytest("suite", environment, plan, ROOT, markers, {"PYTHONPATH": str(ROOT)})
 
     return timed("suite", environment, step)
