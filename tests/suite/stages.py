@@ -7,8 +7,8 @@ suite   pytest over the source tree: everything that the wheel's stage does not 
 wheel   pytest over the installed wheel: the tests marked `public`, from a copy of tests/ in a directory where
         the source tree can not be imported
 
-The lint and types stages run once, on the lowest version that is tested; suite and wheel on each. No test runs
-twice on one version, and on later versions what is marked `once` is left out.
+The lint and types stages run once, on the lowest version that is tested; suite and wheel on each. No test
+runs twice on one version, and on later versions what is marked `once` is left out.
 pytest's own numbers come from its JUnit report. Its exit code 5, no tests at all, is a failure like any
 other.
 """
