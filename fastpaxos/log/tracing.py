@@ -141,7 +141,7 @@ SPECIFICATION: Final = Specification(
             "Stands": "StandsEver",
         },
         ballot_fields=frozenset({"bal", "mbal", "prom", "promised"}),
-        longest=300,
+        longest=160,
     ),
 )
 
