@@ -449,6 +449,14 @@ def test_who_loses_a_slot_is_placed_again_and_who_waits_elsewhere_is_not() -> No
     assert (proposer.pending, proposer.queue, proposer.mine, proposer.size_bytes) == ({}, {}, {}, 0)
 
 
+def test_a_slot_is_lost_though_its_ballot_found_a_coordinator_meanwhile() -> None:
+    proposer, context = proposing(commands=1)
+    proposer.place(9, context, 0.0)
+    proposer.turn_to(View(OPEN, True, 1, 2))
+    proposer.chosen(1, X, OPEN, context)
+    assert slots_of(proposer.place(9, context, 0.0)) == [2]
+
+
 def test_what_is_chosen_while_it_waits_to_be_placed_is_not_placed() -> None:
     proposer, context = proposing(commands=2)
     proposer.chosen(5, V, OPEN, context)

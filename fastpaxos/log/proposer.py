@@ -180,6 +180,10 @@ class LogProposer:
         pending.slot = 0
         self.queue[pending.value] = pending
 
+    def _is_at(self, slot: int, value: bytes) -> bool:
+        pending = self.pending.get(value)
+        return pending is not None and pending.slot == slot
+
     # --- placing -------------------------------------------------------------------------------------------
 
     def turn_to(self, view: View) -> None:
@@ -193,7 +197,8 @@ class LogProposer:
             # What phase 1 found, or may have, is decided there; wait for that. The rest is free.
             if pending.slot and pending.ballot != view.ballot and not 0 < pending.slot < view.first:
                 self._queue(pending)
-        self.mine = {slot: v for slot, v in self.mine.items() if slot < view.first}
+        # Also what stays where it was placed, because only the coordinator is news, may lose its slot yet.
+        self.mine = {slot: v for slot, v in self.mine.items() if slot < view.first or self._is_at(slot, v)}
 
     def place(self, reach: int, context: Context, now_s: float) -> list[Propose]:
         """Put what waits into slots, or send it to the coordinator.
