@@ -6,6 +6,7 @@ way, and must not break the sound protocol.  Where no scenario can show a mistak
 """
 
 import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_there_are_enough_and_each_has_its_scenario() -> None:
     assert registry.stale_read is registry.stale_read
     with pytest.raises(AttributeError, match="there is no mutant 'nonesuch'"):
         registry.nonesuch  # noqa: B018
+
+
+def test_the_documentation_counts_all_of_them() -> None:
+    root = Path(__file__).parents[1]
+    table = (root / "docs" / "mutants.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^    ([a-z]\w+) +[\w-]+ .* killed$", table, re.MULTILINE)
+    assert sorted(rows) == sorted(mutants())
+    assert f"    {len(rows)} of {len(rows)} killed\n" in table
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert f"(docs/mutants.md): {len(rows)} of those that were really made" in readme
 
 
 @pytest.mark.parametrize("name", NAMES)
