@@ -427,6 +427,18 @@ MULTIPAXOS: Final = (
         script=SCRIPTS["read_joins_a_round"],
     ),
     _mutant(
+        "read_joins_a_question",
+        "A follower's read is answered by the index that was asked for before it came.",
+        _FRESH,
+        Patch(
+            "reads",
+            "        for request in self._asked:\n            outcome",
+            "        late, self.waiting = self.waiting, deque()\n"
+            "        for request in (*self._asked, *late):\n            outcome",
+        ),
+        script=SCRIPTS["read_joins_a_question"],
+    ),
+    _mutant(
         "reply_above_the_heartbeat",
         "A follower of a higher ballot still answers heartbeats of the lower one.",
         _FRESH,
