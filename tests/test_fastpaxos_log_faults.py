@@ -9,9 +9,12 @@ from fastpaxos.log.messages import (
     Accept,
     Chosen,
     Fetch,
+    Forward,
     Heartbeat,
     HeartbeatReply,
     Prepare,
+    PreVote,
+    PreVoted,
     Promise,
     Propose,
     TakeOver,
@@ -224,3 +227,29 @@ def test_a_coordinators_question_for_another_life_is_nobodys() -> None:
     net.hand_over_message(2, 3, Heartbeat(Ballot(2, 3, 1), 1, 0, 1))
     assert [event.action for event in net.events if event.node == 3][-2:] == ["refused", "refused"]
     assert net.nodes[3].acceptor.slots == {}
+
+
+def test_what_a_node_knows_to_be_chosen_is_placed_anew_when_it_is_submitted_again() -> None:
+    """A restarted node may name a request as it did before; a coordinator that still fills that slot with it
+    has it under way, but this node will hear of the slot no more.
+    """
+    net = Net(3, settings=FastLogSettings(reserve_rounds=4, collisions_before_classic=0))
+    net.deliver()
+    first, again = command(1, b"x"), command(1, b"x")
+    net._act("request", 2, lambda r: r.submit((first,), net.clock(2)), submitted=first)
+    net.deliver(Propose)
+    net.deliver(Voted, to=2)
+    assert net.applied(2) == [b"x"]
+    net.drop()
+    net.now_s = net.nodes[3].election.deadline_s
+    net.tick(3)
+    for kind in (PreVote, PreVoted, Prepare, Promise, Heartbeat):
+        net.deliver(kind)
+    assert net.pick(Accept, to=2)
+    net._act("request", 2, lambda r: r.submit((again,), net.clock(2)), submitted=again)
+    net.deliver(Forward)
+    net.deliver(Accept, to=2)
+    net.settle(lambda: not net.nodes[2].proposer.pending)
+    net.run(1.0)
+    assert net.violations == {}
+    assert net.applied(1) == net.applied(2) == net.applied(3) == [b"x", b"x"]

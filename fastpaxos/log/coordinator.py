@@ -254,7 +254,7 @@ class Office:
     def _propose(self, ballot: Ballot, slot: int, value: bytes, now_s: float) -> None:
         """2a: of one ballot and slot there is one value; what is chosen needs none."""
         learner = self._learner
-        if slot <= learner.committed or slot in learner.chosen:
+        if learner.knows(slot):
             return
         flight = self.flights.get(slot)
         if flight is not None and flight.ballot >= ballot:

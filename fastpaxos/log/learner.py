@@ -129,6 +129,10 @@ class LogLearner:
             if slot not in self.chosen:
                 self.since_s.setdefault(slot, now_s)
 
+    def knows(self, slot: int) -> bool:
+        """Whether it is known what is chosen in a slot."""
+        return slot <= self.committed or slot in self.chosen
+
     def in_reach(self, slot: int) -> bool:
         """Whether a slot is near enough to be taken part in."""
         return slot <= max(self.committed, self.known) + self._horizon
@@ -140,7 +144,7 @@ class LogLearner:
             ProtocolBreach: as `fastpaxos.learner.Tally.count`, with the slot.
         """
         ballot, slot, value = vote
-        if slot <= self.committed or slot in self.chosen or not self.in_reach(slot):
+        if self.knows(slot) or not self.in_reach(slot):
             return None
         self.mention(slot, now_s)
         tally = self.tallies.get(slot)

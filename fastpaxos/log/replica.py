@@ -402,7 +402,9 @@ class FastLogReplica:
             election.heard_s = now_s
             election.deadline_s = now_s + election.timeout_s
         self._vote(sender, message, now_s)
-        self._proposer.placed(slot, value, ballot)
+        if not self._learner.knows(slot):
+            # What is chosen here was told before its like was submitted again: that needs a slot of its own.
+            self._proposer.placed(slot, value, ballot)
 
     def _is_near(self, sender: NodeId, message: Message, slot: int) -> bool:
         """Whether a slot is near enough to what is committed to be taken part in."""
